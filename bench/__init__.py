@@ -1,0 +1,1 @@
+"""The engine of Sharpbench: it builds data, trains, scores and restores, and names no method and no dataset."""

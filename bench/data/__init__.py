@@ -1,0 +1,1 @@
+"""Built sets: made, packed, augmented and put into batches."""

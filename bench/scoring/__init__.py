@@ -1,0 +1,1 @@
+"""Scores of images, costs of networks, and the evaluation of runs."""
