@@ -6,6 +6,7 @@ uint16, (H, W, 3). A mask is (N, 1, H, W) with 1 = hole, on disk (H, W) uint8 wi
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,10 +167,15 @@ def supervised(
         pred = call(networks, batch)
         return pred[0] if isinstance(pred, (tuple, list)) else pred
 
+    def networks(**arguments: Any) -> Mapping[str, nn.Module]:
+        return {"network": network(**arguments)}
+
+    # A misspelt argument in params.yaml is found by this signature before anything is built.
+    networks.__signature__ = inspect.signature(network)  # type: ignore[attr-defined]
     phase = Phase(lambda networks, batch: {"pred": call(networks, batch)}, {"network": Player(("network",), losses)})
     return Method(
         (task,),
-        lambda **arguments: {"network": network(**arguments)},
+        networks,
         {"train": phase},
         restore,
         reference={"network": reference or (lambda state: state)},
@@ -185,8 +191,8 @@ class Made:
     """The pixels of one built image and what was drawn to make them.
 
     Args:
-        images: by field: `target` always; `blurred`, `mask`, or `left`, `right` and `centre` by dataset. uint8 or uint16
-            (H, W, 3); `mask` (H, W) uint8 in {0, 255}.
+        images: by field: `target` always; `blurred`, `mask`, or `left`, `right` and `centre` by dataset. uint8 or
+            uint16 (H, W, 3); `mask` (H, W) uint8 in {0, 255}.
         degradation: what was drawn, plain JSON values: kind, length and sigma in pixels, angle in degrees, ...
         condition: what a table tells apart: scene, mask_kind, mask_ratio (hole share in [0, 1]), mask_band, severity.
         references: further truths to score against, the best one counts (Koehler); in order.

@@ -41,3 +41,14 @@ def scale_refinement(preds: Sequence[Tensor], target: Tensor) -> Tensor:
         truth = target if pred.shape == target.shape else F.adaptive_avg_pool2d(target, pred.shape[-2:])
         total = total + F.mse_loss(pred, truth)
     return total / (2 * len(preds))
+
+
+def l1_over_hole(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """The mean absolute difference over all elements, divided by the hole's share of the pixels (EdgeConnect, RN).
+
+    Args:
+        pred: (N, C, H, W).
+        target: the same shape.
+        mask: (N, 1, H, W), 1 = hole, at least one pixel of the batch; without any the result is infinite.
+    """
+    return F.l1_loss(pred, target) / mask.mean()

@@ -1,0 +1,135 @@
+"""The command line. Nothing heavy is imported here: `--help` answers at once, each command imports what it uses."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench import __version__
+from bench.contracts import UserError
+
+EPILOG = """\
+the usual way:
+  dvc repro                                   build, train, score and report everything in params.yaml
+  dvc repro -s train@mrfnet-gopro             one stage of it
+
+by hand:
+  python -m bench build gopro                 the stand-in from photographs inside installed packages
+  python -m bench build gopro --originals originals/gopro
+  python -m bench train mrfnet-gopro          stop it whenever you like: the same command goes on
+  python -m bench evaluate mrfnet-gopro
+  python -m bench report
+  python -m bench restore mrfnet-gopro my-photo.jpg --out restored
+
+environment: SHARPBENCH_PROFILE (paper, sample, tour), MLFLOW_TRACKING_URI (a tracking server)
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    main = argparse.ArgumentParser(
+        prog="sharpbench",
+        description="Measure image-restoration methods the same way, beside the numbers that their papers print.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    main.add_argument("--version", action="version", version=f"sharpbench {__version__}")
+    main.add_argument("--params", type=Path, default=Path("params.yaml"), metavar="FILE", help="default: params.yaml")
+    main.add_argument("--profile", metavar="NAME", help="paper, sample or tour; default: what FILE says")
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, text: str, more: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(
+            name,
+            help=text,
+            description=f"{text[0].upper()}{text[1:]}. {more}".strip(),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+
+    add = command("list", "list methods, datasets, metrics or runs, with what each is")
+    add.add_argument("what", nargs="?", choices=["methods", "datasets", "metrics", "runs"], help="default: all four")
+
+    add = command("verify", "check downloaded files: layout, counts, sizes, depth; every file is read whole")
+    add.add_argument("dataset")
+    add.add_argument("--originals", type=Path, required=True, metavar="DIR", help="the folder of the official files")
+    add.add_argument("--partial", action="store_true", help="accept fewer files than the official count")
+
+    add = command("build", "build a dataset: degraded pairs and their manifest", "An interrupted build goes on.")
+    add.add_argument("dataset")
+    add.add_argument("--originals", type=Path, metavar="DIR", help="official files; without them the stand-in is built")
+    add.add_argument("--out", type=Path, metavar="DIR", help="default: data/<profile>/<dataset>")
+    add.add_argument("--partial", action="store_true", help="accept fewer files; every row and table then says so")
+    add.add_argument("--jobs", type=int, metavar="N", help="processes; default: one a core")
+
+    add = command(
+        "train",
+        "train a run of params.yaml, or go on with it where it was stopped",
+        "Several processes or machines: accelerate launch --num_processes N -m bench train RUN",
+    )
+    add.add_argument("run")
+
+    add = command("evaluate", "score a run, a chain or a transfer on the test images")
+    add.add_argument("run")
+    add.add_argument("--on", metavar="DATASET", default="", help="another dataset than the run's own")
+    add.add_argument("--save", type=Path, metavar="DIR", help="write every restored image there")
+
+    command("report", "render every table and figure and the page from all scores")
+
+    add = command(
+        "import",
+        "make the authors' released weights a run of its own",
+        "A method of several networks takes NETWORK=FILE for each. Then: python -m bench evaluate NAME",
+    )
+    add.add_argument("method")
+    add.add_argument("weights", nargs="+", metavar="[NETWORK=]FILE", help="a file, or a folder of files")
+    add.add_argument("--dataset", required=True, help="the built dataset that it will be scored on")
+    add.add_argument("--name", required=True, metavar="RUN", help="the new run's name")
+
+    add = command(
+        "score",
+        "score a folder of images restored by any program",
+        "One PNG for each test image, of its name: <FOLDER>/<image>.png; `evaluate --save` shows the names.",
+    )
+    add.add_argument("folder", type=Path)
+    add.add_argument("--dataset", required=True)
+    add.add_argument("--label", required=True, metavar="NAME", help="the row's name in the tables")
+    add.add_argument("--task", default="", help="which of the dataset's tasks; default: its first")
+
+    add = command(
+        "restore",
+        "restore your own photographs, of any size, with a trained run",
+        "A dual-pixel run takes the left views as IMAGE and the right ones with --right, in the same order.",
+    )
+    add.add_argument("run")
+    add.add_argument("images", nargs="+", type=Path, metavar="IMAGE")
+    add.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add.add_argument("--mask", type=Path, metavar="FILE", help="white = hole; for runs that fill holes")
+    add.add_argument("--right", type=Path, nargs="+", metavar="IMAGE", default=[], help="right views")
+    add.add_argument("--tile", type=int, default=0, metavar="PX", help="side of the tiles; default: only large images")
+
+    command("doctor", "show versions, devices, missing metric weights and free disk")
+    command("dashboard", "open MLflow on this machine's loopback address")
+    return main
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status: 0, or 2 after one message for bad input."""
+    from bench import commands
+
+    options = parser().parse_args(arguments)
+    try:
+        getattr(commands, f"run_{options.command}")(options)
+    except UserError as error:
+        print(f"sharpbench {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nsharpbench {options.command}: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is left to say.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0

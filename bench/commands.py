@@ -1,0 +1,214 @@
+"""What each command does: it reads the parameters, calls one function of the engine, and says what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench import params, registry
+from bench.contracts import DataError, UserError
+
+
+def _load(options: argparse.Namespace) -> params.Params:
+    return params.load(options.params, options.profile)
+
+
+def _table(title: str, rows: Iterable[Sequence[str]]) -> None:
+    rows = [list(map(str, row)) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)] if rows else []
+    print(f"{title} ({len(rows)})")
+    for row in rows:
+        print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def run_list(options: argparse.Namespace) -> None:
+    """List entries, each in a line."""
+    wanted = [options.what] if options.what else ["methods", "datasets", "metrics", "runs"]
+    if "methods" in wanted:
+        _table(
+            "methods",
+            [(n, ", ".join(registry.method(n).tasks), _first_line("methods", n)) for n in registry.names("methods")],
+        )
+    if "datasets" in wanted:
+        entries = [(n, registry.dataset(n)) for n in registry.names("datasets")]
+        _table("datasets", [(n, ", ".join(e.tasks), f"{e.title}: {_counts(e.counts)}") for n, e in entries])
+    if "metrics" in wanted:
+        from bench.scoring import metrics, perceptual
+
+        measures = [*metrics.METRICS.values(), *perceptual.PERCEPTUAL.values()]
+        _table("metrics", [(m.id, f"{m.better} is better", m.protocol) for m in measures])
+    if "runs" in wanted:
+        _list_runs(_load(options))
+
+
+def _list_runs(loaded: params.Params) -> None:
+    from bench import runs
+
+    rows = [(name, run.method, run.dataset, _state(loaded, name)) for name, run in params.all_runs(loaded).items()]
+    rows += [(n, f"{c.first} + {c.second}", c.dataset, _state(loaded, n)) for n, c in loaded.chains.items()]
+    rows += [(n, t.run, t.dataset, _state(loaded, n)) for n, t in loaded.transfers.items()]
+    rows += [(n, "imported", "", _state(loaded, n)) for n in runs.known(loaded) if n not in params.all_runs(loaded)]
+    _table(f"runs of profile {loaded.profile}", rows)
+
+
+def _state(loaded: params.Params, name: str) -> str:
+    from bench import runs
+
+    if (runs.scores_folder(loaded, name) / "record.json").is_file():
+        return "scored"
+    return "trained" if (runs.folder(loaded, name) / runs.RECORD).is_file() else "-"
+
+
+def _first_line(package: str, name: str) -> str:
+    import importlib
+
+    return (importlib.import_module(registry.module_name(package, name)).__doc__ or "").strip().splitlines()[0]
+
+
+def _counts(counts: object) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in dict(counts).items()) or "no official count"  # type: ignore[call-overload]
+
+
+def _job(options: argparse.Namespace, originals: Path | None) -> tuple[params.Params, object]:
+    from bench.data.build import Job
+
+    loaded = _load(options)
+    name = options.dataset.replace("_", "-")
+    registry.module_name("datasets", name)
+    if originals is None and loaded.profile == "paper":
+        originals = Path(loaded.paths.originals, name)
+    choices = params.dataset_options(loaded, name, originals is not None)
+    return loaded, Job(name, originals, choices, loaded.seed, loaded.profile, options.partial)
+
+
+def run_verify(options: argparse.Namespace) -> None:
+    """Check downloaded files."""
+    from bench.data.build import verify
+
+    _, job = _job(options, options.originals)
+    found = verify(job)  # type: ignore[arg-type]
+    print(f"{options.dataset}: {_counts(found)}: layout, sizes and depth are right, every file can be read")
+    official = registry.dataset(options.dataset).counts
+    if options.partial and found != official:
+        print(f"partial: the official counts are {_counts(official)}")
+
+
+def run_build(options: argparse.Namespace) -> None:
+    """Build a dataset."""
+    from bench import runs
+    from bench.data.build import build
+
+    loaded, job = _job(options, options.originals)
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs: found {options.jobs}, expected 1 or more")
+    out = options.out or runs.data_folder(loaded, options.dataset.replace("_", "-"))
+    path = build(job, out, options.jobs)  # type: ignore[arg-type]
+    from bench.data import manifest
+
+    about = manifest.read(path.parent).about
+    print(
+        f"{options.dataset}: {_counts(about['images'])} from {about['origin']}{' (partial)' * about['partial']} -> {path}"
+    )
+
+
+def run_train(options: argparse.Namespace) -> None:
+    """Train a run."""
+    from bench.training.train import train
+
+    train(_load(options), options.run)
+
+
+def run_evaluate(options: argparse.Namespace) -> None:
+    """Score a run and print its means."""
+    from bench.scoring.evaluate import evaluate
+
+    _print_means(evaluate(_load(options), options.run, options.on.replace("_", "-"), options.save))
+
+
+def run_score(options: argparse.Namespace) -> None:
+    """Score a folder of predictions and print its means."""
+    from bench.scoring.predictions import score_folder
+
+    folder = score_folder(
+        _load(options), options.folder, options.dataset.replace("_", "-"), options.label, options.task
+    )
+    _print_means(folder)
+
+
+def _print_means(folder: Path) -> None:
+    import pandas as pd
+
+    scores = pd.read_parquet(folder / "scores.parquet")
+    images = scores[(scores["image"] != "") & scores["value"].notna()]
+    means = images.groupby(["metric", "input"], sort=False)["value"].mean().unstack()
+    first = scores.iloc[0]
+    count = images["image"].nunique()
+    print(
+        f"{first['run']} on {first['dataset']} ({first['origin']}{', partial' * bool(first['partial'])}): {count} images"
+    )
+    for metric, row in means.iterrows():
+        print(f"  {metric:18s}" + "  ".join(f"{source}: {value:.4f}" for source, value in row.items()))
+    for metric, reason in scores[scores["reason"] != ""].drop_duplicates("metric")[["metric", "reason"]].to_numpy():
+        print(f"  {metric:18s}not measured: {reason}")
+    print(f"-> {folder / 'scores.parquet'}")
+
+
+def run_report(options: argparse.Namespace) -> None:
+    """Bring all scores into MLflow and render the report."""
+    from bench.reporting import report
+
+    loaded = _load(options)
+    page = report(loaded)
+    print(f"-> {page}")
+
+
+def run_import(options: argparse.Namespace) -> None:
+    """Make the authors' weights a run."""
+    from bench.importing import import_weights
+
+    sources: dict[str, Path] = {}
+    for text in options.weights:
+        part, _, path = text.rpartition("=")
+        if part in sources:
+            raise UserError(f"two files for the network {part or 'of ' + options.method!r}: give NETWORK=FILE for each")
+        sources[part] = Path(path)
+    out = import_weights(_load(options), options.method, sources, options.dataset.replace("_", "-"), options.name)
+    print(f"{options.name}: authors' weights of {options.method} fit -> {out}")
+    print(f"next: python -m bench evaluate {options.name}")
+
+
+def run_restore(options: argparse.Namespace) -> None:
+    """Restore a person's photographs."""
+    from bench.scoring.photographs import restore_files
+
+    for path in restore_files(_load(options), options):
+        print(f"-> {path}")
+
+
+def run_doctor(options: argparse.Namespace) -> None:
+    """Show what this machine has."""
+    from bench.doctor import report
+
+    report(_load(options))
+
+
+def run_dashboard(options: argparse.Namespace) -> None:
+    """Open MLflow's server on loopback."""
+    import os
+    import subprocess
+
+    from bench import tracking
+
+    uri = tracking.address(_load(options).tracking)
+    if not uri.startswith("sqlite:///"):
+        print(f"the tracking server is {uri}: open it in a browser")
+        return
+    if not Path(tracking.DATABASE).is_file():
+        raise DataError(f"{tracking.DATABASE}: no runs yet; run: dvc repro")
+    print("MLflow: http://127.0.0.1:5000 (Ctrl-C stops it)", flush=True)
+    place = f"file://{Path(tracking.ARTIFACTS).absolute()}"
+    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root", place]
+    command += ["--host", "127.0.0.1", "--port", os.environ.get("PORT", "5000"), "--workers", "1"]
+    subprocess.run(command, check=False, env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})

@@ -1,0 +1,150 @@
+"""Training batches: which crop of which image, as a function of (seed, step) and of nothing that happened before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.contracts import DataError
+from bench.data import augment
+from bench.data.images import as_float
+from bench.data.manifest import BuiltSet
+
+if TYPE_CHECKING:
+    import torch
+
+FIELDS = {
+    "deblur": ("blurred", "target"),
+    "inpaint": ("target", "mask"),
+    "sharp-inpaint": ("blurred", "mask", "target"),
+    "dual-pixel": ("left", "right", "target"),
+}
+"""The stored images that each task needs."""
+
+HOLE = (0.02, 0.98)
+"""The hole share of a training crop lies between these, where one can be found: an empty crop teaches nothing."""
+
+
+def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -> dict[str, np.ndarray]:
+    """Turn stored images into what a network of `task` gets and the truth.
+
+    Args:
+        fields: float32 (H, W, C) in [0, 1] by field.
+        source: for inpainting, "blurred" puts the hole into the blurred image instead of the sharp one.
+
+    Returns:
+        `x`, or `left` and `right`; `mask`; `target`. In the hole `x` is 0.
+    """
+    arrays = {"target": fields["target"]}
+    if task == "dual-pixel":
+        return arrays | {"left": fields["left"], "right": fields["right"]}
+    if task == "deblur":
+        return arrays | {"x": fields["blurred"]}
+    blurred = task == "sharp-inpaint" or source == "blurred"
+    x = fields["blurred"] if blurred else fields["target"]
+    return arrays | {"mask": fields["mask"], "x": x * (1 - fields["mask"])}
+
+
+def needed_fields(task: str, source: str = "") -> tuple[str, ...]:
+    """Return the stored images that a task needs with this input."""
+    return FIELDS["sharp-inpaint"] if task == "inpaint" and source == "blurred" else FIELDS[task]
+
+
+class Crops:
+    """Random crops of a built set's training images, from its memory-mapped packed files.
+
+    Raises:
+        DataError: the set does not serve the task, or an image is smaller than the crop.
+    """
+
+    def __init__(
+        self, built: BuiltSet, task: str, crop_size: int, operations: Sequence[Any], seed: int, source: str = ""
+    ):
+        self.rows = built.split("train").reset_index(drop=True)
+        self.task, self.size, self.operations, self.seed, self.source = task, crop_size, operations, seed, source
+        self.fields = needed_fields(task, source)
+        if missing := [field for field in self.fields if f"packed_{field}" not in self.rows]:
+            raise DataError(
+                f"{built.folder}: task {task!r} needs {', '.join(missing)}, which this dataset does not have"
+            )
+        small = self.rows[(self.rows["height"] < crop_size) | (self.rows["width"] < crop_size)]
+        if len(small):
+            row = small.iloc[0]
+            raise DataError(
+                f"{built.folder}: crop_size {crop_size} is larger than {len(small)} training images; "
+                f"the first is {row['name']} of {row['width']}x{row['height']}"
+            )
+        self.shapes = self.rows[["height", "width"]].to_numpy()
+        self.depth = np.uint16 if self.rows["bits"].iloc[0] == 16 else np.uint8
+        self.offsets = {field: self.rows[f"packed_{field}"].to_numpy() for field in self.fields}
+        self.packed = {field: np.memmap(_packed(built.folder, field), np.uint8, "r") for field in self.fields}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def _window(self, field: str, index: int, top: int, left: int) -> np.ndarray:
+        depth, channels = (np.uint8, 1) if field == "mask" else (self.depth, 3)
+        height, width = self.shapes[index]
+        start = self.offsets[field][index]
+        raw = self.packed[field][start : start + height * width * channels * np.dtype(depth).itemsize]
+        image = raw.view(depth).reshape(height, width, channels)
+        return image[top : top + self.size, left : left + self.size]
+
+    def _corner(self, rng: np.random.Generator, index: int) -> tuple[int, int]:
+        height, width = self.shapes[index]
+        return int(rng.integers(height - self.size + 1)), int(rng.integers(width - self.size + 1))
+
+    def sample(self, epoch: int, index: int) -> dict[str, np.ndarray]:
+        """Return one training sample, cropped and augmented: float32 (size, size, C) in [0, 1] by name."""
+        rng = np.random.default_rng([self.seed, epoch, index])
+        top, left = self._corner(rng, index)
+        fields = {f: as_float(self._window(f, index, top, left)) for f in self.fields if f != "mask"}
+        if "mask" in self.fields:
+            fields["mask"] = self._mask(rng)
+        return task_arrays(self.task, augment.apply(self.operations, fields, rng), self.source)
+
+    def _mask(self, rng: np.random.Generator) -> np.ndarray:
+        """Cut a mask from any image's, so that a picture is seen with many holes."""
+        for _ in range(16):
+            other = int(rng.integers(len(self)))
+            mask = as_float(self._window("mask", other, *self._corner(rng, other)))
+            if HOLE[0] < mask.mean() < HOLE[1]:
+                break
+        return mask
+
+    def batch(self, step: int, batch_size: int, part: slice = slice(None)) -> dict[str, torch.Tensor]:
+        """Return the batch of a step: (N, C, H, W) float32, channels last in memory. `part` is this process's share.
+
+        Samples are counted through: sample k is at place k mod n of the order of epoch k div n.
+        """
+        import torch
+
+        samples = []
+        for k in range(step * batch_size, (step + 1) * batch_size)[part]:
+            epoch, place = divmod(k, len(self))
+            order = np.random.default_rng([self.seed, epoch]).permutation(len(self))
+            samples.append(self.sample(epoch, int(order[place])))
+        stacked = {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
+        return {name: torch.from_numpy(array).permute(0, 3, 1, 2) for name, array in stacked.items()}
+
+    def batches(self, steps: range, batch_size: int, part: slice = slice(None)) -> Iterator[dict[str, torch.Tensor]]:
+        """Give the batch of each step, the next one made in a thread while the last is used."""
+        with ThreadPoolExecutor(1) as pool:
+            ahead = pool.submit(self.batch, steps[0], batch_size, part) if steps else None
+            for step in steps:
+                assert ahead is not None
+                ready = ahead.result()
+                if step + 1 < steps.stop:
+                    ahead = pool.submit(self.batch, step + 1, batch_size, part)
+                yield ready
+
+
+def _packed(folder: Path, field: str) -> Path:
+    path = folder / "packed" / f"{field}.bin"
+    if not path.is_file():
+        raise DataError(f"{path}: missing; build the dataset again")
+    return path

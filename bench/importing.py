@@ -1,0 +1,162 @@
+"""Make a run of the authors' released weights: read them safely, give their tensors our names, and check that they fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bench import registry, runs
+from bench.contracts import ParamsError, UserError, WeightsError
+from bench.data import manifest
+from bench.files import replace_folder, sha256, write_json
+from bench.params import Params, Recipe, Train, all_runs, check_arguments
+from bench.registry import nearest
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """Read a state dict from a file, or from a folder of files whose names then come first ("encoder_lv1.layer1.weight").
+
+    Torch files are read with `weights_only=True`, `.safetensors` and `.npz` as plain arrays. A file may wrap its state
+    dict once, under `state_dict`, `model`, `generator`, `params` or the like.
+
+    Raises:
+        WeightsError: missing, empty, damaged, or a pickle that holds more than tensors.
+    """
+    if path.is_dir():
+        files = sorted(
+            p for p in path.iterdir() if p.suffix in (".pkl", ".pth", ".pt", ".ckpt", ".safetensors", ".npz")
+        )
+        if not files:
+            raise WeightsError(
+                f"{path}: no weights in this folder; expected .pth, .pt, .pkl, .safetensors or .npz files"
+            )
+        return {f"{file.stem}.{name}": value for file in files for name, value in read_state(file).items()}
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    if path.stat().st_size == 0:
+        raise WeightsError(f"{path}: the file is empty; fetch it again")
+    return _unwrapped(_read(path), path)
+
+
+def _read(path: Path) -> Any:
+    import pickle
+
+    import numpy as np
+    import torch
+
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
+            raise WeightsError(
+                f"{path}: refused: this pickle holds more than tensors and could run code when loaded; "
+                "save its state dict alone (torch.save(network.state_dict(), ...)) or as .safetensors"
+            ) from None
+        raise WeightsError(f"{path}: damaged, or not a file of weights ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # each format has errors of its own
+        raise WeightsError(f"{path}: damaged, or not a file of weights ({str(error).splitlines()[0]})") from None
+
+
+def _unwrapped(state: Any, path: Path) -> dict[str, Any]:
+    import torch
+
+    for _ in range(2):
+        if isinstance(state, dict) and not any(isinstance(value, torch.Tensor) for value in state.values()):
+            inner = [value for value in state.values() if isinstance(value, dict)]
+            if len(inner) == 1:
+                state = inner[0]
+    if not isinstance(state, dict) or not state:
+        raise WeightsError(f"{path}: holds {type(state).__name__}, expected a state dict: tensors by name")
+    odd = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
+    if odd:
+        raise WeightsError(f"{path}: {odd[0]} is no tensor; expected a state dict: tensors by name")
+    # Networks saved while on several GPUs carry this prefix.
+    return {name.removeprefix("module."): value for name, value in state.items()}
+
+
+def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, Path]) -> Any:
+    """Build a method's networks from its authors' files.
+
+    Args:
+        sources: a file or folder for each network; the key "" stands for the only one, or the first.
+
+    Raises:
+        UserError: the method has no networks, or no such network.
+        WeightsError: see `read_state`; tensors that do not fit.
+    """
+    from torch import nn
+
+    method = registry.method(name)
+    if method.networks is None:
+        raise UserError(f"{name} needs no training, so it has no weights")
+    check_arguments(method.networks, arguments, f"import {name}")
+    networks = nn.ModuleDict(method.networks(**arguments))
+    for part, path in sources.items():
+        part = part or next(iter(method.reference))
+        if part not in method.reference:
+            raise UserError(f"{name} has no network {part!r}; the nearest are: {nearest(part, method.reference)}")
+        runs.fit(networks[part], method.reference[part](read_state(path)), str(path))
+    return networks
+
+
+def import_weights(params: Params, name: str, sources: dict[str, Path], dataset: str, run: str) -> Path:
+    """Make the authors' checkpoint a run of its own, labelled `authors' weights`; return its folder.
+
+    Raises:
+        UserError: the name is taken, or the method does not serve the dataset.
+        WeightsError: see `reference_networks`.
+    """
+    from safetensors.torch import save_file
+
+    from bench.training.train import about
+
+    if run in all_runs(params):
+        raise ParamsError(
+            f"{run!r} is a run of params.yaml; imported weights never replace a trained run: take another --name"
+        )
+    method, entry = registry.method(name), registry.dataset(dataset)
+    common = [task for task in method.tasks if task in entry.tasks]
+    if not common:
+        raise UserError(f"{name} does {', '.join(method.tasks)}; {dataset} serves {', '.join(entry.tasks)}")
+    built = manifest.read(runs.data_folder(params, dataset))
+    paper = (params.methods.get(name.replace("-", "_")) or {}).get("paper")
+    arguments = dict(paper.network) if paper else {}
+    networks = reference_networks(name, arguments, sources)
+    same = [run.row for run in all_runs(params).values() if run.row and run.method.replace("_", "-") == name]
+    row = same[0] if same else name.replace("_", "-")
+    recipe = Recipe(
+        name=run,
+        method=name,
+        dataset=dataset,
+        task=common[0],
+        row=row,
+        title=f"{row} (authors' weights)",
+        profile=params.profile,
+        seed=params.seed,
+        network=arguments,
+        paper_network=arguments,
+        train=Train(),
+    )
+    record = about(recipe, method, built, "authors' weights")
+    record["sources"] = {
+        str(file.name): sha256(file)
+        for path in sources.values()
+        for file in (sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path])
+    }
+    state = {name: value.contiguous() for name, value in networks.state_dict().items()}
+
+    def fill(folder: Path) -> None:
+        save_file(state, folder / runs.WEIGHTS)
+        record["provenance"]["weights_sha256"] = sha256(folder / runs.WEIGHTS)
+        write_json(folder / runs.RECORD, record)
+
+    out = runs.folder(params, run)
+    replace_folder(out, fill)
+    return out

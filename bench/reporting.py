@@ -1,0 +1,38 @@
+"""The report stage: every evaluation is brought into MLflow, then the report renders them all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import runs, tracking
+from bench.contracts import UserError
+from bench.params import Params
+
+
+def report(params: Params) -> Path:
+    """Render tables, figures and the page of the chosen profile; return the page.
+
+    Raises:
+        UserError: nothing was scored yet, or a measured cell cannot be led back to its run.
+    """
+    from reports.render import render
+
+    root = runs.scores_folder(params)
+    folders = sorted(path.parent for path in root.glob("*/record.json"))
+    if not folders:
+        raise UserError(f"{root}: nothing was scored yet; run: dvc repro")
+    client = tracking.connect(params.tracking)
+    links = {folder.name: _link(client, tracking.sync(client, folder)) for folder in folders}
+
+    def resolve(record: Mapping[str, Any]) -> dict[str, str]:
+        return links[record["evaluation"]]
+
+    render(root, Path(params.paths.reports, params.profile), profile=params.profile, resolve=resolve)
+    return Path(params.paths.reports, params.profile, "index.html")
+
+
+def _link(client: Any, run_id: str) -> dict[str, str]:
+    run = client.get_run(run_id)
+    return {"run_id": run_id, "experiment_id": run.info.experiment_id, "name": run.info.run_name}

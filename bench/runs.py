@@ -1,0 +1,129 @@
+"""What a finished run leaves on disk, and how to get its networks back.
+
+A run's folder holds `weights.safetensors` (none without training), `record.json` (all about it) and `losses.parquet`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import registry
+from bench.contracts import Method, ParamsError, UserError, WeightsError
+from bench.files import read_json
+from bench.params import Params, Recipe, all_runs, check_arguments, recipe
+from bench.registry import nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+
+WEIGHTS, RECORD, LOSSES = "weights.safetensors", "record.json", "losses.parquet"
+
+
+def folder(params: Params, name: str) -> Path:
+    """Return the folder of a run in the chosen profile."""
+    return Path(params.paths.out, params.profile, "runs", name)
+
+
+def scores_folder(params: Params, name: str = "") -> Path:
+    """Return the folder of an evaluation in the chosen profile, or of all of them."""
+    return Path(params.paths.out, params.profile, "scores", name)
+
+
+def data_folder(params: Params, dataset: str) -> Path:
+    """Return the folder of a built set in the chosen profile."""
+    return Path(params.paths.data, params.profile, dataset)
+
+
+def resolve(params: Params, name: str) -> tuple[Recipe, Method]:
+    """Return a run's recipe, with its task settled and its arguments checked, and its method.
+
+    Raises:
+        ParamsError: an unknown run or argument, or a task that the method or the dataset does not serve.
+    """
+    found = recipe(params, name)
+    method = registry.method(found.method)
+    tasks = registry.dataset(found.dataset).tasks
+    common = [task for task in method.tasks if task in tasks]
+    task = found.task or (common[0] if common else "")
+    if task not in common:
+        raise ParamsError(
+            f"params.yaml: run {name}: {found.method} does {', '.join(method.tasks)}, {found.dataset} serves "
+            f"{', '.join(tasks)}" + (f", the run asks for {task}" if task else "")
+        )
+    if method.networks is not None:
+        check_arguments(method.networks, found.network, f"params.yaml: run {name}")
+    return found.model_copy(update={"task": task}), method
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A run that can restore: its record, its method, and its networks in eval mode (None without training)."""
+
+    record: dict[str, Any]
+    method: Method
+    networks: nn.ModuleDict | None
+
+
+def known(params: Params) -> list[str]:
+    """Return the runs that can be evaluated: those of params.yaml and those imported."""
+    parent = folder(params, "x").parent
+    found = {path.parent.name for path in parent.glob(f"*/{RECORD}")}
+    return sorted(found | set(all_runs(params)))
+
+
+def load(params: Params, name: str, device: Any = "cpu") -> Trained:
+    """Load a finished run.
+
+    Raises:
+        UserError: it was not trained yet, or there is no such run.
+        WeightsError: the weights do not fit the network or cannot be read.
+    """
+    place = folder(params, name)
+    if not (place / RECORD).is_file():
+        if name not in known(params):
+            raise UserError(f"no run {name!r}; the nearest are: {nearest(name, known(params))}")
+        raise UserError(f"{place}: run {name} has not been trained yet; run: python -m bench train {name}")
+    record = read_json(place / RECORD)
+    method = registry.method(record["method"])
+    if method.networks is None:
+        return Trained(record, method, None)
+    return Trained(record, method, build(method, record["network"], place / WEIGHTS, device))
+
+
+def build(method: Method, arguments: Mapping[str, Any], weights: Path, device: Any) -> nn.ModuleDict:
+    """Make a method's networks with the weights of a file, in eval mode. Raises WeightsError when they do not fit."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+    from torch import nn
+
+    from bench.training.loop import channels_last
+
+    assert method.networks is not None
+    networks = nn.ModuleDict(method.networks(**arguments))
+    try:
+        state = load_file(weights)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{weights}: cannot be read ({error})") from None
+    fit(networks, state, str(weights))
+    return nn.ModuleDict({name: channels_last(net.to(device)).eval() for name, net in networks.items()})
+
+
+def fit(network: nn.Module, state: Mapping[str, Any], where: str) -> None:
+    """Load a state dict, whole and exact. Raises WeightsError naming the first tensors that do not fit."""
+    own = network.state_dict()
+    missing, extra = [n for n in own if n not in state], [n for n in state if n not in own]
+    wrong = [n for n in own if n in state and tuple(own[n].shape) != tuple(state[n].shape)]
+    if missing or extra or wrong:
+        parts = [
+            f"{len(found)} {what}, the first is {found[0]}"
+            for what, found in (("tensors are missing", missing), ("are not of this network", extra))
+            if found
+        ]
+        for name in wrong[:1]:
+            found, expected = tuple(state[name].shape), tuple(own[name].shape)
+            parts.append(f"{len(wrong)} have another shape, the first is {name}: found {found}, expected {expected}")
+        raise WeightsError(f"{where}: the weights do not fit: {'; '.join(parts)}")
+    network.load_state_dict({name: state[name] for name in own})

@@ -1,0 +1,325 @@
+"""Costs of a network: parameters, multiply-adds, time, memory, file size.
+
+What is counted: the multiply-adds (MACs, half of what some papers call FLOPs) of convolutions, transposed convolutions at
+their true cost, and linear layers, without biases, norms and activations. Products of two activations (attention) are a
+second figure. So counts the table of DMTNet: Restormer's 4059.08 G at 1680x1120 leaves the attention products out. Some
+papers use the tool thop, which counts a transposed convolution an output position (stride^2 times its true cost).
+
+Torch is imported where it is used, so that a method without networks can be timed without it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import statistics
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.contracts import DataError
+from bench.scoring.metrics import Measure
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    Restore = Callable[[Any, Mapping[str, Tensor]], object]
+    """(networks, batch) to the restored image, as `Method.restore`."""
+
+COSTS: dict[str, Measure] = {
+    measure.id: measure
+    for measure in (
+        Measure(
+            id="params",
+            title="Parameters",
+            unit="M",
+            better="lower",
+            decimals=2,
+            protocol="Learned values that restoring one image uses, in millions.",
+        ),
+        Measure(
+            id="params-total",
+            title="Parameters (all)",
+            unit="M",
+            better="lower",
+            decimals=2,
+            protocol="All learned values of all networks of the method, critics and unused branches too, in millions.",
+        ),
+        Measure(
+            id="macs",
+            title="MACs",
+            unit="G",
+            better="lower",
+            decimals=2,
+            protocol="Multiply-adds of convolutions (transposed ones at their true cost) and linear layers for one "
+            "image of the stated size; no biases, norms, activations or attention products.",
+        ),
+        Measure(
+            id="macs-attention",
+            title="MACs (attention)",
+            unit="G",
+            better="lower",
+            decimals=2,
+            protocol="Multiply-adds of products of two activations for one image of the stated size.",
+        ),
+        Measure(
+            id="seconds",
+            title="Time",
+            unit="s",
+            better="lower",
+            decimals=3,
+            protocol="Wall time to restore one image of the stated size, the median of warm runs, data already loaded.",
+        ),
+        Measure(
+            id="memory",
+            title="Memory",
+            unit="MB",
+            better="lower",
+            decimals=0,
+            protocol="Peak memory that restoring one image adds, 10^6 bytes: resident memory of the process on a CPU, "
+            "the allocator's counter on a GPU.",
+        ),
+        Measure(
+            id="file-size",
+            title="File",
+            unit="MB",
+            better="lower",
+            decimals=1,
+            protocol="The checkpoint on disk, 10^6 bytes.",
+        ),
+    )
+}
+
+
+# Parameters and multiply-adds -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Numbers of learned values.
+
+    Args:
+        total: all of them, each shared one once.
+        trainable: those with `requires_grad`.
+    """
+
+    total: int
+    trainable: int
+
+
+@dataclass(frozen=True)
+class Work:
+    """What restoring one image takes.
+
+    Args:
+        layers: multiply-adds of layers, that is of products with weights.
+        attention: multiply-adds of products of two activations.
+        parameters: learned values in use.
+    """
+
+    layers: int
+    attention: int
+    parameters: int
+
+
+def parameters(module: nn.Module) -> Parameters:
+    """The numbers of learned values of a module and all below it. Those in use are `work(...).parameters`."""
+    sizes = [(value.numel(), value.requires_grad) for value in module.parameters()]
+    return Parameters(sum(size for size, _ in sizes), sum(size for size, trainable in sizes if trainable))
+
+
+def work(restore: Restore, networks: nn.Module, shapes: Mapping[str, tuple[int, ...]], device: str = "meta") -> Work:
+    """Count what one call of `restore` takes, layers told apart from products of activations by where operands come from.
+
+    Whatever is computed from parameters and buffers alone (a reshaped, tied or normalised kernel) is a weight. A product
+    or convolution with a weight is a layer; one of two activations, such as contextual attention's convolution with
+    patches of a feature, is attention. A parameter is in use when an operation reads it.
+
+    Args:
+        restore: (networks, batch), as `Method.restore`; called once, in eval mode, without gradients.
+        networks: stays as it is: a copy is counted.
+        shapes: the batch's tensors by name, (N, C, H, W).
+        device: "meta" computes no value, so that any size takes seconds and no memory; "cpu" for a network whose path
+            depends on values (inputs are then 0.5 everywhere).
+    """
+    import torch
+
+    copied = copy.deepcopy(networks).to(device).eval()
+    batch = {name: torch.full(shape, 0.5, device=device) for name, shape in shapes.items()}
+    counter = make_counter(copied)
+    with torch.no_grad(), counter:
+        restore(copied, batch)
+    used = sum(value.numel() for value in copied.parameters() if key(value) in counter.used)
+    return Work(counter.layers, counter.attention, used)
+
+
+def macs(
+    restore: Restore, networks: nn.Module, shapes: Mapping[str, tuple[int, ...]], device: str = "meta"
+) -> tuple[int, int]:
+    """The multiply-adds of layers and those of attention; `work` without its parameters."""
+    found = work(restore, networks, shapes, device)
+    return found.layers, found.attention
+
+
+def key(tensor: Tensor) -> int:
+    """What a tensor shares with all views of it: the address of its storage's record."""
+    return tensor.untyped_storage()._cdata
+
+
+def make_counter(module: nn.Module) -> Any:
+    """A context that counts every operation inside it: `layers`, `attention` and `used`, the keys of tensors read."""
+    import torch
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    aten = torch.ops.aten
+
+    def convolution(result: Tensor, x: Tensor, kernel: Tensor, *rest: Any) -> int:
+        """Positions times kernel values: output positions, or input positions for a transposed convolution."""
+        transposed = rest[4]
+        return (x.numel() if transposed else result.numel()) * math.prod(kernel.shape[1:])
+
+    def product(result: Tensor, x: Tensor, y: Tensor, *rest: Any) -> int:
+        """(..., n, k) by (..., k, m): n m k."""
+        return x.numel() * y.shape[-1]
+
+    def vector_product(result: Tensor, x: Tensor, y: Tensor, *rest: Any) -> int:
+        """(n, k) by (k), or (k) by (k)."""
+        return x.numel()
+
+    def attention(result: Any, query: Tensor, keys: Tensor, values: Tensor, *rest: Any) -> int:
+        """Query by keys, and the softmax by values; (..., L, D), (..., S, D), (..., S, E)."""
+        return query.numel() * keys.shape[-2] + math.prod(query.shape[:-1]) * keys.shape[-2] * values.shape[-1]
+
+    # An operation to how it is counted and the places of its factors among the arguments.
+    counted: dict[Any, tuple[Callable[..., int], tuple[int, ...]]] = {
+        aten.convolution: (convolution, (0, 1)),
+        aten.mm: (product, (0, 1)),
+        aten.bmm: (product, (0, 1)),
+        aten.addmm: (product, (1, 2)),
+        aten.baddbmm: (product, (1, 2)),
+        aten.mv: (vector_product, (0, 1)),
+        aten.addmv: (vector_product, (1, 2)),
+        aten.dot: (vector_product, (0, 1)),
+        aten._scaled_dot_product_flash_attention: (attention, (0, 1, 2)),
+        aten._scaled_dot_product_flash_attention_for_cpu: (attention, (0, 1, 2)),
+        aten._scaled_dot_product_efficient_attention: (attention, (0, 1, 2)),
+        aten._scaled_dot_product_cudnn_attention: (attention, (0, 1, 2)),
+    }
+
+    class Counter(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = 0
+            self.attention = 0
+            self.used: set[int] = set()
+            # Kept alive, so that no later tensor gets a weight's key.
+            self.weights = {key(value): value for value in [*module.parameters(), *module.buffers()]}
+
+        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            kwargs = kwargs or {}
+            if func.overloadpacket not in counted:
+                with self:  # inference mode hands over whole operations, such as linear: count their parts
+                    parts = func.decompose(*args, **kwargs)
+                if parts is not NotImplemented:
+                    return parts
+            result = func(*args, **kwargs)
+            read = [value for value in tree_leaves((args, kwargs)) if isinstance(value, torch.Tensor)]
+            self.used.update(key(value) for value in read)
+            if read and all(key(value) in self.weights for value in read):
+                made = [value for value in tree_leaves(result) if isinstance(value, torch.Tensor)]
+                self.weights.update((key(value), value) for value in made)
+            elif func.overloadpacket in counted:
+                count, places = counted[func.overloadpacket]
+                factors = [args[place] for place in places]
+                amount = count(result, *factors, *args[places[-1] + 1 :])
+                if any(key(factor) in self.weights for factor in factors):
+                    self.layers += amount
+                else:
+                    self.attention += amount
+            return result
+
+    return Counter()
+
+
+# Time, memory, file size ----------------------------------------------------------------------------------------------
+
+
+def seconds_per_image(call: Callable[[], object], device: str = "cpu", warm: int = 1, repeats: int = 5) -> float:
+    """The median wall time of one call in seconds.
+
+    Args:
+        call: restores one image.
+        device: where it runs; on "cuda" the clock is read when the work is done, not when it is queued.
+        warm: calls before the clock starts.
+        repeats: timed calls, 1 or more.
+    """
+    wait = waiter(device)
+    for _ in range(warm):
+        call()
+    times = []
+    for _ in range(repeats):
+        wait()
+        start = time.perf_counter()
+        call()
+        wait()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times)
+
+
+def waiter(device: str) -> Callable[[], None]:
+    """What waits until a device has done its work; nothing on a CPU."""
+    if not device.startswith("cuda"):
+        return lambda: None
+    import torch
+
+    return lambda: torch.cuda.synchronize(device)
+
+
+def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:
+    """The most memory in bytes that one call holds above what was held before it.
+
+    On a CPU: the growth of the process's resident memory, read every millisecond while the call runs. Memory that the
+    process has freed but kept does not grow again, so call this before anything of the same size has run in the process.
+    On "cuda": the growth of the allocator's peak, exact.
+    """
+    if device.startswith("cuda"):
+        import torch
+
+        torch.cuda.synchronize(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        call()
+        torch.cuda.synchronize(device)
+        return torch.cuda.max_memory_allocated(device) - before
+
+    import psutil
+
+    process = psutil.Process()
+    before = peak = process.memory_info().rss
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.001):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        call()
+        peak = max(peak, process.memory_info().rss)
+    finally:
+        done.set()
+        watcher.join()
+    return peak - before
+
+
+def file_size(path: Path) -> int:
+    """The bytes of a checkpoint. Raises DataError when there is no such file."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected a checkpoint")
+    return path.stat().st_size

@@ -1,0 +1,445 @@
+"""Score a run on a built set's test images: one row an image, condition and metric, and a few restored images.
+
+Restored images are brought to the depth of the truth (8 or 16 bits) before they are scored, so that a folder of files
+written by another program is scored the same way (`predictions`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import runs
+from bench.contracts import INPUTS, DataError, ParamsError, UserError
+from bench.data import manifest
+from bench.data.batches import needed_fields, task_arrays
+from bench.data.images import as_float, read_png, write_png
+from bench.data.manifest import BuiltSet
+from bench.files import read_json, replace_folder, sha256, write_json
+from bench.params import Evaluate, Params, evaluation, weights_folder
+from bench.provenance import here
+from bench.registry import nearest
+from bench.scoring import metrics
+from bench.scoring.metrics import Measure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORES = "scores.parquet"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test image under one condition.
+
+    Args:
+        row: its manifest row.
+        input: what the method gets: "blurred", "sharp" (with a hole), or "dual-pixel".
+        arrays: inputs and `target`, float32 (H, W, C) in [0, 1].
+        truth: the target as stored, uint8 or uint16 (H, W, 3).
+        folder: of the built set, for the references.
+    """
+
+    row: Mapping[str, Any]
+    input: str
+    arrays: dict[str, np.ndarray]
+    truth: np.ndarray
+    folder: Path
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """The hole, (H, W) uint8 with 255 = hole, where the task has one."""
+        return (self.arrays["mask"][..., 0] * 255).astype(np.uint8) if "mask" in self.arrays else None
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The input as a person sees it: (H, W, 3) float32; of two views their mean."""
+        return self.arrays["x"] if "x" in self.arrays else (self.arrays["left"] + self.arrays["right"]) / 2
+
+    def references(self) -> Iterator[np.ndarray]:
+        """Read the further truths, where the dataset has them."""
+        for entry in json.loads(self.row["references"]):
+            yield read_png(self.folder / entry["file"])
+
+
+def inputs_of(task: str, built: BuiltSet) -> tuple[str, ...]:
+    """Return the inputs under which a task is scored on a set.
+
+    An inpainting method meets both tables of DFFNet, Section 4.3.2: a hole in the sharp image ("deblurred" there, in
+    our reading) and a hole in the blurred one; the truth is the sharp image in both.
+    """
+    if task == "inpaint":
+        return ("sharp", "blurred") if "file_blurred" in built.rows else ("sharp",)
+    return ("dual-pixel",) if task == "dual-pixel" else ("blurred",)
+
+
+def cases(built: BuiltSet, task: str, inputs: tuple[str, ...]) -> Iterator[Case]:
+    """Read the test images one after the other, under each of the inputs."""
+    rows = built.split("test")
+    for source in inputs:
+        for row in rows.to_dict("records"):
+            stored = {}
+            for name in needed_fields(task, source):
+                if not row.get(f"file_{name}"):
+                    raise DataError(f"{built.folder}: {row['name']} has no {name}: it cannot serve the task {task!r}")
+                stored[name] = read_png(built.folder / row[f"file_{name}"])
+            fields = {name: as_float(image) for name, image in stored.items()}
+            yield Case(row, source, task_arrays(task, fields, source), stored["target"], built.folder)
+
+
+def to_depth(image: np.ndarray, depth: np.dtype) -> np.ndarray:
+    """Turn float (H, W, 3) in [0, 1] into the integers of `depth`, a half to the even neighbour."""
+    top = np.iinfo(depth).max
+    return np.rint(np.clip(image, 0, 1) * np.float64(top)).astype(depth)
+
+
+@dataclass
+class Table:
+    """The rows of one evaluation as they come in, and the images that the report may show."""
+
+    common: dict[str, Any]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, measure: Measure, value: float, reason: str = "", size: str = "", **about: Any) -> None:
+        """Add one value; NaN with a reason where it was not measured."""
+        empty = {"image": "", "split": "test", "input": "", "mask_ratio": float("nan")}
+        empty |= dict.fromkeys(("scene", "mask_kind", "mask_band"), "")
+        self.rows.append(
+            self.common
+            | empty
+            | about
+            | {
+                "metric": measure.id,
+                "version": measure.version,
+                "value": float(value),
+                "unit": measure.unit,
+                "better": measure.better,
+                "reason": reason,
+                "size": size,
+                "severity": about.get("severity", "{}"),
+            }
+        )
+
+    def frame(self) -> pd.DataFrame:
+        """Return the rows as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows)
+
+
+def condition(case: Case) -> dict[str, Any]:
+    """Return the columns that tell one case's rows from another's."""
+    row = case.row
+    ratio = row.get("mask_ratio")
+    return {
+        "image": row["name"],
+        "split": row["split"],
+        "input": case.input,
+        "scene": row.get("scene") or "",
+        "mask_kind": (row.get("mask_kind") or "") if case.mask is not None else "",
+        "mask_band": (row.get("mask_band") or "") if case.mask is not None else "",
+        "mask_ratio": float(ratio) if ratio is not None and case.mask is not None else float("nan"),
+        "severity": row["degradation"],
+    }
+
+
+def wanted(chosen: Evaluate, task: str, built: BuiltSet) -> list[str]:
+    """Return the metrics of one image that apply: those of a hole need one, those of many truths need them."""
+    has_hole, many = task in ("inpaint", "sharp-inpaint"), built.about["scoring"] == "best-reference"
+    found = [metrics.find(name) for name in chosen.metrics]
+    return [m.id for m in found if (m.region == "image" or has_hole) and (not m.many_targets or many)]
+
+
+Predict = Callable[[Case], np.ndarray]
+"""A case to its restoration: float (H, W, 3) in [0, 1], or integers of the truth's depth."""
+
+
+def score(
+    predict: Predict,
+    built: BuiltSet,
+    task: str,
+    table: Table,
+    chosen: Evaluate,
+    folder: Path,
+    perceptual: Perceptual,
+    save: Path | None = None,
+    inputs: tuple[str, ...] = (),
+) -> list[dict[str, Any]]:
+    """Score every test image into `table`, write the images that a report shows into `folder`, and list these.
+
+    Metrics are computed in threads while the next image is restored.
+    """
+    from tqdm import tqdm
+
+    ids = wanted(chosen, task, built)
+    inputs = inputs or inputs_of(task, built)
+    each = len(built.split("test"))
+    rules = shown_images(built, chosen.keep_images)
+    listed: list[dict[str, Any]] = []
+
+    def measure(case: Case, pred: np.ndarray) -> dict[str, float]:
+        return metrics.compute_all(ids, pred, case.truth, case.mask, case.references())
+
+    pending: list[tuple[Case, Future[dict[str, float]]]] = []
+    with ThreadPoolExecutor(2) as pool:
+        for case in tqdm(cases(built, task, inputs), table.common["run"], len(inputs) * each, disable=None):
+            pred = predict(case)
+            pred = pred if pred.dtype.kind == "u" else to_depth(pred, case.truth.dtype)
+            pending.append((case, pool.submit(measure, case, pred)))
+            perceptual.see(case, pred)
+            if case.input == inputs[0] and case.row["name"] in rules:
+                listed.append(_write_images(folder, rules[case.row["name"]], case, pred))
+            if save is not None:
+                write_png(save / (case.input if len(inputs) > 1 else "") / f"{case.row['name']}.png", pred)
+    for case, values in pending:
+        for metric, value in values.result().items():
+            table.add(metrics.find(metric), value, **condition(case))
+    perceptual.finish(table)
+    return sorted(listed, key=lambda entry: list(rules).index(entry["image"]))
+
+
+def shown_images(built: BuiltSet, count: int) -> dict[str, str]:
+    """Choose the images that a report shows, name to rule: the median and the worst input, then further ones.
+
+    The rule looks at the input alone, so every method shows the same images.
+    """
+    rows = built.split("test").sort_values(["input_psnr", "name"])
+    names = list(dict.fromkeys([rows["name"].iloc[len(rows) // 2], *rows["name"]]))[:count]
+    return {name: ("median", "worst")[i] if i < 2 else f"further {i - 1}" for i, name in enumerate(names)}
+
+
+def _write_images(folder: Path, rule: str, case: Case, pred: np.ndarray) -> dict[str, Any]:
+    entry = {"rule": rule, "image": case.row["name"], "condition": condition(case) | {"mask_ratio": None}}
+    for name, image in (("input", case.shown), ("restored", pred), ("target", case.truth)):
+        entry[name] = f"images/{rule.replace(' ', '-')}.{name}.png"
+        write_png(folder / entry[name], metrics.quantise(image))
+    return entry
+
+
+class Perceptual:
+    """LPIPS of each image, and FID of each set of holes, where their networks' files are on this machine.
+
+    Args:
+        ids: of PERCEPTUAL. FID is taken for inpainting tasks alone: no deblurring paper here prints it.
+        weights: the folder that the user names for network weights, or None.
+    """
+
+    def __init__(self, ids: Iterable[str], weights: Path | None, task: str):
+        from bench.scoring import perceptual
+
+        self.ids = [name for name in ids if name != "fid" or task in ("inpaint", "sharp-inpaint")]
+        self.weights = weights
+        self.lpips = perceptual.lpips_alex(weights) if "lpips-alex" in self.ids else None
+        self.values: list[tuple[Case, float]] = []
+        self.sets: dict[tuple[str, ...], list[tuple[np.ndarray, np.ndarray]]] = {}
+
+    def see(self, case: Case, pred: np.ndarray) -> None:
+        """Take one restored image."""
+        if callable(self.lpips):
+            self.values.append((case, self.lpips(pred, case.truth)))
+        if "fid" in self.ids:
+            key = tuple(condition(case)[name] for name in ("input", "mask_kind", "mask_band"))
+            self.sets.setdefault(key, []).append((metrics.quantise(pred), metrics.quantise(case.truth)))
+
+    def finish(self, table: Table) -> None:
+        """Add the values, or why they were not measured."""
+        from bench.scoring import perceptual
+
+        if isinstance(self.lpips, perceptual.NotMeasured):
+            table.add(perceptual.LPIPS_ALEX, float("nan"), self.lpips.reason)
+        for case, value in self.values:
+            table.add(perceptual.LPIPS_ALEX, value, **condition(case))
+        for (source, kind, band), pairs in self.sets.items():
+            about = {"input": source, "mask_kind": kind, "mask_band": band}
+            if len(pairs) < 2:
+                table.add(perceptual.FID, float("nan"), "a set of one image has no distance", **about)
+                continue
+            found = perceptual.fid((pred for pred, _ in pairs), (truth for _, truth in pairs), self.weights)
+            if isinstance(found, perceptual.NotMeasured):
+                table.add(perceptual.FID, float("nan"), found.reason)
+                return
+            table.add(perceptual.FID, found, **about)
+
+
+def split_metrics(chosen: Evaluate) -> tuple[Evaluate, list[str]]:
+    """Part the metrics of one image from the perceptual ones; raises UserError for an unknown id."""
+    from bench.scoring import perceptual
+
+    plain = [name for name in chosen.metrics if name not in perceptual.PERCEPTUAL]
+    for name in plain:
+        if name not in metrics.METRICS:
+            known = [*metrics.METRICS, *perceptual.PERCEPTUAL]
+            raise ParamsError(
+                f"params.yaml: evaluate.metrics: no metric {name!r}; the nearest are: {nearest(name, known)}"
+            )
+    return chosen.model_copy(update={"metrics": plain}), [n for n in chosen.metrics if n in perceptual.PERCEPTUAL]
+
+
+def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = None) -> Path:
+    """Score a run, a chain, or a run on another dataset; return the evaluation's folder.
+
+    Args:
+        name: of a run, a chain or a transfer in params.yaml, or of an imported run.
+        dataset: score on this dataset instead of the run's own.
+        save: write every restored image there too.
+
+    Raises:
+        UserError: an unknown name, a run that is not trained, a dataset that is not built or does not serve the task.
+    """
+    from bench.training.device import set_threads, tune_allocator
+
+    chosen, perceptual_ids = split_metrics(evaluation(params))
+    tune_allocator()
+    threads = set_threads(params.threads)
+    plan = plans(params, name, dataset)
+    built = manifest.read(runs.data_folder(params, plan.dataset))
+    restorer, record = plan.open(params, built)
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def predict(case: Case) -> np.ndarray:
+        batch = {
+            key: torch.from_numpy(case.arrays[key]).permute(2, 0, 1)[None].to(device) for key in INPUTS[restorer.task]
+        }
+        return restorer.restore(batch)[0].permute(1, 2, 0).cpu().numpy()
+
+    record |= {"evaluation": plan.name}
+    record["provenance"] |= here() | {"manifest_sha256": built.digest, "evaluated_on": str(device), "threads": threads}
+    record |= {key: built.about[key] for key in ("origin", "partial")} | {"dataset_title": built.about["title"]}
+    table = Table(_common(record, plan.name))
+    out = runs.scores_folder(params, plan.name)
+
+    def fill(folder: Path) -> None:
+        judge = Perceptual(perceptual_ids, Path(params.paths.weights))
+        images = score(predict, built, restorer.task, table, chosen, folder, judge, save)
+        from bench.scoring import cost
+
+        cost.add_costs(
+            table.add, restorer, chosen, [runs.folder(params, part.record["run"]) for part in restorer.parts]
+        )
+        _finish(folder, table, record, images)
+        for part in restorer.parts[-1:]:
+            losses = runs.folder(params, part.record["run"]) / runs.LOSSES
+            if losses.is_file() and len(restorer.parts) == 1:
+                (folder / runs.LOSSES).write_bytes(losses.read_bytes())
+
+    replace_folder(out, fill)
+    return out
+
+
+def _common(record: Mapping[str, Any], evaluation_name: str) -> dict[str, Any]:
+    keys = ("method", "dataset", "task", "profile", "origin", "partial")
+    return {"run": evaluation_name} | {key: record[key] for key in keys}
+
+
+def _finish(folder: Path, table: Table, record: dict[str, Any], images: list[dict[str, Any]]) -> None:
+    frame = table.frame()
+    frame.to_parquet(folder / SCORES, index=False)
+    missing = frame[frame["reason"] != ""].drop_duplicates("metric")
+    record["not_measured"] = dict(zip(missing["metric"], missing["reason"], strict=True))
+    record["images"] = images
+    record["evaluation_id"] = hashlib.sha256(
+        (sha256(folder / SCORES) + json.dumps(record["provenance"], sort_keys=True)).encode()
+    ).hexdigest()
+    write_json(folder / "record.json", record)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an evaluation will do, before anything heavy is loaded."""
+
+    name: str
+    dataset: str
+    members: tuple[str, ...]
+    row: str | None
+
+    def open(self, params: Params, built: BuiltSet) -> tuple[Any, dict[str, Any]]:
+        """Load the networks; return the restorer and the beginning of the record."""
+        import torch
+
+        from bench import registry
+        from bench.scoring.restore import chain, single
+
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        parts = [self._part(params, member, built, device) for member in self.members]
+        if len(parts) == 2:
+            restorer = chain(*parts)
+            record = self._chain_record(parts)
+        else:
+            record = dict(parts[0].record)
+            restorer = single(parts[0], record["task"])
+        record |= {
+            "dataset": self.dataset,
+            "task": restorer.task,
+            "as": self.row or record["as"],
+            "run": self.members[0],
+        }
+        if len(parts) == 2:
+            record["run"] = self.name
+        if restorer.task not in registry.dataset(self.dataset).tasks:
+            tasks = ", ".join(registry.dataset(self.dataset).tasks)
+            raise UserError(f"{self.name}: {self.dataset} serves {tasks}, not {restorer.task}")
+        return restorer, record
+
+    def _part(self, params: Params, member: str, built: BuiltSet, device: Any) -> Any:
+        """Load a finished run; a method without training needs no files of its own."""
+        from bench.training.train import about
+
+        if not (runs.folder(params, member) / runs.RECORD).is_file() and member in runs.all_runs(params):
+            recipe, method = runs.resolve(params, member)
+            if method.networks is None:
+                return runs.Trained(about(recipe, method, built, "no training"), method, None)
+        return runs.load(params, member, device)
+
+    def _chain_record(self, parts: list[Any]) -> dict[str, Any]:
+        first, second = (part.record for part in parts)
+        weights = [record["provenance"].get("weights_sha256", "") for record in (first, second)]
+        return dict(second) | {
+            "method": f"{first['method']}+{second['method']}",
+            "as": f"{first['as']}+{second['as']}",
+            "title": f"{first['title']}+{second['title']}",
+            "kind": "chain",
+            "network": {"first": first["network"], "second": second["network"]},
+            "reduced": [*first["reduced"], *second["reduced"]],
+            "train": {"first": first["run"], "second": second["run"]},
+            "steps": first["steps"] + second["steps"],
+            "train_seconds": first["train_seconds"] + second["train_seconds"],
+            "missing_losses": [*first["missing_losses"], *second["missing_losses"]],
+            "limits": [*first["limits"], *second["limits"]],
+            "provenance": second["provenance"]
+            | {"mlflow_run": "", "weights_sha256": hashlib.sha256("+".join(weights).encode()).hexdigest()},
+            "parts": [
+                {
+                    "run": record["run"],
+                    "weights_sha256": digest,
+                    "mlflow_run": record["provenance"].get("mlflow_run", ""),
+                }
+                for record, digest in zip((first, second), weights, strict=True)
+            ],
+        }
+
+
+def plans(params: Params, name: str, dataset: str = "") -> Plan:
+    """Find what a name means: a chain, a transfer, a run, an imported run. Raises UserError with the nearest names."""
+    if name in params.chains:
+        found = params.chains[name]
+        return Plan(name, dataset or found.dataset, (found.first, found.second), found.row)
+    if name in params.transfers:
+        moved = params.transfers[name]
+        return Plan(name, dataset or moved.dataset, (moved.run,), moved.row)
+    known = runs.known(params)
+    if name not in known:
+        every = [*known, *params.chains, *params.transfers]
+        raise UserError(f"no run {name!r}; the nearest are: {nearest(name, every)}")
+    record = runs.folder(params, name) / runs.RECORD
+    own = read_json(record)["dataset"] if record.is_file() else runs.resolve(params, name)[0].dataset
+    title = name if not dataset or dataset == own else f"{name}-on-{dataset}"
+    return Plan(title, dataset or own, (name,), None)

@@ -1,0 +1,101 @@
+"""Restore a person's own photographs with a run: any size, JPEG or PNG or TIFF, the result beside nothing it overwrites."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from bench import runs
+from bench.contracts import INPUTS, DataError, UserError
+from bench.data.images import as_float, write_png
+from bench.files import need_writable
+from bench.imagefiles import read_mask, read_rgb
+from bench.params import Params
+from bench.scoring.metrics import quantise
+
+
+def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]:
+    """Restore each image of the command line into `options.out`, as an 8-bit PNG of its name.
+
+    Raises:
+        UserError: a run that is not trained, a mask or right view too few or too many, an `--out` that would overwrite an
+            input.
+        DataError: an image that cannot be read, or a mask or view of another size.
+    """
+    from tqdm import tqdm
+
+    outputs = _plan(options)
+    pairs = options.right or [None] * len(options.images)
+    for path in [*options.images, *options.right, *([options.mask] if options.mask else [])]:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file")
+    need_writable(options.out)
+    from bench.training.device import set_threads, tune_allocator
+
+    tune_allocator()
+    set_threads(params.threads)
+    import torch
+
+    from bench.scoring.restore import TILE, WHOLE, restore
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    trained = runs.load(params, options.run, device)
+    task = trained.record["task"]
+    names = INPUTS[task]
+    if ("mask" in names) != (options.mask is not None):
+        raise UserError(
+            f"{options.run} does {task}: " + ("give --mask FILE" if "mask" in names else "it takes no --mask")
+        )
+    if ("right" in names) != bool(options.right):
+        raise UserError(
+            f"{options.run} does {task}: " + ("give --right" if "right" in names else "it takes no --right")
+        )
+    for image, right, out in zip(tqdm(options.images, disable=None, unit="image"), pairs, outputs, strict=True):
+        arrays = _arrays(image, right, options.mask)
+        batch = {n: torch.from_numpy(a).permute(2, 0, 1)[None].to(device) for n, a in arrays.items()}
+        height, width = next(iter(arrays.values())).shape[:2]
+        if height * width > WHOLE and trained.method.tiling:
+            print(f"{image}: {width}x{height} is restored in tiles. {trained.method.tiling}")
+        whole = 0 if options.tile else WHOLE
+        pred = restore(trained.method, trained.networks, batch, whole, options.tile or TILE)
+        write_png(out, quantise(pred[0].permute(1, 2, 0).cpu().numpy()))
+        yield out
+
+
+def _plan(options: argparse.Namespace) -> list[Path]:
+    """Return the file each image will be restored to; no two are one, and none is an input."""
+    if options.tile and options.tile < 64:
+        raise UserError(f"--tile: found {options.tile}, expected 64 pixels or more")
+    if options.right and len(options.right) != len(options.images):
+        raise UserError(f"--right: found {len(options.right)} images for {len(options.images)} left ones")
+    outputs = [options.out / f"{path.stem}.png" for path in options.images]
+    if len(set(outputs)) != len(outputs):
+        raise UserError(
+            "two of the images have the same name and would be written to one file: restore them one by one"
+        )
+    inputs = {path.resolve() for path in options.images}
+    for path in outputs:
+        if path.resolve() in inputs:
+            raise UserError(f"{path}: is one of the images; choose another --out so that nothing is lost")
+    return outputs
+
+
+def _arrays(image: Path, right: Path | None, mask: Path | None) -> dict[str, np.ndarray]:
+    pixels = as_float(read_rgb(image, bits=None))
+    if right is not None:
+        other = as_float(read_rgb(right, bits=None))
+        _same(image, pixels, right, other)
+        return {"left": pixels, "right": other}
+    if mask is not None:
+        hole = as_float(read_mask(mask))
+        _same(image, pixels, mask, hole)
+        return {"x": pixels * (1 - hole), "mask": hole}
+    return {"x": pixels}
+
+
+def _same(one: Path, a: np.ndarray, other: Path, b: np.ndarray) -> None:
+    if a.shape[:2] != b.shape[:2]:
+        raise DataError(f"{other}: {b.shape[1]}x{b.shape[0]}, but {one} is {a.shape[1]}x{a.shape[0]}")

@@ -1,0 +1,81 @@
+"""The costs of a run as rows of its scores: parameters, multiply-adds, time, memory, and the size of its file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.contracts import INPUTS
+from bench.params import Evaluate
+from bench.runs import Trained
+from bench.scoring import cost
+
+if TYPE_CHECKING:
+    from bench.scoring.evaluate import Table
+    from bench.scoring.restore import Restorer
+
+
+def shapes(task: str, height: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of one image's inputs for a task."""
+    return {name: (1, 1 if name == "mask" else 3, height, width) for name in INPUTS[task]}
+
+
+def add_costs(table: Table, restorer: Restorer, chosen: Evaluate, files: list[Path], device: str) -> None:
+    """Measure and add what a run costs. Memory comes first: memory that the process has kept does not grow again.
+
+    Args:
+        files: the checkpoints behind the run; those that do not exist (no training) count nothing.
+    """
+    import torch
+
+    height, width = chosen.cost_size
+    size = f"{width}x{height}"
+    generator = torch.Generator().manual_seed(0)
+    batch = {n: torch.rand(s, generator=generator).to(device) for n, s in shapes(restorer.task, height, width).items()}
+    if "mask" in batch:
+        batch["mask"] = (batch["mask"] > 0.7).float()
+    memory = cost.peak_memory(lambda: restorer.restore(batch), device)
+    table.add(cost.COSTS["memory"], memory / 1e6, size=size)
+    seconds = cost.seconds_per_image(lambda: restorer.restore(batch), device, repeats=chosen.timing_repeats)
+    table.add(cost.COSTS["seconds"], seconds, size=size)
+    trained = [part for part in restorer.parts if part.networks is not None]
+    if not trained:
+        return
+    total = sum(cost.parameters(part.networks).total for part in trained if part.networks is not None)
+    table.add(cost.COSTS["params-total"], total / 1e6)
+    table.add(cost.COSTS["file-size"], sum(cost.file_size(path) for path in files if path.is_file()) / 1e6)
+    _add_work(table, trained, chosen)
+
+
+def _add_work(table: Table, trained: list[Trained], chosen: Evaluate) -> None:
+    """Add multiply-adds at each size, and the parameters in use."""
+    for number, (height, width) in enumerate([chosen.cost_size, *chosen.macs_sizes]):
+        size = f"{width}x{height}"
+        try:
+            done = [work(part, height, width, "meta") for part in trained]
+        except (NotImplementedError, RuntimeError):
+            # A network whose path depends on values cannot be counted without computing them.
+            if number:
+                reason = "its path depends on the image's values, so it is counted at the timed size alone"
+                table.add(cost.COSTS["macs"], float("nan"), reason, size)
+                continue
+            done = [work(part, height, width, "cpu") for part in trained]
+        table.add(cost.COSTS["macs"], sum(part.layers for part in done) / 1e9, size=size)
+        if attention := sum(part.attention for part in done):
+            table.add(cost.COSTS["macs-attention"], attention / 1e9, size=size)
+        if not number:
+            table.add(cost.COSTS["params"], sum(part.parameters for part in done) / 1e6)
+
+
+def work(part: Trained, height: int, width: int, device: str) -> cost.Work:
+    """Count one run's work on an image of this size, padded as it is when restored."""
+    from bench.scoring.restore import pad
+
+    method = part.method
+
+    def padded(networks: object, batch: Mapping[str, object]) -> object:
+        return method.restore(networks, {n: pad(v, method.multiple, method.min_size) for n, v in batch.items()})  # type: ignore[arg-type]
+
+    assert part.networks is not None
+    return cost.work(padded, part.networks, shapes(method.tasks[0], height, width), device)

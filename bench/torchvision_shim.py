@@ -1,0 +1,38 @@
+"""Makes torchvision importable beside a torch that its compiled operators do not fit.
+
+The wheels of torchvision are built for one build of torch. Beside another one (PyPI's wheel beside a CPU-only torch)
+their library of operators does not load, and `import torchvision` fails, because it registers the shape of the operator
+`nms`, which is then unknown. Its networks, which lpips and torch-fidelity take from it, need none of these operators:
+declaring the schemas is enough. Calling `nms` itself still fails.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from pathlib import Path
+
+
+@functools.cache
+def make_importable() -> object:
+    """Call before the first import of torchvision, or of what imports it (lpips, torch_fidelity).
+
+    Returns:
+        what holds the declarations, kept by the cache: torch forgets them with it. None where nothing had to be declared:
+        torchvision is absent, or its operators load.
+    """
+    import torch
+
+    found = importlib.util.find_spec("torchvision")
+    if found is None or found.origin is None:
+        return None
+    for library in sorted(Path(found.origin).parent.glob("_C*")):
+        try:
+            torch.ops.load_library(str(library))
+        except OSError:  # built for another torch: the case this module is for
+            continue
+        return None
+    declared = torch.library.Library("torchvision", "FRAGMENT")
+    for name in ("nms", "qnms"):
+        declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return declared

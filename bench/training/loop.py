@@ -1,0 +1,321 @@
+"""The training loop: one for every method, any number of players and phases, one process or several, any device.
+
+All randomness is stateless: a batch is a function of (seed, step), and torch is seeded at each step. So a training that
+was killed goes on from its last checkpoint to the very weights that an undisturbed one reaches (on the CPU, bit by bit).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from bench.contracts import Method, ParamsError, Player, UserError
+from bench.data.batches import Crops
+from bench.files import replacing
+from bench.params import Recipe, Schedule, Train
+from bench.registry import nearest
+from bench.tracking import Point
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+@dataclass
+class Progress:
+    """Where a training stands: all that a checkpoint holds beside the tensors.
+
+    Args:
+        phase: index of the phase; `step` counts within it, `total` over all phases.
+        points: losses that the tracker has not been given for certain.
+        history: every loss: step, phase, player, name, value, seconds.
+        seconds: time spent training, over all attempts.
+    """
+
+    phase: int = 0
+    step: int = 0
+    total: int = 0
+    points: list[Point] = field(default_factory=list)
+    history: list[tuple[int, str, str, str, float, float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def phase_steps(recipe: Recipe, method: Method, steps_per_epoch: int) -> dict[str, int]:
+    """Return the steps of each phase. Raises ParamsError when the recipe does not say them."""
+    train, names = recipe.train, list(method.phases)
+    if train.phases:
+        for name in train.phases:
+            if name not in names:
+                raise ParamsError(
+                    f"params.yaml: {recipe.name}: train.phases.{name}: no such phase; "
+                    f"{recipe.method} has: {nearest(name, names)}"
+                )
+        return {name: train.phases.get(name, 0) for name in names}
+    if len(names) > 1:
+        raise ParamsError(f"params.yaml: {recipe.name}: train.phases: give the steps of {', '.join(names)}")
+    if train.steps is None and train.epochs is None:
+        raise ParamsError(f"params.yaml: {recipe.name}: train: give steps or epochs")
+    return {names[0]: train.steps if train.steps is not None else (train.epochs or 0) * steps_per_epoch}
+
+
+def rate(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:
+    """Return the factor of the learning rate at `step` of a phase of `steps`."""
+    if step < schedule.warmup_steps:
+        return (step + 1) / schedule.warmup_steps
+    if schedule.kind == "step":
+        every = schedule.every_steps or (schedule.every_epochs or 1) * steps_per_epoch
+        return schedule.factor ** (step // every)
+    if schedule.kind == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * step / steps))
+    if schedule.kind == "linear":
+        start = schedule.start * steps
+        return 1.0 if step < start else max(0.0, (steps - step) / max(steps - start, 1))
+    return 1.0
+
+
+def make_optimizer(train: Train, name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Make the optimiser of one player."""
+    own = train.players.get(name)
+    lr = (own and own.lr) or train.lr
+    betas = (own and own.betas) or train.betas
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr, momentum=betas[0], weight_decay=train.weight_decay)
+    kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr, betas=betas, weight_decay=train.weight_decay)
+
+
+def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float], player: str) -> Tensor:
+    """Return the sum of the losses, each times its weight: `player.name`, else `name`, else 1."""
+    terms = [weights.get(f"{player}.{name}", weights.get(name, 1.0)) * value for name, value in losses.items()]
+    return torch.stack(terms).sum()
+
+
+def check_weights(method: Method, weights: Mapping[str, float], seen: set[str], name: str) -> None:
+    """Raise ParamsError when a weight's name is no loss of the method: a misspelt one would be taken as 1 in silence."""
+    helped = {loss for helper in method.helpers.values() for loss in helper.losses}
+    known = seen | {loss.split(".", 1)[1] for loss in seen} | helped
+    for weight in weights:
+        if weight not in known:
+            raise ParamsError(
+                f"params.yaml: run {name}: train.weights.{weight}: no loss of this name; "
+                f"the nearest are: {nearest(weight, known)}"
+            )
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lay kernels of two-dimensional convolutions out channels-last; three-dimensional ones have no such layout."""
+    for tensor in [*module.parameters(), *module.buffers()]:
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
+    return module
+
+
+def average_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
+    """Average gradients over the processes, as one tensor: this serves any number of networks and players."""
+    if accelerator.num_processes == 1:
+        return
+    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
+    mean = accelerator.reduce(torch.cat([grad.reshape(-1) for grad in grads]), "mean")
+    for parameter, piece in zip(parameters, mean.split([grad.numel() for grad in grads]), strict=True):
+        parameter.grad = piece.view_as(parameter).clone()
+
+
+class Training:
+    """One run from its first step, or its last checkpoint, to its last step.
+
+    Args:
+        recipe: the resolved run.
+        method: its entry.
+        crops: the training data.
+        helpers: frozen networks of the losses, by name.
+        accelerator: device, precision and processes.
+        folder: where the checkpoint lies; outside the pipeline's outputs, which are deleted before a stage.
+        log: takes points that stand in a checkpoint; called again with the same points after a kill.
+        checkpoint_seconds: time between checkpoints.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        method: Method,
+        crops: Crops,
+        helpers: Mapping[str, nn.Module],
+        accelerator: Accelerator,
+        folder: Path,
+        log: Callable[[list[Point]], None],
+        checkpoint_seconds: float,
+    ):
+        assert method.networks is not None
+        self.recipe, self.method, self.crops, self.accelerator = recipe, method, crops, accelerator
+        self.folder, self.log, self.checkpoint_seconds = folder, log, checkpoint_seconds
+        torch.manual_seed(recipe.seed)
+        # Weights are drawn on the CPU, so that a seed means the same ones on every device.
+        own = {name: network.train() for name, network in method.networks(**recipe.network).items()}
+        frozen = {name: helper.eval().requires_grad_(False) for name, helper in helpers.items()}
+        self.own = tuple(own)
+        self.networks = channels_last(nn.ModuleDict(own | frozen).to(accelerator.device))
+        self.steps_per_epoch = math.ceil(len(crops) / recipe.train.batch_size)
+        self.steps = phase_steps(recipe, method, self.steps_per_epoch)
+        self.total_steps = sum(self.steps.values())
+        self.progress = Progress()
+        self.optimizers: dict[str, Any] = {}
+        self.checked = False
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file that a killed training goes on from."""
+        return self.folder / "state.pt"
+
+    def run(self) -> Progress:
+        """Train to the end. Raises UserError when a loss is not finite."""
+        from tqdm import tqdm
+
+        waiting = self._load()
+        # Quiet when not a terminal, and in every process but the first.
+        quiet = None if self.accelerator.is_main_process else True
+        with tqdm(total=self.total_steps, initial=self.progress.total, desc=self.recipe.name, disable=quiet) as bar:
+            for index, (name, steps) in enumerate(self.steps.items()):
+                if index < self.progress.phase:
+                    continue
+                if index > self.progress.phase:
+                    self.progress.phase, self.progress.step = index, 0
+                self._phase(name, steps, waiting, bar)
+                waiting = {}
+        self._flush()
+        return self.progress
+
+    def _parameters(self, player: Player) -> list[nn.Parameter]:
+        return [p for name in player.networks for p in self.networks[name].parameters() if p.requires_grad]
+
+    def _phase(self, name: str, steps: int, waiting: Mapping[str, Any], bar: Any) -> None:
+        phase, train, progress = self.method.phases[name], self.recipe.train, self.progress
+        self.optimizers = {}
+        for player_name, player in phase.players.items():
+            optimizer = make_optimizer(train, player_name, self._parameters(player))
+            if player_name in waiting:
+                optimizer.load_state_dict(waiting[player_name])
+            self.optimizers[player_name] = self.accelerator.prepare(optimizer)
+        rates = {key: [g["initial_lr"] for g in _with_initial(o, train, key)] for key, o in self.optimizers.items()}
+        share = train.batch_size // self.accelerator.num_processes
+        part = slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
+        last_save = began = time.monotonic()
+        before = progress.seconds
+        todo = range(progress.total, progress.total - progress.step + steps)
+        for step, batch in zip(todo, self.crops.batches(todo, train.batch_size, part), strict=True):
+            torch.manual_seed(_mix(self.recipe.seed, step, self.accelerator.process_index))
+            factor = rate(train.schedule, progress.step, steps, self.steps_per_epoch)
+            for key, optimizer in self.optimizers.items():
+                for group, lr in zip(optimizer.param_groups, rates[key], strict=True):
+                    group["lr"] = lr * factor
+            moved = {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
+            losses = self._step(name, moved)
+            progress.step, progress.total = progress.step + 1, progress.total + 1
+            progress.seconds = before + time.monotonic() - began
+            now = int(time.time() * 1000)
+            for (player_name, loss), value in losses.items():
+                progress.history.append((step, name, player_name, loss, value, progress.seconds))
+                progress.points.append((f"loss.{player_name}.{loss}", value, step, now))
+            bar.update()
+            if time.monotonic() - last_save > self.checkpoint_seconds:
+                self._save()
+                last_save = time.monotonic()
+                bar.set_postfix({loss: f"{value:.4f}" for (_, loss), value in losses.items()}, refresh=False)
+
+    def _step(self, phase_name: str, batch: Mapping[str, Tensor]) -> dict[tuple[str, str], float]:
+        """Let every player take its updates on one batch; return each named loss, unweighted, and each total."""
+        phase, train, accelerator = self.method.phases[phase_name], self.recipe.train, self.accelerator
+        with accelerator.autocast():
+            outputs = phase.forward(self.networks, batch)
+        result: dict[tuple[str, str], float] = {}
+        for name, player in phase.players.items():
+            others = [self.networks[other] for other in self.own if other not in player.networks]
+            frozen = [p for network in others for p in network.parameters() if p.requires_grad]
+            own = train.players.get(name)
+            for _ in range((own and own.updates) or player.updates):
+                self.optimizers[name].zero_grad()
+                # Another player's networks need no gradients of their own here; it saves a third of a critic's cost.
+                _require(frozen, False)
+                with accelerator.autocast():
+                    losses = player.losses(self.networks, batch, outputs)
+                total = weighted(losses, train.weights, name)
+                values = {key: float(value.detach()) for key, value in losses.items()}
+                self._check(values | {"total": float(total.detach())}, name, phase_name)
+                accelerator.backward(total, retain_graph=len(phase.players) > 1)
+                _require(frozen, True)
+                average_gradients(accelerator, self._parameters(player))
+                if train.clip_grad_norm is not None:
+                    nn.utils.clip_grad_norm_(self._parameters(player), train.clip_grad_norm)
+                self.optimizers[name].step()
+            result |= {(name, key): value for key, value in values.items()}
+            result[name, "total"] = float(total.detach())
+        if not self.checked and self.progress.phase == len(self.method.phases) - 1:
+            known = {f"{n}.{loss}" for n, loss in result} | {f"{p}.{k}" for _, _, p, k, *_ in self.progress.history}
+            check_weights(self.method, train.weights, known, self.recipe.name)
+            self.checked = True
+        return result
+
+    def _check(self, values: Mapping[str, float], player: str, phase: str) -> None:
+        if all(math.isfinite(value) for value in values.values()):
+            return
+        listed = ", ".join(f"{name} = {value:g}" for name, value in values.items())
+        last = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.is_file() else "no checkpoint yet"
+        raise UserError(
+            f"{self.recipe.name}: a loss of {player} is not finite at step {self.progress.total} (phase {phase}): "
+            f"{listed}; {last}. Lower the learning rate, clip gradients or train in float32"
+        )
+
+    def _save(self) -> None:
+        """Write the checkpoint, then give the tracker what it holds: a kill between the two loses nothing."""
+        if self.accelerator.is_main_process:
+            state = {
+                "networks": {name: self.networks[name].state_dict() for name in self.own},
+                "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
+                "progress": vars(self.progress),
+            }
+            with replacing(self.checkpoint) as temporary:
+                torch.save(state, temporary)
+        self._flush()
+
+    def _flush(self) -> None:
+        if self.accelerator.is_main_process:
+            self.log(self.progress.points)
+        self.progress.points = []
+
+    def _load(self) -> Mapping[str, Any]:
+        """Go on from the checkpoint if there is one; return the states of the current phase's optimisers."""
+        if not self.checkpoint.is_file():
+            return {}
+        state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
+        for name in self.own:
+            self.networks[name].load_state_dict(state["networks"][name])
+        saved = state["progress"]
+        saved["points"] = [tuple(point) for point in saved["points"]]
+        saved["history"] = [tuple(entry) for entry in saved["history"]]
+        self.progress = Progress(**saved)
+        return state["optimizers"]
+
+
+def _mix(seed: int, step: int, process: int) -> int:
+    """Return a seed for one step of one process, far from its neighbours'."""
+    return (seed * 1_000_003 + step * 7_919 + process * 104_729) % (2**63)
+
+
+def _require(parameters: list[nn.Parameter], wanted: bool) -> None:
+    for parameter in parameters:
+        parameter.requires_grad_(wanted)
+
+
+def _with_initial(optimizer: Any, train: Train, player: str) -> list[dict[str, Any]]:
+    """Note the recipe's rate in each group: a loaded state holds the rate of its step."""
+    own = train.players.get(player)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = (own and own.lr) or train.lr
+    return optimizer.param_groups

@@ -1,0 +1,219 @@
+"""Train one run: from its recipe and its built set to weights, losses and a record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from bench import runs
+from bench.contracts import Method, ParamsError, UserError
+from bench.data import manifest
+from bench.data.batches import Crops
+from bench.data.manifest import BuiltSet
+from bench.files import locked, need_writable, read_json, replace_folder, sha256, write_json
+from bench.params import Params, Recipe, weights_folder
+from bench.provenance import here
+from bench.training.device import set_threads, tune_allocator
+
+ROOT = Path(__file__).parents[2]
+
+
+def fingerprint(recipe: Recipe, built: BuiltSet, threads: int, processes: int, device: str) -> str:
+    """Return what a training is a function of, as a hash: a checkpoint of another one is never gone on from."""
+    module = ROOT / "methods" / f"{recipe.method.replace('-', '_')}.py"
+    shared = sorted(ROOT.glob("methods/_*.py")) + sorted(ROOT.glob("bench/training/*.py"))
+    code = {str(path.relative_to(ROOT)): sha256(path) for path in [module, *shared]}
+    whole = [recipe.model_dump(mode="json"), built.digest, code, threads, processes, device, here()["packages"]]
+    return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def train(params: Params, name: str) -> Path:
+    """Train a run, or go on with it where it was stopped, and return its folder.
+
+    Raises:
+        ParamsError, DataError: found before the first step where they can be.
+        UserError: a loss that is not finite; the folder cannot be written; another process trains this run.
+    """
+    recipe, method = runs.resolve(params, name)
+    if method.networks is None:
+        raise UserError(f"{name}: {recipe.method} needs no training; run: python -m bench evaluate {name}")
+    built = manifest.read(runs.data_folder(params, recipe.dataset))
+    chosen = recipe.train
+    crops = Crops(built, recipe.task, chosen.crop_size, chosen.augment, recipe.seed, chosen.input or "")
+    out = runs.folder(params, name)
+    need_writable(out.parent)
+    tune_allocator()
+    from accelerate import Accelerator
+
+    from bench.training.loop import PRECISION, phase_steps
+
+    threads = set_threads(params.threads)
+    accelerator = Accelerator(mixed_precision=PRECISION[recipe.train.precision])
+    if recipe.train.batch_size % accelerator.num_processes:
+        raise ParamsError(
+            f"params.yaml: run {name}: train.batch_size: {recipe.train.batch_size} cannot be shared by "
+            f"{accelerator.num_processes} processes"
+        )
+    phase_steps(recipe, method, 1)
+    identity = fingerprint(recipe, built, threads, accelerator.num_processes, accelerator.device.type)
+    resume = Path(params.paths.resume, f"{params.profile}-{name}-{identity[:16]}")
+    with _alone(resume, name, accelerator):
+        _train(params, recipe, method, built, crops, accelerator, threads, resume, out)
+    if accelerator.is_main_process:
+        shutil.rmtree(resume, ignore_errors=True)
+    return out
+
+
+def _alone(resume: Path, name: str, accelerator: Any) -> Any:
+    """Hold the resume folder, in the first process of a run only."""
+    from contextlib import nullcontext
+
+    return locked(resume, f"training {name}") if accelerator.is_main_process else nullcontext()
+
+
+def helpers(method: Method, recipe: Recipe, folder: Path | None) -> tuple[dict[str, Any], list[dict[str, str]]]:
+    """Build the frozen networks that weighted losses look through; list the losses left out for want of a file."""
+    from bench import weights
+
+    found, missing = {}, []
+    for name, helper in method.helpers.items():
+        wanted = [loss for loss in helper.losses if recipe.train.weights.get(loss, 1.0) > 0]
+        if not wanted:
+            continue
+        path = weights.find(helper.weights, folder)
+        if path is None:
+            missing += [{"loss": loss, "reason": weights.explain(helper.weights)} for loss in wanted]
+        else:
+            found[name] = helper.build(path)
+    return found, missing
+
+
+def about(recipe: Recipe, method: Method, built: BuiltSet, kind: str) -> dict[str, Any]:
+    """Return the part of a record that is known before the work starts."""
+    return {
+        "run": recipe.name,
+        "method": recipe.method,
+        "as": recipe.row,
+        "title": recipe.title,
+        "kind": kind,
+        "task": recipe.task,
+        "dataset": recipe.dataset,
+        "dataset_title": built.about["title"],
+        "origin": built.about["origin"],
+        "partial": built.about["partial"],
+        "profile": recipe.profile,
+        "seed": recipe.seed,
+        "network": recipe.network,
+        "reduced": reduced(method, recipe),
+        "train": {},
+        "steps": 0,
+        "train_seconds": 0.0,
+        "missing_losses": [],
+        "limits": list(method.limits),
+        "provenance": here() | {"manifest_sha256": built.digest, "mlflow_run": ""},
+    }
+
+
+def reduced(method: Method, recipe: Recipe) -> list[str]:
+    """List the network arguments that this profile shrinks, with the paper's value."""
+    import inspect
+
+    if method.networks is None:
+        return []
+    defaults = {p.name: p.default for p in inspect.signature(method.networks).parameters.values()}
+    full = defaults | recipe.paper_network
+    return [f"{key}: {full[key]} -> {value}" for key, value in recipe.network.items() if full.get(key) != value]
+
+
+def _train(
+    params: Params,
+    recipe: Recipe,
+    method: Method,
+    built: BuiltSet,
+    crops: Crops,
+    accelerator: Any,
+    threads: int,
+    resume: Path,
+    out: Path,
+) -> None:
+    from safetensors.torch import save_file
+
+    from bench import tracking
+    from bench.training.loop import Training
+
+    frozen, missing = helpers(method, recipe, weights_folder(params))
+    say = accelerator.print
+    for reason in dict.fromkeys(entry["reason"] for entry in missing):
+        lost = ", ".join(entry["loss"] for entry in missing if entry["reason"] == reason)
+        say(f"{recipe.name}: trained WITHOUT the losses {lost}: {reason}")
+    record = about(recipe, method, built, "trained")
+    record["train"] = recipe.train.model_dump(mode="json")
+    record["missing_losses"] = missing
+    run_id, client = "", None
+    if accelerator.is_main_process:
+        client = tracking.connect(params.tracking)
+        run_id = _tracked(client, record, resume / "run.json")
+
+    def log(points: list[tracking.Point]) -> None:
+        if client is not None:
+            tracking.log_points(client, run_id, points)
+
+    training = Training(
+        recipe, method, crops, frozen, accelerator, resume, log, checkpoint_seconds=params.checkpoint_seconds
+    )
+    steps = f"{training.total_steps} steps on {accelerator.device.type}"
+    say(f"{recipe.name}: {steps}, {threads} threads, {recipe.train.precision}")
+    progress = training.run()
+    if client is None:
+        return
+    record["steps"], record["train_seconds"] = progress.total, round(progress.seconds, 3)
+    record["provenance"] |= {
+        "mlflow_run": run_id,
+        "device": accelerator.device.type,
+        "threads": threads,
+        "processes": accelerator.num_processes,
+        "precision": recipe.train.precision,
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+    state = {
+        f"{name}.{key}": value.detach().cpu().contiguous()
+        for name in training.own
+        for key, value in training.networks[name].state_dict().items()
+    }
+
+    def fill(folder: Path) -> None:
+        save_file(state, folder / runs.WEIGHTS)
+        record["provenance"]["weights_sha256"] = sha256(folder / runs.WEIGHTS)
+        write_losses(folder / runs.LOSSES, progress.history)
+        write_json(folder / runs.RECORD, record)
+
+    replace_folder(out, fill)
+    client.log_artifact(run_id, str(out / runs.WEIGHTS), "weights")
+    client.set_tag(run_id, "weights_sha256", record["provenance"]["weights_sha256"])
+    client.set_terminated(run_id)
+    say(f"{recipe.name}: {progress.total} steps in {progress.seconds:.0f} s -> {out / runs.WEIGHTS}")
+
+
+def _tracked(client: Any, record: dict[str, Any], note: Path) -> str:
+    """Return the MLflow run of this training: the one noted before a kill, or a new one."""
+    from bench import tracking
+
+    if note.is_file() and tracking.exists(client, read_json(note)["mlflow_run"]):
+        return read_json(note)["mlflow_run"]
+    run_id = tracking.start(client, record)
+    write_json(note, {"mlflow_run": run_id})
+    return run_id
+
+
+def write_losses(path: Path, history: list[tuple[int, str, str, str, float, float]]) -> None:
+    """Write every loss of a training as tidy rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = ("step", "phase", "player", "name", "value", "seconds")
+    rows = zip(*history, strict=True) if history else [[] for _ in columns]
+    pq.write_table(pa.table(dict(zip(columns, map(list, rows), strict=True))), path)

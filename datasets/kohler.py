@@ -1,0 +1,175 @@
+"""The benchmark of Koehler et al.: camera shake recorded from hands and played back by a robot. Testing only.
+
+Paper: R. Koehler, M. Hirsch, B. Mohler, B. Schoelkopf, S. Harmeling, "Recording and Playback of Camera Shake:
+Benchmarking Blind Deconvolution with a Real-World Database", ECCV 2012. Research use; no licence text is published.
+800x800, RGB, 8-bit PNG; 4 printed images, 12 trajectories, 48 blurred photographs:
+
+    Blurry<I>_<K>.png                                   I = 1..4, K = 1..12
+    Image<I>/Kernel<K>/GroundTruth<I>_<K>_<F>.png       F = 1..199 (198 or 200 for seven pairs), without leading zeros
+
+The truth is not the printed picture but the frames that the camera recorded along the trajectory: a result is scored
+against each of them and the best score counts. (The official code also fits intensity and shift first, so plain scores
+are lower than the published ones.) The middle frame, number (count + 1) // 2, stands as `target`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial as bind
+from pathlib import Path
+
+import numpy as np
+
+from bench.contracts import DataError, Dataset, Item, Made
+from datasets._blur import check_response, expose
+from datasets._files import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
+from datasets._photographs import Photograph, check_least, photographs
+
+LICENCE = "research use (no licence text is published)"
+REFERENCES = {  # recorded frames by (image, trajectory)
+    (image, kernel): {(2, 11): 200}.get(
+        (image, kernel),
+        198 if (image, kernel) in ((1, 10), (1, 12), (2, 10), (3, 7), (3, 12), (4, 12)) else 199,
+    )
+    for image in range(1, 5)
+    for kernel in range(1, 13)
+}
+COUNTS = {"test": len(REFERENCES)}
+
+
+def references(root: Path, image: int, kernel: int) -> list[Path]:
+    """List the recorded frames of one pair, in the order of their numbers.
+
+    Raises:
+        DataError: when the folder is missing, or when its frames are not 1 .. the official count.
+    """
+    folder = root / f"Image{image}" / f"Kernel{kernel}"
+    stem = f"GroundTruth{image}_{kernel}_"
+    numbers = {path.stem.removeprefix(stem): path for path in list_images(folder) if path.stem.startswith(stem)}
+    frames = {int(number): path for number, path in numbers.items() if number.isdecimal()}
+    expected = range(1, REFERENCES[image, kernel] + 1)
+    if sorted(frames) != list(expected):
+        missing = sorted(set(expected) - frames.keys())
+        first = f"{stem}{missing[0]}.png is missing" if missing else f"{stem}{max(frames)}.png is one too many"
+        raise DataError(
+            f"{folder}: found {len(frames)} reference frames, expected {len(expected)}: {first}; the best score over "
+            f"the frames needs all of them; unpack GroundTruth_pngs_Image{image}.zip again"
+        )
+    return [frames[number] for number in expected]
+
+
+def read_frame(shape: tuple[int, ...], path: Path) -> np.ndarray:
+    """Read one reference frame (H, W, 3). Raises DataError when it is damaged or not of the blurred image's size."""
+    frame = read_rgb(path)
+    check_sizes(str(path), {"blurred": shape, "reference": frame.shape})
+    return frame
+
+
+def read_recording(blurred: Path, frames: tuple[Path, ...], rng: np.random.Generator) -> Made:
+    """Read a blurred photograph and its frames, the frames one by one as they are asked for; nothing is drawn."""
+    middle = frames[(len(frames) + 1) // 2 - 1]
+    images = {"target": read_rgb(middle), "blurred": read_rgb(blurred)}
+    same_size(str(blurred), images)
+    image, kernel = blurred.stem.removeprefix("Blurry").split("_")
+    degradation = {"kind": "recorded camera shake", "trajectory": int(kernel), "num_frames": len(frames)}
+    condition = {"scene": f"image {image}"}
+    return Made(images, degradation, condition, map(bind(read_frame, images["blurred"].shape), frames))
+
+
+def originals(root: Path, *, partial: bool = False) -> list[Item]:
+    """List the blurred photographs, each with all its recorded frames.
+
+    Args:
+        root: the folder that holds Blurry<I>_<K>.png and Image<I>/.
+        partial: use the complete pairs. A blurred photograph without a folder of frames is left out with a warning; a
+            folder with fewer frames than recorded, or without its photograph, is an error all the same.
+
+    Raises:
+        DataError: when files are missing or their headers tell different sizes, or when no pair is complete.
+    """
+    items = []
+    without_frames = []
+    absent = []
+    for image, kernel in REFERENCES:
+        blurred = require_folder(root) / f"Blurry{image}_{kernel}.png"
+        folder = root / f"Image{image}" / f"Kernel{kernel}"
+        if not blurred.is_file():
+            if folder.is_dir():
+                raise DataError(f"{folder}: found frames without {blurred.name}; unpack BlurryImages.zip into {root}")
+            absent.append(blurred.name)
+        elif not folder.is_dir():
+            without_frames.append(f"{folder.relative_to(root)}/GroundTruth{image}_{kernel}_1.png")
+        else:
+            files = (blurred, *references(root, image, kernel))
+            check_sizes(str(blurred), {path.name: image_size(path) for path in files})
+            make = bind(read_recording, blurred, files[1:])
+            items.append(Item(f"{image}_{kernel}", "test", make, blurred.name, LICENCE, files))
+    told = f"{root}: found {len(items)} of {COUNTS['test']} blurred photographs with their reference frames"
+    if without_frames:
+        told += f"; {len(without_frames)} without frames, the first missing is {without_frames[0]}"
+    if absent:
+        told += f"; {len(absent)} absent, the first is {absent[0]}"
+    if not items:
+        raise DataError(f"{told}; {describe(root)}. Unpack BlurryImages.zip and GroundTruth_pngs_Image1..4.zip there")
+    if (without_frames or absent) and not partial:
+        raise DataError(f"{told}; unpack the archives again, or set partial to use what is complete")
+    if without_frames:
+        warnings.warn(f"left out: {told}", stacklevel=2)
+    return items
+
+
+def shake(photograph: Photograph, num_frames: range, step: float, response: str, rng: np.random.Generator) -> Made:
+    """Blur a photograph along a camera path; the frames along it are the references, the middle one is the target."""
+    blurred, frames, exposure = expose(photograph.load(), num_frames, step, response, rng)
+    images = {"target": frames[(len(frames) + 1) // 2 - 1], "blurred": blurred}
+    return Made(images, exposure, {"scene": photograph.name, "severity": exposure["length"]}, frames)
+
+
+def offline(
+    *, draws: int = 3, min_frames: int = 9, max_frames: int = 15, step: float = 2.0, response: str = "gamma"
+) -> list[Item]:
+    """Camera shake on the packages' test photographs, with the frames along the path as references.
+
+    Our reading: every image has its own path, where the benchmark plays twelve paths back for each picture.
+
+    Args:
+        draws: images of each photograph.
+        min_frames, max_frames: the number of frames is drawn uniformly between them, both included.
+        step: the longest camera path, in pixels for each frame after the first.
+        response: "gamma" averages light, "linear" stored values.
+
+    Raises:
+        ParamsError: for a number out of range or an unknown response.
+    """
+    check_response(response)
+    check_least("draws", draws, 1)
+    check_least("min_frames", min_frames, 2)
+    check_least("max_frames", max_frames, min_frames)
+    check_least("step", step, 0)
+    return [
+        Item(
+            f"{photograph.name}-{draw:03d}",
+            "test",
+            bind(shake, photograph, range(min_frames, max_frames + 1), step, response),
+            photograph.source,
+            photograph.licence,
+        )
+        for photograph in photographs("test")
+        for draw in range(draws)
+    ]
+
+
+dataset = Dataset(
+    title="Koehler",
+    tasks=("deblur",),
+    fields=("target", "blurred"),
+    originals=originals,
+    offline=offline,
+    counts=COUNTS,
+    source=(
+        "BlurryImages.zip and GroundTruth_pngs_Image1.zip .. GroundTruth_pngs_Image4.zip from "
+        "https://webdav.tuebingen.mpg.de/pixel/benchmark4camerashake/. R. Koehler et al.: Recording and Playback of "
+        "Camera Shake, ECCV 2012. Research use; no licence text is published."
+    ),
+    scoring="best-reference",
+)

@@ -1,0 +1,252 @@
+"""Places2 (Places365): 256x256 squares of scenes, blurred as MRFNet does and masked as DFFNet and DGFNet do.
+
+Paper: B. Zhou et al., "Places: A 10 Million Image Database for Scene Recognition", TPAMI 2018. JPEG, 8 bits, 365
+categories: `data_large` (short side 512 as a rule) and `data_256` (256x256), two or three folders deep. Terms: research
+and education only, the images stay their owners'.
+
+Our reading: tested on the validation images (`val_large`), as the inpainting papers do. Each picture becomes its
+central square at 256x256; the blurred input is made from that square, and each has one irregular mask, the bands in
+turn.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from functools import partial as bind
+from pathlib import Path
+
+import numpy as np
+
+from bench.contracts import DataError, Dataset, Item, Made, ParamsError
+from datasets import _masks
+from datasets._blur import recipe
+from datasets._files import EXTENSIONS, describe, read_rgb, require_folder
+from datasets._photographs import Photograph, check_least, photographs, random_crop
+
+COUNTS = {"train": 1_803_460, "test": 36_500}  # the standard set; its page and file lists
+CHALLENGE = 8_026_628  # training images of the challenge set, which contains the standard one
+RESOLUTIONS = ("large", "256")
+TRAIN_FOLDERS = ("data_{}", "data_{}_standard", "data_{}_challenge")  # as the archives unpack; as torchvision renames
+LISTS = {  # official file lists and their MD5
+    "places365_train_standard.txt": "30f37515461640559006b8329efbed1a",
+    "places365_train_challenge.txt": "b2931dc997b8c33c27e7329c073a6b57",
+    "places365_val.txt": "e9f2fd57bfd9d07630173f4e8708e4b1",
+}
+TERMS = "Places terms: research and education only"
+
+
+def train_folder(root: Path, resolution: str) -> Path:
+    """The one folder of training images. Raises DataError when there is none, or more than one."""
+    names = [name.format(resolution) for name in TRAIN_FOLDERS]
+    found = [root / name for name in names if (root / name).is_dir()]
+    if not found:
+        raise DataError(
+            f"{root}: no {', '.join(names)}; {describe(root)}. Unpack it, or set resolution to the other one"
+        )
+    if len(found) > 1:
+        raise DataError(
+            f"{root}: found {' and '.join(path.name for path in found)}, expected one; move the others away"
+        )
+    return found[0]
+
+
+def walk(folder: Path) -> list[str]:
+    """List the images under `folder`, on all levels, as sorted relative names; hidden files are skipped."""
+    found: list[str] = []
+    for parent, _, files in os.walk(require_folder(folder)):
+        prefix = Path(parent).relative_to(folder).as_posix()
+        start = "" if prefix == "." else f"{prefix}/"
+        found += [start + name for name in files if name[0] != "." and name.lower().endswith(EXTENSIONS)]
+    return sorted(found)
+
+
+def train_images(folder: Path) -> list[str]:
+    """List <letter>/<category>[/<sub-category>]/NNNNNNNN.jpg. Raises DataError for a file that lies anywhere else."""
+    names = walk(folder)
+    for name in names:
+        parts = name.split("/")
+        if len(parts) not in (3, 4) or len(parts[0]) != 1:
+            raise DataError(
+                f"{folder / name}: a training image lies in <letter>/<category>[/<sub-category>]/ of {folder.name}; "
+                "unpack the archive again, without a further folder between"
+            )
+    return names
+
+
+def check_count(root: Path, split: str, found: int, expected: Sequence[int], partial: bool) -> None:
+    """Raise DataError when a split is empty or, without `partial`, has not one of the expected counts."""
+    if found == 0 or (found not in expected and not partial):
+        raise DataError(
+            f"{root}: {found} images in split {split!r}, the official set has {' or '.join(map(str, expected))}; "
+            "unpack the whole archive, or set partial to use what is there"
+        )
+
+
+def check_list(root: Path, name: str, found: Sequence[str], partial: bool) -> None:
+    """Compare a split with its official list, `name` in `root` or in `root/meta`, where the user has it.
+
+    Raises DataError when the list is not the official one, when a file is not on it, or, without `partial`, when a file
+    of the list is missing.
+    """
+    path = next((path for path in (root / name, root / "meta" / name) if path.is_file()), None)
+    if path is None:
+        return
+    text = path.read_bytes()
+    if (md5 := hashlib.md5(text, usedforsecurity=False).hexdigest()) != LISTS[name]:
+        raise DataError(f"{path}: found MD5 {md5}, expected {LISTS[name]}; fetch the official list again or remove it")
+    listed = {line.split()[0].lstrip("/") for line in text.decode().splitlines() if line.strip()}
+    if strange := sorted(set(found) - listed):
+        raise DataError(f"{root}: {len(strange)} files are not in {name}; the first is {strange[0]}; move them away")
+    if (missing := sorted(listed - set(found))) and not partial:
+        raise DataError(f"{root}: {len(missing)} files of {name} are missing; the first is {missing[0]}; unpack again")
+
+
+def spread(names: Sequence[str], count: int | None, option: str) -> list[str]:
+    """Take `count` of the names, evenly spaced so that every category stays; None takes all. Raises ParamsError."""
+    if count is None:
+        return list(names)
+    if not 1 <= count <= len(names):
+        raise ParamsError(f"{option}: found {count}, expected 1 to {len(names)}, the images that are there")
+    return [names[i * len(names) // count] for i in range(count)]
+
+
+# Pixels ---------------------------------------------------------------------------------------------------------------
+
+
+def degrade(
+    target: np.ndarray, split: str, band: str, masks: Path | None, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], dict, dict]:
+    """Blur and mask a square.
+
+    Args:
+        target: (256, 256, 3) uint8.
+        band: percent of hole pixels, like "20-30".
+        masks: a folder of mask files, of which those of `split` are taken; None draws a mask.
+
+    Returns:
+        the images by field, what the blur drew, and what the mask is.
+    """
+    shape = target.shape[:2]
+    if masks is None:
+        mask, condition = _masks.draw(rng, shape, "irregular", _masks.parse_band(band))
+    else:
+        mask, condition = _masks.choose(rng, masks, shape, split, band)
+    blurred, drawn = recipe(target, rng)
+    return {"target": target, "blurred": blurred, "mask": mask}, drawn, condition
+
+
+def make_original(path: Path, split: str, band: str, masks: Path | None, rng: np.random.Generator) -> Made:
+    """The central square of one file, blurred and masked. Raises DataError for a picture below 256 pixels."""
+    image = read_rgb(path)
+    if min(image.shape[:2]) < _masks.SIDE:
+        raise DataError(
+            f"{path}: found {image.shape[1]}x{image.shape[0]} pixels, expected at least {_masks.SIDE} on both sides; "
+            "take the file as the archive has it"
+        )
+    images, drawn, condition = degrade(_masks.central_square(image), split, band, masks, rng)
+    return Made(images, drawn, condition)
+
+
+def make_offline(photograph: Photograph, band: str, rng: np.random.Generator) -> Made:
+    """A random 256x256 square of a photograph, blurred and masked."""
+    target, (top, left) = random_crop(photograph.load(), (_masks.SIDE, _masks.SIDE), rng)
+    images, drawn, condition = degrade(target, photograph.split, band, None, rng)
+    return Made(images, drawn | {"crop_top": top, "crop_left": left}, condition)
+
+
+# Items ----------------------------------------------------------------------------------------------------------------
+
+
+def originals(
+    root: Path,
+    *,
+    partial: bool = False,
+    resolution: str = "large",
+    bands: Sequence[str] = _masks.BANDS,
+    masks: str | None = None,
+    num_train: int | None = None,
+    num_test: int | None = None,
+) -> list[Item]:
+    """List the training and the validation images (split test) under `root`.
+
+    Args:
+        root: holds `data_large` (or `data_large_standard`, `data_large_challenge`) and `val_large`; or these with 256.
+        partial: fewer images than the official count pass.
+        resolution: "large" or "256", which of the two sizes to read.
+        bands: hole shares in percent, one to an image in turn.
+        masks: a folder of mask files; None draws irregular masks.
+        num_train, num_test: how many images to take, evenly spaced over the sorted files; None takes all.
+
+    Raises:
+        DataError: when the files are not the official ones.
+        ParamsError: when an option is out of its range.
+    """
+    bands = _masks.parse_bands(bands)
+    if resolution not in RESOLUTIONS:
+        raise ParamsError(f"resolution: found {resolution!r}, expected one of {', '.join(RESOLUTIONS)}")
+    mask_folder = Path(masks) if masks else None
+    if mask_folder:
+        _masks.check_folder(mask_folder, (_masks.SIDE, _masks.SIDE), ("train", "test"), bands)
+
+    folders = {"train": train_folder(require_folder(root), resolution), "test": root / f"val_{resolution}"}
+    found = {"train": train_images(folders["train"]), "test": walk(folders["test"])}
+    check_count(root, "train", len(found["train"]), (COUNTS["train"], CHALLENGE), partial)
+    check_count(root, "test", len(found["test"]), (COUNTS["test"],), partial)
+    challenge = folders["train"].name.endswith("challenge") or len(found["train"]) > COUNTS["train"]
+    kind = "challenge" if challenge else "standard"
+    check_list(root, f"places365_train_{kind}.txt", found["train"], partial)
+    check_list(root, "places365_val.txt", found["test"], partial)
+
+    items = []
+    for split, limit in (("train", num_train), ("test", num_test)):
+        for i, name in enumerate(spread(found[split], limit, f"num_{split}")):
+            path = folders[split] / name
+            make = bind(make_original, path, split, bands[i % len(bands)], mask_folder)
+            plain = name.rsplit(".", 1)[0].replace("/", "-")
+            items.append(Item(plain, split, make, path.relative_to(root).as_posix(), TERMS, (path,)))
+    return items
+
+
+def offline(*, draws: int = 6, test_draws: int = 3, bands: Sequence[str] = _masks.BANDS) -> list[Item]:
+    """List random 256x256 squares of the photographs inside installed packages, each with its own blur and mask.
+
+    Args:
+        draws: squares of each training photograph.
+        test_draws: squares of each validation and test photograph; three show each in every band.
+        bands: hole shares in percent, one to a square in turn.
+
+    Raises:
+        ParamsError: when an option is out of its range.
+    """
+    bands = _masks.parse_bands(bands)
+    check_least("draws", draws, 1)
+    check_least("test_draws", test_draws, 1)
+    return [
+        Item(
+            f"{photograph.name}-{draw:03d}",
+            split,
+            bind(make_offline, photograph, bands[draw % len(bands)]),
+            photograph.source,
+            photograph.licence,
+        )
+        for split in ("train", "val", "test")
+        for photograph in photographs(split)
+        for draw in range(draws if split == "train" else test_draws)
+    ]
+
+
+dataset = Dataset(
+    title="Places2",
+    tasks=("deblur", "inpaint", "sharp-inpaint"),
+    fields=("target", "blurred", "mask"),
+    originals=originals,
+    offline=offline,
+    counts=COUNTS,
+    source=(
+        "places2.csail.mit.edu/download.html: train_large_places365standard.tar (105 GB) and val_large.tar (2.1 GB) or "
+        "train_256_places365standard.tar (24 GB) and val_256.tar (0.5 GB). B. Zhou et al., Places: A 10 Million Image "
+        f"Database for Scene Recognition, TPAMI 2018. {TERMS}; the images stay their owners'."
+    ),
+)

@@ -1,0 +1,243 @@
+"""DeblurGAN: blind motion deblurring by a conditional Wasserstein GAN.
+
+Paper: O. Kupyn, V. Budzan, M. Mykhailych, D. Mishkin, J. Matas, "DeblurGAN: Blind Motion Deblurring Using Conditional
+Adversarial Networks", CVPR 2018. Code: KupynOrest/DeblurGAN (BSD), commit a6f4ad0: the last one with the paper's
+network (from commit afc149d on each residual block has one convolution instead of two). Released weights load through
+`reference`.
+
+Differs from that code: we restore with dropout off, so that one image has one result; the authors' test script leaves
+the network in training mode, dropout on. The loss "l1" is ours, its weight in the paper is 0: it lets the generator
+learn where the weights of VGG-19 are absent, for the adversarial loss alone would not hold it to its input.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.contracts import Method, ParamsError, Phase, Player
+from methods import _vgg
+from methods._adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
+from methods._losses import l1, mse
+
+if TYPE_CHECKING:
+    from bench.contracts import Batch, Losses, Outputs, State
+
+
+def instance_norm(x: Tensor) -> Tensor:
+    """Normalise each channel of each image (no affine weights, eps 1e-5), as a group norm: faster on the CPU."""
+    return F.group_norm(x, x.shape[1])
+
+
+def signed(image: Tensor) -> Tensor:
+    """[0, 1] to [-1, 1], the range of the authors' networks and of their losses."""
+    return 2 * image - 1
+
+
+def initialise(network: nn.Module) -> None:
+    """Draw convolutions from N(0, 0.02), biases 0 (the code; the paper is silent)."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.normal_(module.weight, std=0.02)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions, dropout between them, a skip and no ReLU after it: (N, C, H, W) to the same."""
+
+    def __init__(self, channels: int, dropout: float):
+        super().__init__()
+        self.dropout = dropout
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="reflect")
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = F.dropout(F.relu(instance_norm(self.conv1(x))), self.dropout, self.training)
+        return x + instance_norm(self.conv2(inner))
+
+
+class Generator(nn.Module):
+    """The blurred image plus a learned residual (the paper's Fig. 3); 11,378,179 parameters.
+
+    Args:
+        channels: width of the first convolution.
+        num_blocks: residual blocks, at a quarter of the size and four times the width.
+        dropout: probability of a zero within a block, in [0, 1).
+    """
+
+    def __init__(self, channels: int = 64, num_blocks: int = 9, dropout: float = 0.5):
+        super().__init__()
+        self.entry = nn.Conv2d(3, channels, 7, padding=3, padding_mode="reflect")
+        self.down1 = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+        self.down2 = nn.Conv2d(2 * channels, 4 * channels, 3, stride=2, padding=1)
+        self.blocks = nn.Sequential(*(Block(4 * channels, dropout) for _ in range(num_blocks)))
+        self.up1 = nn.ConvTranspose2d(4 * channels, 2 * channels, 3, stride=2, padding=1, output_padding=1)
+        self.up2 = nn.ConvTranspose2d(2 * channels, channels, 3, stride=2, padding=1, output_padding=1)
+        self.exit = nn.Conv2d(channels, 3, 7, padding=3, padding_mode="reflect")
+        initialise(self)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """What is added to the input, in (-1, 1), both in [-1, 1]."""
+        for down in (self.entry, self.down1, self.down2):
+            x = F.relu(instance_norm(down(x)))
+        x = self.blocks(x)
+        for up in (self.up1, self.up2):
+            x = F.relu(instance_norm(up(x)))
+        return torch.tanh(self.exit(x))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore `x` (N, 3, H, W), RGB in [0, 1], sides multiples of 4; clipped to [0, 1], as in the code."""
+        x = signed(x)
+        return ((x + self.residual(x)).clamp(-1, 1) + 1) / 2
+
+
+class Critic(nn.Module):
+    """The patch critic: 4x4 convolutions with padding 2, instance norm in the middle, no sigmoid; 2,764,737 parameters.
+
+    Args:
+        channels: width of the first convolution.
+    """
+
+    def __init__(self, channels: int = 64):
+        super().__init__()
+        widths = (3, channels, 2 * channels, 4 * channels, 8 * channels, 1)
+        strides = (2, 2, 2, 1, 1)
+        self.convs = nn.ModuleList(
+            nn.Conv2d(before, after, 4, stride, padding=2)
+            for (before, after), stride in zip(pairwise(widths), strides, strict=True)
+        )
+        initialise(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Score patches of `x` (N, 3, H, W): higher looks sharper.
+
+        `x` is in [-1, 1], unlike elsewhere: the gradient penalty holds the slope with respect to this range.
+        """
+        x = F.leaky_relu(self.convs[0](x), 0.2)
+        for conv in self.convs[1:-1]:
+            x = F.leaky_relu(instance_norm(conv(x)), 0.2)
+        return self.convs[-1](x)
+
+
+def forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
+    """Restore the batch."""
+    return {"pred": networks["generator"](batch["x"])}
+
+
+def critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
+    """What the critic lowers: WGAN-GP.
+
+    The penalty takes one random point for the whole batch, and the gradient's norm over the colours of each pixel, as
+    the code does; Gulrajani et al. draw a point an image and take the norm over the whole image.
+    """
+    pred = outputs["pred"]
+    assert isinstance(pred, Tensor)
+    critic, real, fake = networks["critic"], signed(batch["target"]), signed(pred.detach())
+    alpha = torch.rand(1, 1, 1, 1, device=real.device)
+    return {
+        "wasserstein": wasserstein_critic(critic(real), critic(fake)),
+        "gradient_penalty": gradient_penalty(critic, real, fake, alpha, axes=(1,)),
+    }
+
+
+def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
+    """What the generator lowers; "content" is the mean squared difference of VGG-19's conv3_3, before its ReLU.
+
+    VGG is given images in [-1, 1], not normalised as it was trained: so does the code.
+    """
+    pred, target = outputs["pred"], batch["target"]
+    assert isinstance(pred, Tensor)
+    losses = {"adversarial": wasserstein_generator(networks["critic"](signed(pred))), "l1": l1(pred, target)}
+    if "vgg19" in networks:
+        losses["content"] = _vgg.perceptual(networks["vgg19"], signed(pred), signed(target), ("conv3_3",), mse)
+    return losses
+
+
+def networks(
+    channels: int = 64, num_blocks: int = 9, dropout: float = 0.5, critic_channels: int = 64
+) -> Mapping[str, nn.Module]:
+    """Make the generator (`channels`, `num_blocks`, `dropout`) and its critic (`critic_channels`).
+
+    Raises:
+        ParamsError: when an argument is out of its range.
+    """
+    if min(channels, num_blocks, critic_channels) < 1:
+        found = f"channels {channels}, num_blocks {num_blocks}, critic_channels {critic_channels}"
+        raise ParamsError(f"deblurgan: {found}: each must be at least 1")
+    if not 0 <= dropout < 1:
+        raise ParamsError(f"deblurgan: dropout is {dropout}, expected a probability in [0, 1); the paper has 0.5")
+    return {"generator": Generator(channels, num_blocks, dropout), "critic": Critic(critic_channels)}
+
+
+def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
+    """Deblur the batch; dropout is off, for the networks are in eval mode."""
+    assert networks is not None
+    return networks["generator"](batch["x"])
+
+
+def weights_by_layer(state: State) -> dict[tuple[int, ...], dict[str, Tensor]]:
+    """Gather weights and biases by the numbers in their names, in order; old files' running statistics are left out."""
+    layers: dict[tuple[int, ...], dict[str, Tensor]] = {}
+    for name, value in state.items():
+        layer, _, kind = name.rpartition(".")
+        if kind in ("weight", "bias"):
+            layers.setdefault(tuple(int(number) for number in re.findall(r"\d+", layer)), {})[kind] = value
+    return dict(sorted(layers.items()))
+
+
+def rename_generator(state: State) -> State:
+    """Turn the authors' state dict into ours.
+
+    Theirs numbers all layers through (`model.4.weight`; the blocks' are `model.10.conv_block.1.weight` and, with
+    dropout, `.6.weight`, without it `.5.weight`), so ours follow by order.
+    """
+    layers = weights_by_layer(state)
+    outer = [key for key in layers if len(key) == 1]
+    inner = [key for key in layers if len(key) > 1]
+    names: dict[tuple[int, ...], str] = dict(
+        zip(outer, ("entry", "down1", "down2", "up1", "up2", "exit"), strict=False)
+    )
+    names |= {key: f"blocks.{i // 2}.conv{i % 2 + 1}" for i, key in enumerate(inner)}
+    return {f"{name}.{kind}": value for key, name in names.items() for kind, value in layers[key].items()}
+
+
+def rename_critic(state: State) -> State:
+    """Turn the authors' discriminator into ours: its convolutions (`model.0`, `model.2`, `model.5`, ...) in order."""
+    return {
+        f"convs.{i}.{kind}": value
+        for i, layer in enumerate(weights_by_layer(state).values())
+        for kind, value in layer.items()
+    }
+
+
+method = Method(
+    ("deblur",),
+    networks,
+    {
+        "train": Phase(
+            forward,
+            {
+                "critic": Player(("critic",), critic_losses, updates=5),
+                "generator": Player(("generator",), generator_losses),
+            },
+        )
+    },
+    restore,
+    reference={"generator": rename_generator, "critic": rename_critic},
+    tiny={"channels": 8, "num_blocks": 2, "critic_channels": 8},
+    multiple=4,
+    min_size=8,
+    tiling="Instance norm takes its statistics from the whole image: tiles, which overlap, normalise by themselves, "
+    "and seams can show where brightness changes.",
+    helpers={"vgg19": _vgg.helper("vgg19", ("content",))},
+    limits=(
+        "It restores with dropout off, so that one image has one result; the authors' test script leaves dropout on.",
+    ),
+)

@@ -1,0 +1,370 @@
+"""LMFN: a lightweight multi-information fusion network for deblurring.
+
+Paper: Y. Zhang, Y. Liu, Q. Li, M. Qi, D. Xu, J. Kong, J. Wang, "Image Deblurring Based on Lightweight Multi-Information
+Fusion Network", ICIP 2021. Code: the paper names none; its authors' LiQiang0307/LFDN (no licence), commit db61afc,
+holds the network (class RFDN) with other attention modules. Where the paper prints no size, ours are that code's: with
+them the network has the 1.25 M parameters of table 1. `REPOSITORY` holds the arguments that make the code's network,
+which the authors' weights fit; without them it is the paper's.
+Our reading: the first convolution is padded (the code's is not, which shifts the grid by a pixel); the maps of 1/16,
+1/8 and 1/4 are fused, with 1, 2 and 5 residual blocks (code; the text has one after each downblock); one pixel shuffle
+of 4 leads back to the image (code; the paper is silent).
+The loss is eq. 4 on images in [0, 1]. Our reading: the authors' is on [0, 255], 65,025 times larger. Adam's steps do
+not depend on that, but beside a smaller gradient the weight decay of 1e-4 counts for more; a loss weight of 65025
+undoes it.
+Not reproduced: the sizes of table 4 (a block costs 96,950 parameters, the table's step is 30,000 to 40,000) and those
+of table 3 without MSHF (1.33 M, printed 1.8 M) and without distillation (1.03 M, printed 2.9 M).
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.contracts import DataError, ParamsError, supervised
+from methods._losses import mse
+from methods._rfdb import RFDB, rename_block
+
+if TYPE_CHECKING:
+    from bench.contracts import State
+
+MEAN = (0.4488, 0.4371, 0.4040)
+"""The RGB mean that is taken from the input and given back to the output, of [0, 1] (code)."""
+
+PEAK = 255.0
+"""The code feeds images in [0, 255]; ours are scaled inside: its weights fit, and the attentions saturate alike."""
+
+REPOSITORY = {"attention": "repository", "head_padding": 0, "trainable_mean": True}
+"""The arguments that make the network of the authors' code."""
+
+
+class ResBlock(nn.Module):
+    """x + 3x3(ReLU(3x3(x))), no normalisation, (N, C, H, W) to the same; starts at 0.1 of Kaiming's scale (code)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.kaiming_normal_(parameter)
+                parameter.data *= 0.1
+            else:
+                nn.init.zeros_(parameter)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+def enlarge(x: Tensor) -> Tensor:
+    """Twice the height and width, bilinear, corners not aligned."""
+    return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+class MSHF(nn.Module):
+    """Multi-scale hierarchical fusion: four halvings, then the way back to 1/4 (Section 3.2).
+
+    (N, 3, H, W) to (N, C, H/4, W/4); H and W multiples of 16.
+
+    Args:
+        channels: C on every scale.
+        head_padding: zero padding of the first convolution, in pixels: 1, or the code's 0.
+    """
+
+    def __init__(self, channels: int, head_padding: int):
+        super().__init__()
+        self.head = nn.Conv2d(3, channels, 3, padding=head_padding)
+        self.down = nn.ModuleList(nn.Conv2d(channels, channels, 3, stride=2, padding=1) for _ in range(4))
+        self.sixteenth = ResBlock(channels)
+        self.eighth = nn.ModuleList(ResBlock(channels) for _ in range(2))
+        self.quarter = nn.ModuleList(ResBlock(channels) for _ in range(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = F.leaky_relu(self.down[0](F.leaky_relu(self.head(x), 0.1)), 0.1)
+        quarter = F.leaky_relu(self.down[1](half), 0.1)
+        eighth = F.leaky_relu(self.down[2](quarter), 0.1)
+        sixteenth = F.leaky_relu(self.down[3](eighth), 0.1)
+        eighth = self.eighth[0](eighth) + enlarge(self.sixteenth(sixteenth))
+        quarter = self.quarter[1](self.quarter[0](quarter)) + enlarge(self.eighth[1](eighth))
+        for block in self.quarter[2:]:
+            quarter = block(quarter)
+        return quarter
+
+
+class PlainEncoder(nn.Module):
+    """The encoder of table 3 without MSHF: two stride-2 convolutions, a residual block after each.
+
+    (N, 3, H, W) to (N, 2C, H/4, W/4). Our reading: the width doubles at the first of them, as the text gives none.
+
+    Args:
+        channels: C, the width of the first convolution.
+        head_padding: as in MSHF.
+    """
+
+    def __init__(self, channels: int, head_padding: int):
+        super().__init__()
+        self.head = nn.Conv2d(3, channels, 3, padding=head_padding)
+        self.down1 = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
+        self.block1 = ResBlock(2 * channels)
+        self.down2 = nn.Conv2d(2 * channels, 2 * channels, 3, stride=2, padding=1)
+        self.block2 = ResBlock(2 * channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.leaky_relu(self.head(x), 0.1)
+        x = self.block1(F.leaky_relu(self.down1(x), 0.1))
+        return self.block2(F.leaky_relu(self.down2(x), 0.1))
+
+
+def full_precision(x: Tensor) -> AbstractContextManager:
+    """No autocast where `x` is; the meta device, which only counts, knows none."""
+    kind = x.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
+class ALFM(nn.Module):
+    """Attention layer fusion (eq. 1, 2): every channel of every block is mended with those it resembles.
+
+    (N, B*C, H, W), the B block outputs joined, to the same. With q the (B*C, H*W) matrix of them:
+    theta * softmax(q q^T) q + q. Our reading: rows are normalised and products not scaled (eq. 1 shows neither). The
+    products grow with the image and saturate a softmax: they stay in float32 under autocast.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.theta = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        with full_precision(x):
+            q = x.permute(0, 2, 3, 1).flatten(1, 2).float()  # (N, H*W, B*C): a view of channels-last memory
+            attention = torch.softmax(q.mT @ q, -1)
+            mended = q @ attention.mT
+        return x + self.theta * mended.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+
+class ACFM(nn.Module):
+    """Attention channel fusion (eq. 3): f + alpha * sigmoid(conv2(conv1(f))) * f, (N, C, H, W) to the same.
+
+    The C channels are the depth of a volume of one channel: conv1 is 1x3x3, conv2 is 3x1x1, nothing between them. They
+    are computed as one 3x3 filter on every channel and three shifts of the channels: the same sums, several times
+    faster on a CPU than convolutions of volumes.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(1, 1, 3, padding=1)
+        self.conv2 = nn.Conv1d(1, 1, 3, padding=1)
+        self.alpha = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.conv1.bias is not None and self.conv2.bias is not None
+        channels = x.shape[1]
+        spatial = F.conv2d(x, self.conv1.weight.expand(channels, 1, 3, 3), padding=1, groups=channels)
+        depth = F.pad(spatial + self.conv1.bias, (0, 0, 0, 0, 1, 1))
+        before, here, after = self.conv2.weight.flatten()
+        mixed = before * depth[:, :-2] + here * depth[:, 1:-1] + after * depth[:, 2:] + self.conv2.bias
+        return x + self.alpha * torch.sigmoid(mixed) * x
+
+
+class LayerAttention(nn.Module):
+    """The code's attention between whole blocks, that of HAN: (N, B*C, H, W) to the same.
+
+    With q the (B, C*H*W) matrix of the block outputs: theta * softmax(rowmax(q q^T) - q q^T) q + q.
+
+    Args:
+        num_blocks: B.
+    """
+
+    def __init__(self, num_blocks: int):
+        super().__init__()
+        self.num_blocks = num_blocks
+        self.theta = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        with full_precision(x):
+            q = x.float().unflatten(1, (self.num_blocks, -1)).flatten(2)
+            energy = q @ q.mT
+            attention = torch.softmax(energy.amax(-1, keepdim=True) - energy, -1)
+            mended = attention @ q
+        return x + self.theta * mended.reshape(x.shape)
+
+
+class VolumeAttention(nn.Module):
+    """The code's gate: f + alpha * sigmoid(3x3x3(f)) * f with the channels as depth, (N, C, H, W) to the same."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv3d(1, 1, 3, padding=1)
+        self.alpha = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.alpha * torch.sigmoid(self.conv(x.unsqueeze(1)).squeeze(1)) * x
+
+
+class MeanShift(nn.Module):
+    """Add `sign` times the mean to an image in [0, 255], (N, 3, H, W): fixed, in float32 whatever the autocast."""
+
+    shift: Tensor
+
+    def __init__(self, sign: int):
+        super().__init__()
+        self.register_buffer("shift", sign * PEAK * torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.shift
+
+
+def mean_convolution(sign: int) -> nn.Conv2d:
+    """The same shift as a trained 1x1 convolution that starts there: the code means to freeze it and does not."""
+    conv = nn.Conv2d(3, 3, 1)
+    conv.weight.data = torch.eye(3).view(3, 3, 1, 1)
+    conv.bias = nn.Parameter(sign * PEAK * torch.tensor(MEAN))
+    return conv
+
+
+class LMFN(nn.Module):
+    """An encoder to 1/4 of the size, a chain of RFDBs, two attentions on them, one pixel shuffle back (Fig. 1).
+
+    Args:
+        channels: width of the encoder, 64.
+        block_channels: width of the blocks, 50 (code); at least 4.
+        num_blocks: RFDBs in the chain, 1 to 6; table 4.
+        attention: "paper" for ALFM and ACFM; "repository" for the code's two modules; "none" joins the block outputs by
+            a 1x1 convolution alone, table 3.
+        mshf: False puts PlainEncoder for MSHF, table 3.
+        distillation: False puts a residual block for every RFDB, table 3.
+        head_padding: of the first convolution, in pixels: 1, or the code's 0.
+        trainable_mean: the mean shift as the code's trained 1x1 convolutions; otherwise it is fixed and no parameter.
+    Raises:
+        ParamsError: for `num_blocks`, `block_channels`, `attention` or `head_padding` out of these.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        block_channels: int = 50,
+        num_blocks: int = 4,
+        attention: str = "paper",
+        mshf: bool = True,
+        distillation: bool = True,
+        head_padding: int = 1,
+        trainable_mean: bool = False,
+    ):
+        super().__init__()
+        check_arguments(block_channels, num_blocks, attention, head_padding)
+        self.sub_mean = mean_convolution(-1) if trainable_mean else MeanShift(-1)
+        self.encoder = (MSHF if mshf else PlainEncoder)(channels, head_padding)
+        self.reduce = nn.Conv2d(channels if mshf else 2 * channels, block_channels, 3, padding=1)
+        block = RFDB if distillation else ResBlock
+        self.blocks = nn.ModuleList(block(block_channels) for _ in range(num_blocks))
+        self.fuse = nn.Conv2d(num_blocks * block_channels, block_channels, 1)
+        self.attention = attention
+        if attention != "none":
+            self.layer_attention = ALFM() if attention == "paper" else LayerAttention(num_blocks)
+            self.channel_attention = ACFM() if attention == "paper" else VolumeAttention()
+            self.join = nn.Conv2d(2 * block_channels, block_channels, 3, padding=1)
+        self.exit = nn.Conv2d(block_channels, 3 * 16, 3, padding=1)
+        self.add_mean = mean_convolution(1) if trainable_mean else MeanShift(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore `x` (N, 3, H, W), RGB in [0, 1]; the result has the same shape and is not clipped.
+
+        Raises:
+            DataError: when H or W is no multiple of 16 or below 64.
+        """
+        check_size(x)
+        reduced = self.reduce(self.encoder(self.sub_mean(PEAK * x)))
+        outputs, features = [], reduced
+        for block in self.blocks:
+            features = block(features)
+            outputs.append(features)
+        joined = torch.cat(outputs, 1)
+        if self.attention == "none":
+            features = F.leaky_relu(self.fuse(joined), 0.05)
+        else:
+            layers = F.leaky_relu(self.fuse(self.layer_attention(joined)), 0.05)
+            features = self.join(torch.cat((layers, self.channel_attention(features)), 1))
+        return self.add_mean(F.pixel_shuffle(self.exit(features + reduced), 4)) / PEAK
+
+
+def check_arguments(block_channels: int, num_blocks: int, attention: str, head_padding: int) -> None:
+    """Raise ParamsError for arguments that make no LMFN."""
+    if not 1 <= num_blocks <= 6:
+        raise ParamsError(f"lmfn: num_blocks is {num_blocks}, expected 1 to 6 (table 4)")
+    if block_channels < 4:
+        raise ParamsError(
+            f"lmfn: block_channels is {block_channels}, expected at least 4: ESA works in a fourth of them"
+        )
+    if attention not in ("paper", "repository", "none"):
+        raise ParamsError(f"lmfn: attention is {attention!r}, expected 'paper', 'repository' or 'none'")
+    if head_padding not in (0, 1):
+        raise ParamsError(f"lmfn: head_padding is {head_padding}, expected 1, or 0 as in the authors' code")
+
+
+def check_size(x: Tensor) -> None:
+    """Raise DataError for an image whose scales do not fit together or are too small for ESA."""
+    height, width = x.shape[-2:]
+    if height % 16 or width % 16 or min(height, width) < 64:
+        raise DataError(
+            f"lmfn: the image is {height}x{width} pixels (height x width), "
+            "expected sides that are multiples of 16 and at least 64; pad it"
+        )
+
+
+OFFICIAL = {
+    "sub_mean": "sub_mean",
+    "encode.conv_first": "encoder.head",
+    "encode.stride_conv_hr1": "encoder.down.0",
+    "encode.stride_conv_hr2": "encoder.down.1",
+    "encode.stride_conv_l2": "encoder.down.2",
+    "encode.stride_conv_l3": "encoder.down.3",
+    "encode.resblock_l3": "encoder.sixteenth",
+    "encode.resblock_l2_1": "encoder.eighth.0",
+    "encode.resblock_l2_2": "encoder.eighth.1",
+    "encode.resblock_l1": "encoder.quarter",
+    "fea_conv": "reduce",
+    "c.0": "fuse",
+    "lam.gamma": "layer_attention.theta",
+    "scam.gamma": "channel_attention.alpha",
+    "scam.conv": "channel_attention.conv",
+    "last": "join",
+    "upsampler.0": "exit",
+    "add_mean": "add_mean",
+}
+"""Names in the authors' code, or what they begin with, to ours; the blocks B1, B2, ... apart."""
+
+UNUSED = ("LR_conv.", "final_lym.")
+"""Layers that the authors' code makes and its forward pass never calls: 23,903 parameters that compute nothing."""
+
+
+def rename(name: str) -> str:
+    """Turn a tensor's name in the authors' code into ours; an unknown name stays."""
+    head, _, rest = name.partition(".")
+    if head[0] == "B" and head[1:].isdigit():
+        return f"blocks.{int(head[1:]) - 1}.{rename_block(rest)}"
+    for official, ours in OFFICIAL.items():
+        if name == official or name.startswith(f"{official}."):
+            return ours + name[len(official) :]
+    return name
+
+
+def reference(state: State) -> State:
+    """Turn the state dict of the authors' code into that of `LMFN(**REPOSITORY)`; leaves UNUSED out."""
+    return {rename(name): tensor for name, tensor in state.items() if not name.startswith(UNUSED)}
+
+
+method = supervised(
+    "deblur",
+    LMFN,
+    mse,
+    reference=reference,
+    tiny={"channels": 8, "block_channels": 8, "num_blocks": 2},
+    multiple=16,
+    min_size=64,
+    tiling="ALFM and ESA look at the whole image, so every pixel depends on all others: overlapping tiles are restored "
+    "on their own, and the result differs from the whole image's.",
+    limits=("sides must be multiples of 16 and at least 64 pixels: four halvings, and ESA's pooling at a quarter",),
+)

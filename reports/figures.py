@@ -1,0 +1,286 @@
+"""Figures: loss curves, PSNR against parameters, and comparisons of restored images.
+
+Plots are drawn without a display. Every figure is a PNG and an SVG; comparisons are tiles for the page too.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+from bench.contracts import DataError
+
+COLOURS = ("#2563a8", "#c2562d", "#2f8f5b", "#8a4fa3", "#b08a1e", "#1f8f9c", "#b43d6b", "#6b6f76", "#5a7d1f", "#4a4fb5")
+POINTS = 200
+"""Points of a drawn curve; longer ones are averaged down to this."""
+TILE = 300
+"""Width of an image in a grid, pixels."""
+BOX = "#ff2d55"
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One image of a comparison: the whole and its enlarged detail, both as they are shown.
+
+    Args:
+        anchor: the evaluation whose part of the page tells of it; "" for the input and the target.
+    """
+
+    label: str
+    whole: Image.Image
+    detail: Image.Image
+    anchor: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Input, restored images and target of one test image.
+
+    Args:
+        rule: why this image: median or worst.
+        window: the detail as fractions of the image: left, top, width, height.
+    """
+
+    title: str
+    rule: str
+    image: str
+    tiles: tuple[Tile, ...]
+    window: tuple[float, float, float, float]
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """Bytes as an address that stands inside a page."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def jpeg(image: Image.Image) -> bytes:
+    """An image as JPEG of quality 82."""
+    out = io.BytesIO()
+    image.save(out, "JPEG", quality=82)
+    return out.getvalue()
+
+
+# Plots ----------------------------------------------------------------------------------------------------------------
+
+
+def canvas(width: float = 7.0, height: float = 3.2) -> Figure:
+    """An empty figure, sizes in inches, that needs no display."""
+    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save(figure: Figure, path: Path) -> bytes:
+    """Write `path`.png and `path`.svg; the PNG's bytes come back for the page."""
+    out = io.BytesIO()
+    with rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):  # the same scores, the same file
+        figure.savefig(out, format="png", metadata={"Software": None})
+        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
+    path.with_name(f"{path.name}.png").write_bytes(out.getvalue())
+    return out.getvalue()
+
+
+def thin(values: np.ndarray) -> np.ndarray:
+    """Average a curve down to at most POINTS points; the first point is the first value."""
+    if len(values) <= POINTS:
+        return values
+    edges = np.linspace(0, len(values), POINTS + 1).astype(int)
+    return np.add.reduceat(values, edges[:-1]) / np.diff(edges)
+
+
+def curve(losses: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """The generator's loss by step: the `total` of the player that is named first, or the sum of its losses."""
+    mine = losses[losses["player"] == losses["player"].iloc[0]]
+    rows = mine[mine["name"] == "total"] if (mine["name"] == "total").any() else mine
+    sums = rows.groupby("step")["value"].sum()
+    return thin(sums.index.to_numpy(float)), thin(sums.to_numpy(float))
+
+
+def switches(losses: pd.DataFrame) -> list[tuple[float, str]]:
+    """The first step of each phase after the first, and its name."""
+    starts = losses.groupby("phase", sort=False)["step"].min().sort_values()
+    return [(float(step), str(phase)) for phase, step in starts.items()][1:]
+
+
+def dress(axes, title: str, x: str, y: str) -> None:
+    """Title, axis names and a quiet grid."""
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def loss_curves(runs: Sequence[tuple[str, pd.DataFrame]], title: str, path: Path) -> bytes:
+    """All trained runs of one dataset and task, each loss over its own first value, as their scales differ."""
+    figure = canvas(7.0, 3.6)
+    axes = figure.subplots()
+    for i, (label, losses) in enumerate(runs):
+        steps, values = curve(losses)
+        first = values[np.flatnonzero(values)[0]] if values.any() else 1.0
+        style = ("-", "--", ":")[i // len(COLOURS) % 3]
+        axes.plot(steps, values / first, style, color=COLOURS[i % len(COLOURS)], linewidth=1.3, label=label)
+    dress(axes, title, "step", "loss / its first value")
+    figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+    return save(figure, path)
+
+
+def run_losses(losses: pd.DataFrame, title: str, path: Path) -> bytes:
+    """Every loss of one training by step; a change of phase is a dashed line with the phase's name."""
+    figure = canvas(7.0, 2.8)
+    axes = figure.subplots()
+    several = losses["player"].nunique() > 1
+    smallest = math.inf
+    for i, ((player, name), rows) in enumerate(losses.groupby(["player", "name"], sort=False)):
+        values = thin(rows["value"].to_numpy(float))
+        smallest = min(smallest, values.min())
+        label = f"{player}: {name}" if several else str(name)
+        steps = thin(rows["step"].to_numpy(float))
+        axes.plot(steps, values, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=label)
+    if smallest > 0:
+        axes.set_yscale("log")
+    for step, phase in switches(losses):
+        axes.axvline(step, color="#6b6f76", linestyle="--", linewidth=1)
+        axes.text(step, 1, f" {phase}", fontsize=7, color="#6b6f76", va="top", transform=axes.get_xaxis_transform())
+    dress(axes, title, "step", "loss")
+    figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+    return save(figure, path)
+
+
+def scatter(
+    measured: Sequence[tuple[str, float, float]], printed: Sequence[tuple[str, float, float]], title: str, path: Path
+) -> bytes:
+    """PSNR against parameters: measured points filled, published ones hollow.
+
+    Args:
+        measured: label, parameters in millions, PSNR in dB.
+        printed: the same.
+    """
+    figure = canvas(7.0, 4.0)
+    axes = figure.subplots()
+    for i, (label, params, psnr) in enumerate(measured):
+        axes.plot(params, psnr, "o", color=COLOURS[i % len(COLOURS)], markersize=7)
+        axes.annotate(label, (params, psnr), (5, 4), textcoords="offset points", fontsize=8)
+    for label, params, psnr in printed:
+        axes.plot(params, psnr, "o", markerfacecolor="none", color="#8a8f98", markersize=6)
+        axes.annotate(label, (params, psnr), (5, -9), textcoords="offset points", fontsize=7, color="#8a8f98")
+    axes.set_xscale("log")
+    axes.margins(0.15)
+    dress(axes, title, "parameters (M)" + (", hollow: published" if printed else ""), "PSNR (dB)")
+    return save(figure, path)
+
+
+# Comparisons ----------------------------------------------------------------------------------------------------------
+
+
+def read_image(path: Path) -> Image.Image:
+    """Read an image as 8-bit RGB; 16-bit ones lose their low byte. Raises DataError when it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(f"{path}: cannot be read as an image ({error}); evaluate the run again") from error
+
+
+def worst_window(given: Image.Image, target: Image.Image) -> tuple[int, int, int, int]:
+    """The window of the largest input error: left, top, width and height in pixels.
+
+    Its sides are a quarter of the image's, at least 32 pixels or all of a smaller image; the error is the mean absolute
+    difference of input and target. An input of another size than its target has its window in the middle.
+    """
+    width, height = target.size
+    w, h = min(width, max(32, width // 4)), min(height, max(32, height // 4))
+    if given.size != target.size:
+        return (width - w) // 2, (height - h) // 2, w, h
+    error = np.abs(np.asarray(given, float) - np.asarray(target, float)).sum(axis=2)
+    table = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # a sum over any window is four look-ups
+    sums = table[h:, w:] - table[:-h, w:] - table[h:, :-w] + table[:-h, :-w]
+    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    return int(left), int(top), w, h
+
+
+def tile(label: str, image: Image.Image, window: tuple[float, float, float, float], anchor: str = "") -> Tile:
+    """An image at the width of a tile, and its window enlarged to the same size.
+
+    Args:
+        window: fractions of the image: left, top, width, height.
+    """
+    width, height = image.size
+    left, top, w, h = window
+    size = (TILE, max(1, round(TILE * height / width)))
+    box = (left * width, top * height, (left + w) * width, (top + h) * height)
+    whole = image.resize(size, Image.Resampling.LANCZOS)
+    return Tile(label, whole, image.resize(size, Image.Resampling.BICUBIC, box), anchor)
+
+
+def compare(
+    title: str, rule: str, name: str, given: Path, restored: Sequence[tuple[str, str, Path]], target: Path
+) -> Comparison:
+    """Make the tiles of one test image.
+
+    Args:
+        restored: label, evaluation and file of each method.
+
+    Raises:
+        DataError: an image that cannot be read.
+    """
+    first, last = read_image(given), read_image(target)
+    width, height = last.size
+    left, top, w, h = worst_window(first, last)
+    window = (left / width, top / height, w / width, h / height)
+    tiles = [tile("input", first, window)]
+    tiles += [tile(label, read_image(path), window, anchor) for label, anchor, path in restored]
+    return Comparison(title, rule, name, (*tiles, tile("target", last, window)), window)
+
+
+def layout(comparison: Comparison) -> tuple[int, int, int]:
+    """Columns, and width and height of a tile with its label, detail and gaps."""
+    columns = min(6, len(comparison.tiles))
+    return columns, TILE + 10, 2 * comparison.tiles[0].whole.height + 36
+
+
+def save_comparison(comparison: Comparison, path: Path) -> None:
+    """Write the grid as `path`.png and `path`.svg: each image whole with its box, the enlarged detail below it."""
+    columns, wide, high = layout(comparison)
+    rows = -(-len(comparison.tiles) // columns)
+    size = (columns * wide + 10, rows * high + 40)
+    sheet = Image.new("RGB", size, "white")
+    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(16), ImageFont.load_default(14)
+    draw.text((10, 8), comparison.title, fill="black", font=font)
+    svg = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" height="{size[1]}" font-family="sans-serif">',
+        f'<rect width="100%" height="100%" fill="white"/>'
+        f'<text x="10" y="24" font-size="16">{html.escape(comparison.title)}</text>',
+    ]
+    for i, one in enumerate(comparison.tiles):
+        x, y = 10 + i % columns * wide, 36 + i // columns * high
+        height = one.whole.height
+        sheet.paste(one.whole, (x, y + 20))
+        sheet.paste(one.detail, (x, y + height + 24))
+        left, top, w, h = (round(part * side) for part, side in zip(comparison.window, (TILE, height) * 2, strict=True))
+        draw.text((x, y), one.label, fill="black", font=small)
+        draw.rectangle((x + left, y + 20 + top, x + left + w - 1, y + 20 + top + h - 1), outline=BOX, width=2)
+        svg += [
+            f'<text x="{x}" y="{y + 15}" font-size="14">{html.escape(one.label)}</text>',
+            f'<image x="{x}" y="{y + 20}" width="{TILE}" height="{height}" '
+            f'href="{data_uri(jpeg(one.whole), "jpeg")}"/>',
+            f'<image x="{x}" y="{y + height + 24}" width="{TILE}" height="{height}" '
+            f'href="{data_uri(jpeg(one.detail), "jpeg")}"/>',
+            f'<rect x="{x + left}" y="{y + 20 + top}" width="{w}" height="{h}" fill="none" stroke="{BOX}" '
+            'stroke-width="2"/>',
+        ]
+    sheet.save(path.with_name(f"{path.name}.png"))
+    path.with_name(f"{path.name}.svg").write_text("\n".join([*svg, "</svg>"]), encoding="utf-8")

@@ -1,0 +1,303 @@
+"""Render the report: the scores of one profile beside the published numbers, as tables, figures and one page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.contracts import TASKS, UserError
+from reports import figures, page, published, scores, tables
+from reports.page import Part, Plot, Run, Section
+from reports.scores import ORIGINALS, Evaluation
+from reports.tables import PSNR, Group
+
+Key = tuple[str, str, str]
+"""Task, dataset and origin: what one figure may hold."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a report holds.
+
+    Args:
+        tables: verdict of each table by id, "" for overviews.
+        below_baseline: evaluation to by how much it fails to beat the baseline.
+        page_bytes: size of the page.
+        seconds: time taken.
+    """
+
+    profile: str
+    evaluations: int
+    tables: Mapping[str, str]
+    verdicts: Mapping[str, int]
+    cells: int
+    below_baseline: Mapping[str, str]
+    figures: int
+    page_bytes: int
+    seconds: float
+
+
+def key_of(evaluation: Evaluation) -> Key:
+    """The figure that an evaluation belongs to."""
+    record = evaluation.record
+    return record["task"], record["dataset"], record["origin"]
+
+
+def title_of(evaluation: Evaluation) -> str:
+    """A dataset's name for a title; a stand-in says that it is one."""
+    record = evaluation.record
+    return str(record["dataset_title"]) + (f" ({record['origin']})" if record["origin"] != ORIGINALS else "")
+
+
+def file_name(kind: str, key: Key) -> str:
+    """The name of a figure's files: "losses-deblur-gopro"."""
+    return "-".join([kind, *key[:2]] + [key[2].replace(" ", "-")] * (key[2] != ORIGINALS))
+
+
+def condition_text(condition: Any) -> str:
+    """An image's condition in words; it is a mapping or already text."""
+    if isinstance(condition, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in condition.items() if value != "")
+    return str(condition or "")
+
+
+def compare_all(
+    members: Sequence[Evaluation], key: Key, folder: Path
+) -> tuple[list[figures.Comparison], set[tuple[str, str]]]:
+    """Compare, by rule, the image that most evaluations show.
+
+    Returns:
+        the comparisons, and (evaluation, rule) of those whose restored image stands in one of them.
+    """
+    found, shown = [], set()
+    for rule in ("median", "worst"):
+        entries = [(one, entry) for one in members for entry in one.record["images"] if entry["rule"] == rule]
+        if not entries:
+            continue
+        wanted = Counter((entry["image"], condition_text(entry["condition"])) for _, entry in entries).most_common(1)[
+            0
+        ][0]
+        chosen = [
+            (one, entry) for one, entry in entries if (entry["image"], condition_text(entry["condition"])) == wanted
+        ]
+        first, files = chosen[0]
+        condition = f" ({wanted[1]})" if wanted[1] else ""
+        comparison = figures.compare(
+            f"{title_of(first)}, {key[0]}: the {rule} image, {wanted[0]}{condition}",
+            rule,
+            wanted[0],
+            first.folder / files["input"],
+            [(str(one.record["title"]), one.name, one.folder / entry["restored"]) for one, entry in chosen],
+            first.folder / files["target"],
+        )
+        figures.save_comparison(comparison, folder / file_name(f"images-{rule}", key))
+        found.append(comparison)
+        shown |= {(one.name, rule) for one, _ in chosen}
+    return found, shown
+
+
+def own_images(evaluation: Evaluation, shown: set[tuple[str, str]]) -> list[figures.Comparison]:
+    """An evaluation's images that no common comparison shows."""
+    return [
+        figures.compare(
+            f"{title_of(evaluation)}: this run's {entry['rule']} image, {entry['image']}",
+            entry["rule"],
+            entry["image"],
+            evaluation.folder / entry["input"],
+            [(str(evaluation.record["title"]), evaluation.name, evaluation.folder / entry["restored"])],
+            evaluation.folder / entry["target"],
+        )
+        for entry in evaluation.record["images"]
+        if (evaluation.name, entry["rule"]) not in shown
+    ]
+
+
+def seed_label(evaluation: Evaluation, members: Sequence[Evaluation]) -> str:
+    """A run's title, with its seed where another run has the same title."""
+    title = str(evaluation.record["title"])
+    same = sum(other.record["title"] == title for other in members) > 1
+    return f"{title}, seed {evaluation.record['seed']}" if same else title
+
+
+def loss_plots(members: Sequence[Evaluation], key: Key, folder: Path) -> tuple[list[Plot], dict[str, Plot]]:
+    """The losses of all trained runs in one figure, and of each in its own."""
+    together, own = [], {}
+    for one in members:
+        if (losses := one.losses()) is not None and len(losses):
+            title = f"{seed_label(one, members)}: losses on {title_of(one)}"
+            own[one.name] = Plot(title, figures.run_losses(losses, title, folder / f"losses-run-{one.name}"))
+            together.append((seed_label(one, members), losses))
+    if not together:
+        return [], own
+    title = f"Training losses, {key[0]} on {title_of(members[0])}"
+    return [Plot(title, figures.loss_curves(together, title, folder / file_name("losses", key)))], own
+
+
+def printed_points(known: published.Published, key: Key) -> list[tuple[str, float, float]]:
+    """Label, parameters and PSNR of the published rows that print both; none for a stand-in, which is another set."""
+    points = {}
+    for table in known.tables.values() if key[2] == ORIGINALS else ():
+        mine = [c for c in table.columns if c.dataset == key[1] and c.scene in (None, "combined") and not c.mask_type]
+        columns = {column.metric: column.id for column in mine}
+        if table.task == key[0] and {"params", "psnr"} <= set(columns):
+            for row in table.rows:
+                params, psnr = row.numbers[columns["params"]], row.numbers[columns["psnr"]]
+                if params is not None and psnr is not None:
+                    points[row.label] = (row.label, float(params), float(psnr))
+    return list(points.values())
+
+
+def scatter_plot(runs: Sequence[Group], key: Key, known: published.Published, folder: Path) -> list[Plot]:
+    """PSNR against parameters, a point a run; none with fewer than two points."""
+    points = []
+    for group in runs:
+        psnr, params = (scores.measure(group.evaluations[0], metric, {}) for metric in (PSNR, "params"))
+        if psnr.value is not None and params.value:
+            points.append((str(group.record["title"]), scores.convert(params.value, params.unit, "M"), psnr.value))
+    if len(points) < 2:
+        return []
+    title = f"PSNR against parameters, {key[0]} on {title_of(runs[0].evaluations[0])}"
+    return [
+        Plot(title, figures.scatter(points, printed_points(known, key), title, folder / file_name("parameters", key)))
+    ]
+
+
+def sections_of(
+    evaluations: Sequence[Evaluation],
+    shown: Sequence[tables.Table],
+    known: published.Published,
+    links: Mapping[str, str],
+    folder: Path,
+) -> list[Section]:
+    """Draw the figures and put everything in its place: by task, then by dataset."""
+    found = []
+    for task in TASKS:
+        mine = [one for one in evaluations if one.record["task"] == task]
+        keys = list(dict.fromkeys(key_of(one) for one in mine))
+        parts, runs = [], []
+        for key in keys:
+            members = [one for one in mine if key_of(one) == key]
+            comparisons, seen = compare_all(members, key, folder)
+            plots, own = loss_plots(members, key, folder)
+            plots += scatter_plot(tables.groups(members), key, known, folder)
+            overviews = [
+                table
+                for table in shown
+                if table.kind in ("overview", "conditions")
+                and any(line.group and line.group.evaluations[0] in members for line in table.lines)
+            ]
+            parts.append(Part(title_of(members[0]), overviews, comparisons, plots))
+            runs += [Run(one, links[one.name], own.get(one.name), own_images(one, seen)) for one in members]
+        if mine:
+            printed = [table for table in shown if table.kind not in ("overview", "conditions") and table.task == task]
+            found.append(Section(task, parts, printed, runs))
+    return found
+
+
+def resolve_all(
+    shown: Sequence[tables.Table], resolve: Callable[[Mapping[str, Any]], str | None]
+) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """Link every measured cell to its MLflow run.
+
+    Returns:
+        the link of each evaluation that has a cell, and all cells.
+
+    Raises:
+        UserError: a cell whose run the tracking store does not know.
+    """
+    links: dict[str, str] = {}
+    cells = []
+    for table in shown:
+        members = {one.name: one for line in table.lines if line.group for one in line.group.evaluations}
+        members |= {
+            one.name: one for line in table.lines for cell in line.measured.values() for one, _, _ in cell.parts
+        }
+        for entry in tables.measured_cells(table):
+            name = entry["evaluation"]
+            if name not in links:
+                link = resolve(members[name].record)
+                if link is None:
+                    raise UserError(
+                        f"table {table.id}, row {entry['row']}, column {entry['column']}: the measured cell of evaluation "
+                        f"{name} lacks its MLflow run ({entry['mlflow_run']} is not in the tracking store); evaluate that "
+                        "run again, or point to the store that holds it"
+                    )
+                links[name] = link
+            cells.append({**entry, "link": links[name]})
+    return links, cells
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write plain values, one key or entry a line."""
+    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def clear_for(out: Path) -> Path:
+    """Make the empty folder that the report is written into before it takes its place.
+
+    Raises:
+        UserError: `out` holds files that are no report, which are not to be deleted.
+    """
+    if out.exists() and not (out / "summary.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out}: holds something that is no report (no summary.json); name an empty or a new folder")
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for name in ("tables", "figures"):
+        (partial / name).mkdir(parents=True)
+    return partial
+
+
+def render(
+    scores_root: Path, out: Path, *, profile: str, resolve: Callable[[Mapping[str, Any]], str | None]
+) -> Summary:
+    """Render the tables, the figures and the page of one profile into `out`.
+
+    Args:
+        scores_root: a folder an evaluation.
+        out: replaced as a whole once everything is written.
+        resolve: a record to the address of its MLflow run; None where the tracking store does not know it.
+
+    Raises:
+        UserError: no evaluation, a damaged one, or a measured cell that does not lead back to what made it.
+    """
+    started = time.perf_counter()
+    known = published.load()
+    evaluations = scores.read(scores_root, profile)
+    runs = tables.groups(evaluations)
+    shown = tables.overviews(runs, known)
+    shown += [found for table in known.tables.values() if (found := tables.published_table(table, runs, known))]
+    links, cells = resolve_all(shown, resolve)
+    if silent := [one.name for one in evaluations if one.name not in links]:
+        raise UserError(f"{scores_root}: nothing was measured in {', '.join(silent)}; evaluate them again")
+    partial = clear_for(out)
+    for table in shown:
+        for ending, text in (("md", tables.markdown), ("csv", tables.comma_separated), ("tex", tables.latex)):
+            (partial / "tables" / f"{table.id}.{ending}").write_text(text(table), encoding="utf-8")
+    page.write(
+        partial / "index.html",
+        sections_of(evaluations, shown, known, links, partial / "figures"),
+        evaluations,
+        profile,
+    )
+    write_json(partial / "cells.json", cells)
+    summary = Summary(
+        profile,
+        len(evaluations),
+        {table.id: table.verdict for table in shown},
+        dict(Counter(table.verdict for table in shown if table.verdict)),
+        len(cells),
+        {line.row: line.flag for table in shown for line in table.lines if line.flag},
+        len(list((partial / "figures").glob("*.png"))),
+        (partial / "index.html").stat().st_size,
+        round(time.perf_counter() - started, 2),
+    )
+    write_json(partial / "summary.json", asdict(summary))
+    shutil.rmtree(out, ignore_errors=True)
+    partial.rename(out)
+    return summary

@@ -1,0 +1,335 @@
+"""MRFNet: the sizes of its ablations, its scales, how far it sees, and its blocks against RefineNet's."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from bench.contracts import DataError, ParamsError
+from methods.mrfnet import CRP, RCU, MRFNet, MRFUnit, losses, max_pool5, method, reach
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def count(**arguments) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in MRFNet(**arguments).parameters())
+
+
+def multiply_adds(side: int, **arguments) -> int:
+    """Multiply-adds of the convolutions for one square image; nothing is computed."""
+    with torch.device("meta"):
+        network, x = MRFNet(**arguments), torch.empty(1, 3, side, side)
+    total = 0
+
+    def add(module, inputs, output):
+        nonlocal total
+        # A transposed convolution spends its kernel on every input value, the others on every output value.
+        values = inputs[0] if isinstance(module, nn.ConvTranspose2d) else output
+        total += values.numel() * module.weight[0].numel()
+
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.register_forward_hook(add)
+    network(x)
+    return total
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
+# Sizes ----------------------------------------------------------------------------------------------------------------
+
+REFINENET = {"light": False, "residual": False}
+LW_REFINENET = {"light": True, "residual": False}
+RC_REFINENET = {"light": False, "residual": True}
+MRFNET = {"light": True, "residual": True}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "params", "giga"),
+    [
+        (REFINENET, 9_014_124, 34.2),
+        (LW_REFINENET, 5_041_004, 20.3),
+        (RC_REFINENET, 9_401_644, 57.3),
+        (MRFNET, 5_428_524, 35.3),
+        (MRFNET | {"rounds": 1}, 5_041_004, 20.3),  # no feedback, so no convolution for it
+    ],
+)
+def test_parameters_and_multiply_adds_of_table_5(arguments, params, giga):
+    assert count(**arguments) == params
+    assert multiply_adds(256, **arguments) / 1e9 == pytest.approx(giga, abs=0.05)
+
+
+def test_a_path_more_is_a_path_dearer():
+    params = [count(num_paths=k) for k in range(1, 7)]
+    assert params == sorted(params)
+    # The fifth and sixth path repeat conv7, conv8 and path r1: the same again, so the same number of parameters.
+    assert params[5] - params[4] == params[4] - params[3]
+
+
+def test_channels_scale_every_width():
+    wide, narrow = MRFNet(), MRFNet(channels=8)
+    for (name, big), small in zip(wide.named_parameters(), narrow.parameters(), strict=True):
+        for axis, (a, b) in enumerate(zip(big.shape, small.shape, strict=True)):
+            fixed = axis > 1 or b == 3
+            assert a == (b if fixed else 4 * b), name
+
+
+# Forward pass ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sides"),
+    [
+        ({}, [64, 32, 16, 8]),
+        ({"num_paths": 1}, [64]),
+        ({"num_paths": 3}, [64, 32, 16]),
+        ({"num_paths": 6}, [64, 32, 16, 8, 4, 2]),
+        ({"stem_stride": 4}, [64, 8, 4, 2]),
+        ({"rcus": True, "light": False}, [64, 32, 16, 8]),
+        ({"rcus": True}, [64, 32, 16, 8]),
+        ({"residual": False}, [64, 32, 16, 8]),
+        ({"rounds": 3, "light": False}, [64, 32, 16, 8]),
+        ({"rounds": 1}, [64, 32, 16, 8]),
+    ],
+)
+def test_an_image_a_path_and_every_parameter_trains(arguments, sides):
+    network = MRFNet(channels=4, **arguments)
+    x, target = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    preds = network(x)
+    assert [tuple(pred.shape) for pred in preds] == [(2, 3, side, side) for side in sides]
+    losses(preds, target)["scale_refinement"].backward()
+    assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize(("residual", "stem_stride"), [(True, 1), (True, 4), (False, 1)])
+def test_heads_add_the_blurred_image_of_their_scale(residual, stem_stride):
+    network = MRFNet(channels=4, residual=residual, stem_stride=stem_stride)
+    for head in network.heads:
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+    x = torch.rand(1, 3, 64, 96)
+    for pred in network(x):
+        expected = F.interpolate(x, size=pred.shape[-2:], mode="area") if residual else torch.zeros_like(pred)
+        torch.testing.assert_close(pred, expected)
+
+
+def test_the_second_round_is_fed_by_the_first_and_the_first_is_the_one_round_network():
+    once, twice = MRFNet(channels=4, rounds=1), MRFNet(channels=4, rounds=2)
+    assert once.load_state_dict(twice.state_dict(), strict=False).missing_keys == []
+    x = torch.rand(1, 3, 32, 32)
+    assert (once(x)[0] - twice(x)[0]).abs().max() > 0
+    for path in twice.paths:
+        if path.feedback is not None:
+            nn.init.zeros_(path.feedback.weight)
+            nn.init.zeros_(path.feedback.bias)
+    for first, second in zip(once(x), twice(x), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_the_unit_is_equation_3():
+    x = torch.rand(1, 4, 6, 6)
+    f = {}
+    unit, chain = MRFUnit(4, (3, 1, 3, 1), residual=True), MRFUnit(4, (3, 1, 3, 1), residual=False)
+    chain.load_state_dict(unit.state_dict())
+    for index, layer in enumerate(unit.convs, 1):
+        f[index] = lambda value, layer=layer: layer(value).clamp(min=0)
+    near = f[2](f[1](x))
+    torch.testing.assert_close(unit(x), near + f[4](f[3](near)))
+    torch.testing.assert_close(chain(x), f[4](f[3](near)))
+
+
+def test_training_in_bfloat16_gives_full_precision_images():
+    network = MRFNet(channels=4).to(memory_format=torch.channels_last)
+    x = torch.rand(1, 3, 32, 32).to(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rough = network(x)
+    with torch.no_grad():
+        exact = network(x)
+    assert {pred.dtype for pred in rough} == {torch.float32}
+    assert max((a - b).abs().max().item() for a, b in zip(rough, exact, strict=True)) < 0.02
+
+
+# Loss -----------------------------------------------------------------------------------------------------------------
+
+
+def test_losses_of_a_constant_error():
+    """Every scale off by 0.1: eq. 5 is 1/(2K) * K * 0.01 = 0.005, the final image's mean square 0.01."""
+    target = torch.full((2, 3, 32, 32), 0.5)
+    preds = [F.avg_pool2d(target, 2**k) + 0.1 for k in range(4)]
+    values = losses(preds, target)
+    assert set(values) == {"scale_refinement", "mse"}
+    assert values["scale_refinement"].item() == pytest.approx(0.005)
+    assert values["mse"].item() == pytest.approx(0.01)
+
+
+def test_a_perfect_pyramid_costs_nothing():
+    target = torch.rand(1, 3, 32, 32)
+    values = losses([F.interpolate(target, scale_factor=0.5**k, mode="area") for k in range(4)], target)
+    assert values["scale_refinement"].item() == pytest.approx(0, abs=1e-12)
+
+
+# How far it sees ------------------------------------------------------------------------------------------------------
+
+
+def seen(channels: int, **arguments) -> int:
+    """How far a lit half of a dark image spreads over the result, in pixels, whatever the edge's place on the grid.
+
+    With positive weights, no biases and an image that is 0 elsewhere nothing cancels, and a value that is not 0 depends
+    on the lit half: neither rounding nor ReLU nor pooling can hide it.
+    """
+    network = MRFNet(channels, **arguments).double()
+    for parameter in network.parameters():
+        nn.init.constant_(parameter, 1 / 16 if parameter.dim() > 1 else 0)
+    multiple = network.multiple
+    width = 2 * (reach(**arguments) // multiple + 2) * multiple
+    edges = range(width // 2, width // 2 + multiple)
+    x = torch.zeros(2 * multiple, 3, multiple, width, dtype=torch.float64)
+    for index, edge in enumerate(edges):
+        x[index, ..., : edge + 1] = 1
+        x[multiple + index, ..., edge:] = 1
+    with torch.no_grad():
+        lit = (network(x)[0] != 0).flatten(1, 2).any(1)
+    assert not lit[:multiple, -1].any() and not lit[multiple:, 0].any(), "the image is too narrow to tell"
+    after = max(int(row.nonzero().max()) - edge for row, edge in zip(lit[:multiple], edges, strict=True))
+    before = max(edge - int(row.nonzero().min()) for row, edge in zip(lit[multiple:], edges, strict=True))
+    return max(after, before)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{}, {"light": False}, {"residual": False}, {"rounds": 3}, {"num_paths": 1}, {"num_paths": 3, "rcus": True}],
+)
+def test_reach_is_how_far_it_sees(arguments):
+    assert reach(**arguments) - 4 <= seen(4, **arguments) <= reach(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"num_paths": 2, "stem_stride": 4}, {"num_paths": 2}])
+def test_reach_bounds_grids_that_do_not_line_up(arguments):
+    assert reach(**arguments) - 4 <= seen(4, **arguments) <= reach(**arguments)
+
+
+def test_the_margin_is_exact_for_the_full_network():
+    """Widths change nothing: the published 32 and the tests' 4 see equally far, 219 pixels."""
+    assert method.margin == 219 == seen(4)
+
+
+def test_pixels_beyond_the_margin_have_no_gradient():
+    """The published widths, in float32, by the gradient of one pixel of the result."""
+    network = MRFNet().eval()
+    width = 2 * (method.margin // 8 + 3) * 8
+    x = torch.rand(1, 3, 8, width, requires_grad=True)
+    column = width // 2
+    network(x)[0][..., column].sum().backward()
+    where = x.grad.abs().sum((0, 1, 2)).nonzero().flatten() - column
+    assert where.abs().max() <= method.margin
+    assert where.abs().max() > 100  # and it does look far
+
+
+def test_a_tile_with_its_margin_agrees_with_the_whole():
+    network = MRFNet(channels=4).eval()
+    x = torch.rand(1, 3, 32, 736)
+    start = 736 - 32 - 224  # on the grid of 32; the margin of 219 lies inside
+    with torch.no_grad():
+        whole, tile = network(x)[0], network(x[..., start:])[0]
+    torch.testing.assert_close(tile[..., 224:], whole[..., start + 224 :], rtol=0, atol=1e-6)
+
+
+# Blocks ---------------------------------------------------------------------------------------------------------------
+
+
+def test_pooling_by_rows_and_columns_is_pooling_by_windows():
+    x = torch.randn(2, 5, 9, 13)
+    assert torch.equal(max_pool5(x), F.max_pool2d(x, 5, stride=1, padding=2))
+
+
+def golden(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(GOLDEN))
+    for module in ("case", "weights"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    from case import load
+
+    case = load(name)
+    features, expected = case.inputs["features"], case.outputs["features_out"]
+    tensors = {key: torch.from_numpy(value) for key, value in case.state.items()}
+    return case.about["arguments"], tensors, torch.from_numpy(features), torch.from_numpy(expected)
+
+
+def relative_error(ours: torch.Tensor, expected: torch.Tensor) -> float:
+    return ((ours - expected).norm() / expected.norm()).item()
+
+
+def without_biases(module: nn.Module) -> nn.Module:
+    """RefineNet's convolutions have none where ours have: a bias of 0 is none."""
+    for name, parameter in module.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return module
+
+
+def test_crp_is_that_of_light_weight_refinenet(monkeypatch):
+    arguments, state, features, expected = golden("refinenet_lw_crp4", monkeypatch)
+    pool = without_biases(CRP(arguments["in_planes"], 1, arguments["n_stages"]))
+    ours = {f"stages.{i}.weight": state[f"{i + 1}_outvar_dimred.weight"] for i in range(arguments["n_stages"])}
+    assert pool.load_state_dict(ours, strict=False).unexpected_keys == []
+    with torch.no_grad():
+        assert relative_error(pool(features), expected) < 1e-6
+
+
+def test_rcu_is_that_of_refinenet(monkeypatch):
+    arguments, state, features, expected = golden("refinenet_rcu2", monkeypatch)
+    for unit in range(1, arguments["n_blocks"] + 1):
+        rcu = without_biases(RCU(arguments["in_planes"], light=False))
+        ours = {
+            "convs.0.weight": state[f"{unit}_conv.weight"],
+            "convs.0.bias": state[f"{unit}_conv.bias"],
+            "convs.1.weight": state[f"{unit}_conv_relu_varout_dimred.weight"],
+        }
+        assert rcu.load_state_dict(ours, strict=False).unexpected_keys == []
+        with torch.no_grad():
+            features = rcu(features)
+    assert relative_error(features, expected) < 1e-6
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_paths": 0}, "num_paths is 0, expected 1 to 6"),
+        ({"num_paths": 7}, "num_paths is 7, expected 1 to 6"),
+        ({"channels": 2}, "channels is 2, expected at least 4"),
+        ({"stem_stride": 2}, r"stem_stride is 2, expected 1 \(table I\) or 4"),
+        ({"rounds": 0}, "rounds is 0, expected at least 1"),
+        ({"rounds": 2, "residual": False}, "rounds is 2, expected 1, for without residual nothing is fed back"),
+        ({"num_paths": 5, "stem_stride": 4}, "5 paths behind a stem of stride 4 end at 1/64 of the image"),
+    ],
+)
+def test_wrong_arguments_are_refused_by_name(arguments, message):
+    with pytest.raises(ParamsError, match=message):
+        MRFNet(**arguments)
+
+
+@pytest.mark.parametrize(("arguments", "multiple"), [({}, 8), ({"num_paths": 6}, 32), ({"stem_stride": 4}, 32)])
+def test_a_wrong_size_is_refused_by_name(arguments, multiple):
+    with pytest.raises(DataError, match=f"60x64 pixels .*expected sides that are multiples of {multiple}"):
+        MRFNet(channels=4, **arguments)(torch.rand(1, 3, 60, 64))
+
+
+def test_what_the_engine_is_told():
+    assert (method.tasks, method.multiple) == (("deblur",), 32)
+    networks = nn.ModuleDict(method.networks(**method.tiny))
+    batch = {"x": torch.rand(1, 3, 32, 32), "target": torch.rand(1, 3, 32, 32)}
+    phase = method.phases["train"]
+    named = phase.players["network"].losses(networks, batch, phase.forward(networks, batch))
+    assert method.restore(networks, batch).shape == (1, 3, 32, 32)
+    assert named["mse"].item() == pytest.approx(F.mse_loss(method.restore(networks, batch), batch["target"]).item())
