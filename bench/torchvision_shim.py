@@ -18,8 +18,8 @@ def make_importable() -> object:
     """Call before the first import of torchvision, or of what imports it (lpips, torch_fidelity).
 
     Returns:
-        what holds the declarations, kept by the cache: torch forgets them with it. None where nothing had to be declared:
-        torchvision is absent, or its operators load.
+        what holds the declarations, kept by the cache, since torch forgets them with it. None where nothing had to be
+        declared: torchvision is absent, or its operators load.
     """
     import torch
 

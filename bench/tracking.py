@@ -76,7 +76,7 @@ def start(client: MlflowClient, record: Mapping[str, Any]) -> str:
 
     tags = {
         TAG: record["run"],
-        "mlflow.runName": f"{record['run']} · {record['profile']}",
+        "mlflow.runName": f"{record.get('evaluation') or record['run']} · {record['profile']}",
         "method": record["method"],
         "row": record["as"],
         "dataset": record["dataset"],

@@ -1,7 +1,7 @@
 """The files of other people's network weights that some losses and scores look through, and how they are found.
 
-Nothing is downloaded and nothing is loaded here: a file is looked for by name, and taken only if its SHA-256 begins with
-the digits that stand at the end of its public name.
+Nothing is downloaded and nothing is loaded here: a file is looked for by name, and taken only if its SHA-256 begins
+with the digits that stand at the end of its public name.
 """
 
 from __future__ import annotations
@@ -100,8 +100,8 @@ def verify(path: Path, file: WeightFile) -> None:
     if not found.startswith(file.sha256):
         raise WeightsError(
             f"{path}: its SHA-256 begins with {found[: len(file.sha256)]}, that of the published file with "
-            f"{file.sha256} ({about.st_size / 2**20:.1f} MiB found, about {file.mebibytes} MiB published): it is damaged "
-            f"or another file. Delete it and fetch {file.url}"
+            f"{file.sha256} ({about.st_size / 2**20:.1f} MiB found, about {file.mebibytes} MiB published): it is "
+            f"damaged or another file. Delete it and fetch {file.url}"
         )
 
 

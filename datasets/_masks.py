@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from bench.contracts import DataError, ParamsError
-from datasets._files import list_images, read_mask
+from bench.imagefiles import list_images, read_mask
 
 SIDE = 256  # pixels; the image size of the inpainting papers
 HOLE = 255

@@ -225,6 +225,7 @@ def random_crop(
 
 
 def check_least(name: str, value: float, least: float) -> None:
-    """Raise ParamsError when the option `name` of a stand-in is below `least`."""
-    if value < least:
-        raise ParamsError(f"{name}: found {value}, expected at least {least}")
+    """Raise ParamsError unless the option `name` is a number of at least `least`; where that is an int, a whole one."""
+    whole = isinstance(least, int)
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not value >= least:
+        raise ParamsError(f"{name}: found {value!r}, expected a {'whole ' * whole}number of at least {least}")

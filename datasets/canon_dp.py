@@ -17,6 +17,7 @@ The stand-in runs the simulator of RDPD (see `_dual_pixel`) on photographs, in 8
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from functools import partial as bind
 from pathlib import Path
@@ -26,7 +27,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from datasets._dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, drawn_depth, simulate
-from datasets._files import check_sizes, image_size, list_images, read_rgb, require_folder, same_size
+from bench.imagefiles import check_sizes, list_images, read_rgb, require_folder, same_size
 from datasets._photographs import Photograph, check_least, motorcycle_depth, photographs
 
 COUNTS = {"train": 350, "val": 74, "test": 76}  # scenes; the name lists of DPDNet's code
@@ -134,18 +135,22 @@ def scenes(folder: Path, split: str) -> list[dict[str, Path]]:
     ]
 
 
-def check_16_bit(path: Path) -> None:
-    """Raise DataError unless the file is a PNG whose header says 16 bits a value."""
+def header_size(path: Path) -> tuple[int, int]:
+    """Read (H, W) from the header of a 16-bit PNG. Raises DataError for another file; later damage is not seen."""
     with path.open("rb") as file:
         header = file.read(26)
-    if header[:8] != b"\x89PNG\r\n\x1a\n" or len(header) < 26 or header[24] != 16:
-        found = f"{header[24]} bits" if header[:4] == b"\x89PNG" and len(header) == 26 else "no PNG header"
-        raise DataError(f"{path}: found {found}, expected a PNG of 16 bits a value; take the files as published")
+    if len(header) < 26 or not header.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise DataError(f"{path}: found no PNG header, expected a PNG of 16 bits a value; take the files as published")
+    if header[24] != 16:
+        raise DataError(f"{path}: found {header[24]} bits a value, expected 16; take the files as published")
+    return int.from_bytes(header[20:24]), int.from_bytes(header[16:20])
 
 
 @lru_cache(maxsize=1)
-def read_scene(files: tuple[tuple[str, Path], ...]) -> dict[str, np.ndarray]:
-    """Read one scene by field, (H, W, 3) uint16, portrait turned to landscape; the last one is kept for its patches.
+def read_scene(files: tuple[tuple[str, Path], ...]) -> tuple[dict[str, np.ndarray], int]:
+    """Read one scene by field, (H, W, 3) uint16, and the degrees by which it was turned: 90 for a portrait, else 0.
+
+    The last scene read is kept for its further patches.
 
     Raises:
         DataError: when a file is damaged or not of 16 bits, or the sizes differ.
@@ -153,25 +158,25 @@ def read_scene(files: tuple[tuple[str, Path], ...]) -> dict[str, np.ndarray]:
     images = {field: read_rgb(path, bits=16) for field, path in files}
     same_size(str(dict(files)["centre"]), images)
     height, width = images["target"].shape[:2]
-    if height > width:
-        images = {field: np.ascontiguousarray(np.rot90(image)) for field, image in images.items()}
-    return images
+    if height <= width:
+        return images, 0
+    return {field: np.ascontiguousarray(np.rot90(image)) for field, image in images.items()}, 90
 
 
 @lru_cache(maxsize=1)
 def kept_corners(files: tuple[tuple[str, Path], ...], patch: int, overlap: float) -> list[tuple[int, int]]:
     """The corners of one scene's training patches; those of the last scene asked are kept."""
-    return sharpest_corners(read_scene(files)["target"], patch, overlap)
+    return sharpest_corners(read_scene(files)[0]["target"], patch, overlap)
 
 
-def read_whole(files: tuple[tuple[str, Path], ...], turned: bool, scene: str, rng: np.random.Generator) -> Made:
+def read_whole(files: tuple[tuple[str, Path], ...], scene: str, rng: np.random.Generator) -> Made:
     """One whole scene; nothing is drawn."""
-    return Made(dict(read_scene(files)), {"kind": "captured", "turned": 90 * turned}, {"scene": scene})
+    images, turned = read_scene(files)
+    return Made(dict(images), {"kind": "captured", "turned": turned}, {"scene": scene})
 
 
 def read_patch(
     files: tuple[tuple[str, Path], ...],
-    turned: bool,
     patch: int,
     overlap: float,
     keep_all: bool,
@@ -179,12 +184,12 @@ def read_patch(
     rng: np.random.Generator,
 ) -> Made:
     """Patch number `place` of a scene, counted row by row among those that are kept; nothing is drawn."""
-    images = read_scene(files)
+    images, turned = read_scene(files)
     height, width = images["target"].shape[:2]
     corners = patch_corners(height, width, patch, overlap) if keep_all else kept_corners(files, patch, overlap)
     top, left = corners[place]
     cut = {name: np.ascontiguousarray(image[top : top + patch, left : left + patch]) for name, image in images.items()}
-    return Made(cut, {"kind": "captured", "turned": 90 * turned, "crop_top": top, "crop_left": left}, {"scene": ""})
+    return Made(cut, {"kind": "captured", "turned": turned, "crop_top": top, "crop_left": left}, {"scene": ""})
 
 
 def originals(root: Path, *, partial: bool = False, patch: int | None = 512, overlap: float = 0.6) -> list[Item]:
@@ -194,7 +199,7 @@ def originals(root: Path, *, partial: bool = False, patch: int | None = 512, ove
 
     Args:
         root: the folder that holds dd_dp_dataset_canon, or that folder itself.
-        partial: fewer scenes than the official count pass.
+        partial: fewer scenes than the official count pass, and a split that is not there at all.
         patch: side in pixels of the stored training patches, the flattest 30% of each image left out, and of the
             validation patches, 1% overlapping and all kept; None stores these images whole.
         overlap: share of the side that neighbouring training patches share.
@@ -211,39 +216,42 @@ def originals(root: Path, *, partial: bool = False, patch: int | None = 512, ove
         raise ParamsError(f"overlap: found {overlap}, expected a share of the patch, at least 0 and below 1")
     folder = require_folder(root) / "dd_dp_dataset_canon"
     folder = folder if folder.is_dir() else root
-    found = {split: scenes(folder, split) for split in COUNTS}
-    short = [f"{len(found[split])} scenes in split {split!r}, the official set has {COUNTS[split]}" for split in COUNTS]
+    there = {split: any((folder / name.format(split)).is_dir() for name in FOLDERS.values()) for split in COUNTS}
+    found = {split: scenes(folder, split) if there[split] or not partial else [] for split in COUNTS}
+    told = [f"{len(found[split])} scenes in split {split!r}, the official set has {COUNTS[split]}" for split in COUNTS]
     if not any(found.values()) or (not partial and any(len(found[split]) != COUNTS[split] for split in COUNTS)):
         raise DataError(
-            f"{folder}: {'; '.join(short)}. Unpack the whole archive, or set partial to use the scenes that are there"
+            f"{folder}: {'; '.join(told)}. Unpack the whole archive, or set partial to use the scenes that are there"
         )
+
+    sizes = {}
+    for split, groups in found.items():
+        for group in groups:
+            each = {str(path): header_size(path) for path in group.values()}
+            check_sizes(f"{folder} {split} {group['centre'].stem}", each)
+            sizes[group["centre"]] = each[str(group["target"])]
 
     items = []
     for split, groups in found.items():
         for place, group in enumerate(groups):
-            name = f"1P0A{number_of(group['centre']):04d}"
-            sizes = {str(path): image_size(path) for path in group.values()}
-            check_sizes(f"{folder} {split} {name}", sizes)
-            for path in group.values():
-                check_16_bit(path)
-            height, width = sizes[str(group["target"])]
-            files, turned = tuple(group.items()), height > width
-            source = group["centre"].relative_to(root).as_posix()
-
+            name, files = f"1P0A{number_of(group['centre']):04d}", tuple(group.items())
+            height, width = sizes[group["centre"]]
+            short, long = min(height, width), max(height, width)
+            makes: dict[str, Callable[[np.random.Generator], Made]]
             if split == "test" or patch is None:
                 known = split == "test" and len(groups) == COUNTS["test"]
                 scene = ("indoor" if place in INDOOR else "outdoor") if known else ""
-                makes = {name: bind(read_whole, files, turned, scene)}
+                makes = {name: bind(read_whole, files, scene)}
             else:
-                if patch > min(height, width):
+                if patch > short:
                     raise ParamsError(
-                        f"patch: found {patch}, expected at most the {min(height, width)} pixels of {name}'s shorter side"
+                        f"patch: found {patch}, expected at most {short}, the shorter side of {name} in pixels"
                     )
-                keep_all, share = split == "val", VAL_OVERLAP if split == "val" else overlap
-                total = len(patch_corners(min(height, width), max(height, width), patch, share))
-                count = total if keep_all else num_kept(total)
-                cut = bind(read_patch, files, turned, patch, share, keep_all)
-                makes = {f"{name}-{k:02d}": bind(cut, k) for k in range(count)}
+                keep_all, share = (True, VAL_OVERLAP) if split == "val" else (False, overlap)
+                total = len(patch_corners(short, long, patch, share))
+                cut = bind(read_patch, files, patch, share, keep_all)
+                makes = {f"{name}-{k:02d}": bind(cut, k) for k in range(total if keep_all else num_kept(total))}
+            source = group["centre"].relative_to(root).as_posix()
             items += [Item(key, split, make, source, TERMS, tuple(group.values())) for key, make in makes.items()]
     return items
 

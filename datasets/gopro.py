@@ -27,7 +27,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
 from datasets._blur import average, check_response, expose
-from datasets._files import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
+from bench.imagefiles import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
 from datasets._photographs import Photograph, check_least, photographs, random_crop
 
 LICENCE = "CC BY 4.0"
@@ -288,7 +288,7 @@ def offline(
     check_least("draws", draws, 1)
     check_least("test_draws", test_draws, 1)
     check_least("max_side", max_side, 64)
-    check_least("step", step, 0)
+    check_least("step", step, 0.0)
     return [
         Item(
             f"{photograph.name}-{draw:03d}",

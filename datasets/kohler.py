@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
 from datasets._blur import check_response, expose
-from datasets._files import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
+from bench.imagefiles import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
 from datasets._photographs import Photograph, check_least, photographs
 
 LICENCE = "research use (no licence text is published)"
@@ -145,7 +145,7 @@ def offline(
     check_least("draws", draws, 1)
     check_least("min_frames", min_frames, 2)
     check_least("max_frames", max_frames, min_frames)
-    check_least("step", step, 0)
+    check_least("step", step, 0.0)
     return [
         Item(
             f"{photograph.name}-{draw:03d}",

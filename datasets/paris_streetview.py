@@ -21,7 +21,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
 from datasets import _masks
-from datasets._files import describe, list_images, read_rgb
+from bench.imagefiles import describe, list_images, read_rgb
 from datasets._photographs import Photograph, check_least, photographs, random_crop
 
 COUNTS = {"train": 14_900, "test": 100}  # pictures; DGFNet, Section 4.1
@@ -36,12 +36,12 @@ TERMS = "Google Street View: research only, no redistribution"
 def pictures(root: Path, split: str, partial: bool) -> list[Path]:
     """List the pictures of a split in name order.
 
-    Raises DataError when the folder is missing, when a test picture is not named NNN_im, when there are none or,
-    without `partial`, when there are not as many as the official split has.
+    Raises DataError when a test picture is not named NNN_im or, without `partial`, when the folder is missing or has
+    not as many as the official split.
     """
     folders = [root / name for name in FOLDERS[split]]
-    found = next((paths for folder in folders if folder.is_dir() and (paths := list_images(folder))), None)
-    if found is None:
+    found = next((paths for folder in folders if folder.is_dir() and (paths := list_images(folder))), [])
+    if not found and not partial:
         raise DataError(
             f"{root}: no pictures in {' or '.join(FOLDERS[split])}; {describe(root)}. Ask the authors of the split for "
             "the archive and unpack it there"
@@ -100,7 +100,7 @@ def originals(
 
     Args:
         root: holds `paris_train_original` and `paris_eval_gt`, nested or not.
-        partial: fewer pictures than the official count pass.
+        partial: fewer pictures than the official count pass, and a split that is not there at all.
         bands: hole shares in percent.
         masks: a folder of mask files for the irregular masks; None draws them.
 
@@ -110,14 +110,17 @@ def originals(
     """
     conditions = kinds_and_bands(bands)
     mask_folder = Path(masks) if masks else None
+    found = {split: pictures(root, split, partial) for split in COUNTS}
+    if not any(found.values()):
+        raise DataError(f"{root}: no pictures in either split; {describe(root)}. Check the path")
     if mask_folder:
-        _masks.check_folder(mask_folder, (_masks.SIDE, _masks.SIDE), ("train", "test"), bands)
+        _masks.check_folder(mask_folder, (_masks.SIDE, _masks.SIDE), [split for split in found if found[split]], bands)
 
     def item(path: Path, name: str, split: str, kind: str, band: str) -> Item:
         make = bind(make_original, path, split, kind, band, mask_folder)
         return Item(name, split, make, path.relative_to(root).as_posix(), TERMS, (path,))
 
-    train, test = (pictures(root, split, partial) for split in ("train", "test"))
+    train, test = found["train"], found["test"]
     return [
         *(item(path, path.stem, "train", *conditions[i % len(conditions)]) for i, path in enumerate(train)),
         *(item(path, f"{path.stem}-{kind}-{band}", "test", kind, band) for path in test for kind, band in conditions),

@@ -22,7 +22,7 @@ import numpy as np
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from datasets import _masks
 from datasets._blur import recipe
-from datasets._files import EXTENSIONS, describe, read_rgb, require_folder
+from bench.imagefiles import EXTENSIONS, describe, read_rgb, require_folder
 from datasets._photographs import Photograph, check_least, photographs, random_crop
 
 COUNTS = {"train": 1_803_460, "test": 36_500}  # the standard set; its page and file lists
@@ -38,24 +38,23 @@ TERMS = "Places terms: research and education only"
 
 
 def train_folder(root: Path, resolution: str) -> Path:
-    """The one folder of training images. Raises DataError when there is none, or more than one."""
+    """The one folder of training images, there or not. Raises DataError when there are several."""
     names = [name.format(resolution) for name in TRAIN_FOLDERS]
     found = [root / name for name in names if (root / name).is_dir()]
-    if not found:
-        raise DataError(
-            f"{root}: no {', '.join(names)}; {describe(root)}. Unpack it, or set resolution to the other one"
-        )
     if len(found) > 1:
         raise DataError(
             f"{root}: found {' and '.join(path.name for path in found)}, expected one; move the others away"
         )
-    return found[0]
+    return found[0] if found else root / names[0]
 
 
 def walk(folder: Path) -> list[str]:
-    """List the images under `folder`, on all levels, as sorted relative names; hidden files are skipped."""
+    """List the images under `folder`, on all levels, as sorted relative names; hidden files are skipped.
+
+    A folder that is not there has none.
+    """
     found: list[str] = []
-    for parent, _, files in os.walk(require_folder(folder)):
+    for parent, _, files in os.walk(folder):
         prefix = Path(parent).relative_to(folder).as_posix()
         start = "" if prefix == "." else f"{prefix}/"
         found += [start + name for name in files if name[0] != "." and name.lower().endswith(EXTENSIONS)]
@@ -75,12 +74,13 @@ def train_images(folder: Path) -> list[str]:
     return names
 
 
-def check_count(root: Path, split: str, found: int, expected: Sequence[int], partial: bool) -> None:
-    """Raise DataError when a split is empty or, without `partial`, has not one of the expected counts."""
-    if found == 0 or (found not in expected and not partial):
+def check_count(folder: Path, split: str, found: int, expected: Sequence[int]) -> None:
+    """Raise DataError when a split has not one of the expected counts."""
+    if found not in expected:
         raise DataError(
-            f"{root}: {found} images in split {split!r}, the official set has {' or '.join(map(str, expected))}; "
-            "unpack the whole archive, or set partial to use what is there"
+            f"{folder}: {found} images in split {split!r}, the official set has {' or '.join(map(str, expected))}; "
+            f"{describe(folder.parent)}. Unpack the whole archive, set resolution to the one you have, or set partial "
+            "to use what is there"
         )
 
 
@@ -104,8 +104,8 @@ def check_list(root: Path, name: str, found: Sequence[str], partial: bool) -> No
 
 
 def spread(names: Sequence[str], count: int | None, option: str) -> list[str]:
-    """Take `count` of the names, evenly spaced so that every category stays; None takes all. Raises ParamsError."""
-    if count is None:
+    """Take `count` of the names, evenly spaced; None takes all. Raises ParamsError for more than there are."""
+    if count is None or not names:
         return list(names)
     if not 1 <= count <= len(names):
         raise ParamsError(f"{option}: found {count}, expected 1 to {len(names)}, the images that are there")
@@ -173,7 +173,7 @@ def originals(
 
     Args:
         root: holds `data_large` (or `data_large_standard`, `data_large_challenge`) and `val_large`; or these with 256.
-        partial: fewer images than the official count pass.
+        partial: fewer images than the official count pass, and a split that is not there at all.
         resolution: "large" or "256", which of the two sizes to read.
         bands: hole shares in percent, one to an image in turn.
         masks: a folder of mask files; None draws irregular masks.
@@ -187,13 +187,15 @@ def originals(
     if resolution not in RESOLUTIONS:
         raise ParamsError(f"resolution: found {resolution!r}, expected one of {', '.join(RESOLUTIONS)}")
     mask_folder = Path(masks) if masks else None
-    if mask_folder:
-        _masks.check_folder(mask_folder, (_masks.SIDE, _masks.SIDE), ("train", "test"), bands)
-
     folders = {"train": train_folder(require_folder(root), resolution), "test": root / f"val_{resolution}"}
     found = {"train": train_images(folders["train"]), "test": walk(folders["test"])}
-    check_count(root, "train", len(found["train"]), (COUNTS["train"], CHALLENGE), partial)
-    check_count(root, "test", len(found["test"]), (COUNTS["test"],), partial)
+    if not partial:
+        check_count(folders["train"], "train", len(found["train"]), (COUNTS["train"], CHALLENGE))
+        check_count(folders["test"], "test", len(found["test"]), (COUNTS["test"],))
+    if not any(found.values()):
+        raise DataError(f"{root}: no images in {folders['train'].name} or val_{resolution}; {describe(root)}")
+    if mask_folder:
+        _masks.check_folder(mask_folder, (_masks.SIDE, _masks.SIDE), [split for split in found if found[split]], bands)
     challenge = folders["train"].name.endswith("challenge") or len(found["train"]) > COUNTS["train"]
     kind = "challenge" if challenge else "standard"
     check_list(root, f"places365_train_{kind}.txt", found["train"], partial)

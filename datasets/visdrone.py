@@ -22,7 +22,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from datasets._blur import recipe
-from datasets._files import describe, image_size, list_images, read_rgb, require_folder
+from bench.imagefiles import describe, image_size, list_images, read_rgb, require_folder
 from datasets._masks import BANDS, draw, parse_band, parse_bands
 from datasets._photographs import Photograph, check_least, photographs, random_crop
 

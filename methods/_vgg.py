@@ -52,6 +52,8 @@ class Vgg(nn.Module):
         Raises:
             KeyError: when a layer has another name.
         """
+        if unknown := [name for name in names if name not in self.layers]:
+            raise KeyError(f"no layer {unknown[0]!r}; the layers are {', '.join(self.layers)}")
         found: dict[str, Tensor] = {}
         for name, layer in self.layers.items():
             x = layer(x)

@@ -2,8 +2,8 @@
 
 Paper: Z. Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021, Section 3.2.
 Code: microsoft/Swin-Transformer (MIT), commit f82860b; its names of the weights are kept.
-Differs from that code: the map's size is not fixed. Where the sides are no multiples of the window, zeros are appended at
-the right and the bottom after the first norm and cut off after attention; the window never shrinks to a small map.
+Differs from that code: the map's size is not fixed. Where the sides are no multiples of the window, zeros are appended
+at the right and the bottom after the first norm and cut off after attention; the window never shrinks to a small map.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bench.contracts import ParamsError
 
 
 def relative_position_index(window_size: int) -> Tensor:
-    """Rows of the bias table by query and key: (dy + w - 1)(2w - 1) + dx + w - 1 with (dy, dx) = query - key; (w^2, w^2)."""
+    """Rows of the bias table, (w^2, w^2): (dy + w - 1)(2w - 1) + dx + w - 1 with (dy, dx) = query - key."""
     axis = torch.arange(window_size, device="cpu")
     y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing="ij"))
     dy, dx = y[:, None] - y[None], x[:, None] - x[None]
@@ -38,7 +38,7 @@ def from_windows(windows: Tensor, window_size: int, height: int, width: int) -> 
 
 
 def shift_mask(height: int, width: int, window_size: int, shift: int, device: torch.device) -> Tensor:
-    """What a rolled map adds to the logits: -100 between tokens that were no neighbours, 0 elsewhere; (windows, w^2, w^2).
+    """What a rolled map adds to the logits, (windows, w^2, w^2): -100 between tokens that were no neighbours, else 0.
 
     A roll by `shift` brings rows and columns of opposite borders into one window; three bands an axis tell them apart.
     """
@@ -72,6 +72,8 @@ class WindowAttention(nn.Module):
         num_heads: heads, each of C / num_heads channels.
         relative_bias: add a learned bias by relative position and head to the logits (eq. 4 of Swin).
     """
+
+    relative_position_index: Tensor
 
     def __init__(self, channels: int, window_size: int, num_heads: int, relative_bias: bool = True):
         super().__init__()

@@ -1,29 +1,32 @@
 """DMTNet: window transformer blocks extract features, dynamic multi-scale residual groups restore the image.
 
 Paper: D. Zhang and X. Wang, "DMTNet: Dynamic Multi-scale Network for Dual-pixel Images Defocus Deblurring with
-Transformer", arXiv 2209.06040, 2022. There is no public code, so this is a reading of the paper. Its printed parameters and
-multiply-adds (Table 1, convolutions and linear layers at 1680 x 1120) decide where the text is silent; ours are within 0.2 %
-of the parameters and 0.7 % of the multiply-adds for all five sizes.
+Transformer", arXiv 2209.06040, 2022. There is no public code, so this is a reading of the paper. Its printed parameters
+and multiply-adds (Table 1, convolutions and linear layers at 1680 x 1120) decide where the text is silent; ours are
+within 0.2 % of the parameters and 0.7 % of the multiply-adds for all five sizes.
 
 Our readings:
-- T has ten transformer blocks and S to H five: T's printed size fits ten alone; Section 4.2 says five and tells no sizes
-  apart (`SIZES`).
-- Windows of 10 tokens (the text: C is about W^2; 10 divides the 280 x 420 tokens of a test image), 3 heads, an MLP ratio of 4
-  and Swin's relative position bias; windows do not shift ("non-overlapping").
-- DMSSRM has three scales (Fig. 5), at 1, 1/2 and 1/4 of the tokens, each with one residual group of 5 x 10 residual modules
-  closed by a convolution at both levels, as in RCAN (Zhang et al., ECCV 2018). Scales are reached by pixel-unshuffle and left
-  by pixel-shuffle (Vu et al., ECCV workshops 2018, cited for the up-sampling) with 1x1 convolutions from and to 96 channels.
+- T has ten transformer blocks and S to H five: T's printed size fits ten alone; Section 4.2 says five and tells no
+  sizes apart (`SIZES`).
+- Windows of 10 tokens (the text: C is about W^2; 10 divides the 280 x 420 tokens of a test image), 3 heads, an MLP
+  ratio of 4 and Swin's relative position bias; windows do not shift ("non-overlapping").
+- DMSSRM has three scales (Fig. 5), at 1, 1/2 and 1/4 of the tokens, each with one residual group of 5 x 10 residual
+  modules closed by a convolution at both levels, as in RCAN (Zhang et al., ECCV 2018). Scales are reached by
+  pixel-unshuffle and left by pixel-shuffle (Vu et al., ECCV workshops 2018, cited for the up-sampling) with 1x1
+  convolutions from and to 96 channels.
 - PReLU has one slope a layer. Scale weights are one number a scale and image (eq. 15, 16).
 - T has no reconstruction: F_S = F_E. With one and more, F_S = F_D + F_0 (eq. 13).
 - Up-sampling: 3x3 convolutions to 96, 48 and 3 channels with pixel-shuffle by 2 after the first and the second.
 - The network gives the image itself: two views have no single image to add a residual to.
-- Without the transformer (Table 2) two 3x3 convolutions of stride 2, with a PReLU between, replace partition and blocks.
+- Without the transformer (Table 2) two 3x3 convolutions of stride 2, with a PReLU between, replace partition and
+  blocks.
 
 Our choice of initial weights, on which the paper is silent: the untrained network passes the mean of the two views on.
-Partition puts the pixels of the views' mean into the first 48 channels (a pixel-unshuffle), constants of mixed sign keep the
-layer norm after it nearly linear, every residual branch ends in a layer that starts at zero, and the up-sampling begins as
-the pixel-shuffle back. Learning then starts from the blurred image, not from noise. All weights stay free. With fewer than 48
-channels some pixels of a token find no room, and the network has to learn them.
+Partition puts the pixels of the views' mean into the first 48 channels (a pixel-unshuffle), constants of mixed sign
+keep the layer norm after it nearly linear, every residual branch ends in a layer that starts at zero, and the
+up-sampling begins as the pixel-shuffle back. Learning then starts from the blurred image, not from noise. All weights
+stay free. This takes more than 48 channels: with fewer some pixels of a token find no room, and with 48 the norm keeps
+no brightness; such a network learns both from the data, which takes longer.
 """
 
 from __future__ import annotations
@@ -97,7 +100,8 @@ def zero_(layer: nn.Conv2d | nn.Linear) -> None:
 class PatchPartition(nn.Module):
     """Two stacked views (N, 6, H, W) to tokens (N, C, H/4, W/4): a convolution of stride 4, a layer norm (eq. 2).
 
-    In float32 under autocast too: beside the constants that it starts with, pixels in bfloat16 would lose their last bits.
+    In float32 under autocast too: beside the constants that it starts with, pixels in bfloat16 would lose their last
+    bits.
     """
 
     def __init__(self, channels: int):
@@ -110,9 +114,10 @@ class PatchPartition(nn.Module):
     def start(self) -> None:
         """Half sums of the two views' pixels less 0.5, then half differences, each in the order of pixel-unshuffle.
 
-        The norm would take each token's brightness and contrast away. So the channels after the pixels subtract what those
-        add to the mean, and carry constants of both signs that hold the deviation near 4; the norm's own weight and bias
-        undo this, within 2 % of a pixel's distance from 0.5. Without channels after the pixels all carry the constants.
+        The norm would take each token's brightness and contrast away. So the channels after the pixels subtract what
+        those add to the mean, and carry constants of both signs that hold the deviation near 4; the norm's own weight
+        and bias undo this, within 2 % of a pixel's distance from 0.5. Without channels after the pixels all carry the
+        constants.
         """
         channels, pixels, deviation = self.conv.out_channels, 3 * PATCH_SIZE**2, 4.0
         taps = []
@@ -136,12 +141,12 @@ class PatchPartition(nn.Module):
         self.norm.bias.copy_(-constant)
 
     def forward(self, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
             return self.norm(self.conv(x.to(self.conv.weight.dtype)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class TransformerExtraction(nn.Module):
-    """Patch partition and `num_blocks` window transformer blocks (eq. 2, 3, 10, 11): (N, 6, H, W) to (N, C, H/4, W/4)."""
+    """Patch partition and `num_blocks` window blocks (eq. 2, 3, 10, 11): (N, 6, H, W) to (N, C, H/4, W/4)."""
 
     def __init__(
         self, channels: int, num_blocks: int, window_size: int, num_heads: int, relative_bias: bool, shifted: bool
@@ -176,7 +181,12 @@ class ConvExtraction(nn.Sequential):
         colours, bits = range(3), (0, 1)
         half = [(4 * c + 2 * i + j, c, i, j) for c in colours for i in bits for j in bits]
         pass_on_(first, [Tap(o, c + view, i + 1, j + 1, 0.5) for o, c, i, j in half for view in (0, 3)])
-        taps = [Tap(token_channel(c, 2 * y + i, 2 * x + j), o, y + 1, x + 1) for o, c, i, j in half for y in bits for x in bits]
+        taps = [
+            Tap(token_channel(c, 2 * y + i, 2 * x + j), o, y + 1, x + 1)
+            for o, c, i, j in half
+            for y in bits
+            for x in bits
+        ]
         pass_on_(last, taps, bias=-0.5)
 
 
@@ -236,8 +246,9 @@ class DMSSRM(nn.Module):
     """Dynamic multi-scale sub-reconstruction module, eq. 14 to 16: (N, C, h, w) to the same, h and w multiples of 4.
 
     Args:
-        selection: where the scales' weights alpha come from. "dynamic": from the map's average, softmax over the scales;
-            "sum": all 1, "mean": all 1/3, the fixed fusion of Table 2 (our reading of "remove the selection" is the sum).
+        selection: where the scales' weights alpha come from. "dynamic": from the map's average, softmax over the
+            scales; "sum": all 1, "mean": all 1/3, the fixed fusion of Table 2 (our reading of "remove the selection" is
+            the sum).
     """
 
     def __init__(self, channels: int, rgm_channels: int, num_rbm: int, num_rm: int, selection: str):
@@ -250,8 +261,9 @@ class DMSSRM(nn.Module):
 
     def alphas(self, x: Tensor) -> Tensor:
         """The scales' weights (N, 3) for the map `x`, finest scale first."""
-        if self.select is None:
+        if self.fixed is not None:
             return x.new_full((len(x), len(SCALES)), self.fixed)
+        assert self.select is not None
         return self.select(x.mean((2, 3), keepdim=True)).flatten(1).softmax(1)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, list[Tensor]]:
@@ -367,22 +379,27 @@ class DMTNet(nn.Module):
         )
         self.upsampling = Upsampling(channels, up_channels, gain=0.5 if num_dmssrm else 1.0)
 
-    def details(self, left: Tensor, right: Tensor) -> tuple[Tensor, Details]:
-        """The restored image and what the DMSSRMs did for it. Arguments as in `forward`."""
-        found = Details([], [])
+    def restore(self, left: Tensor, right: Tensor, details: Details | None) -> Tensor:
+        """The restored image; `details`, where given, is filled with what each DMSSRM did."""
         first = self.extraction(torch.cat((right, left) if self.right_first else (left, right), 1))
         x = first
         for module in self.reconstruction:
             x, alphas, maps = module(x)
-            found.scale_weights.append(alphas)
-            found.scale_maps.append(maps)
+            if details is not None:
+                details.scale_weights.append(alphas)
+                details.scale_maps.append(maps)
         if len(self.reconstruction):
             x = x + first
-        return self.upsampling(x), found
+        return self.upsampling(x)
+
+    def details(self, left: Tensor, right: Tensor) -> tuple[Tensor, Details]:
+        """The restored image and what the DMSSRMs did for it. Arguments as in `forward`."""
+        details = Details([], [])
+        return self.restore(left, right, details), details
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """Restore from `left` and `right`, (N, 3, H, W), RGB in [0, 1], sides multiples of 16; the same shape, not clipped."""
-        return self.details(left, right)[0]
+        """Restore from both views, (N, 3, H, W), RGB in [0, 1], sides multiples of 16; the result is not clipped."""
+        return self.restore(left, right, None)
 
 
 method = supervised(
@@ -402,6 +419,6 @@ method = supervised(
     },
     multiple=16,
     min_size=16,
-    tiling="each DMSSRM weighs its scales by an average over all it sees, so tiles are weighed one by one and differ slightly"
-    " from the whole image",
+    tiling="each DMSSRM weighs its scales by an average over all that it sees, so every tile has its own weights and"
+    " differs slightly from the whole image",
 )

@@ -1,17 +1,18 @@
 """DPDNet and DPDNet+: a U-Net from the two dual-pixel views to the all-in-focus image.
 
 Paper: A. Abuolaim and M. S. Brown, "Defocus Deblurring Using Dual-Pixel Data", ECCV 2020.
-Code: Abdullah-Abuolaim/defocus-deblurring-dual-pixel (MIT), commit 7ebf77e, Keras. DPDNet+ (Abuolaim et al., ICCV 2021) is
-the same network trained on Canon and synthetic data; the table of DMTNet's paper counts a build with 3x3 up-convolutions.
+Code: Abdullah-Abuolaim/defocus-deblurring-dual-pixel (MIT), commit 7ebf77e, Keras. DPDNet+ (Abuolaim et al., ICCV 2021)
+is the same network trained on Canon and synthetic data; the table of DMTNet's paper counts a build with 3x3
+up-convolutions.
 
-The authors' network sees its images as OpenCV reads them, blue first. Ours is RGB like every other: `from_keras` turns the
-kernels of the first and the last layer round instead of turning the images.
+The authors' network sees its images as OpenCV reads them, blue first. Ours is RGB like every other: `from_keras` turns
+the kernels of the first and the last layer round instead of turning the images.
 
-The trap of this network: three channels pass a ReLU before the last 1x1 convolution and the sigmoid. The ReLU's inputs come
-from 576 values that are never negative, so a kernel whose weights sum to less than zero can start, and stay, at zero for
-every pixel: that channel is dead, and with all three dead the result is one flat colour.
-Our choice, where the paper is silent: `channels_alive_` takes each of these three He-normal kernels with the sign that makes
-its sum positive, which is as likely a draw as the other sign and starts alive.
+The trap of this network: three channels pass a ReLU before the last 1x1 convolution and the sigmoid. The ReLU's inputs
+come from 576 values that are never negative, so a kernel whose weights sum to little is closed by a few steps of
+training, and a channel that is zero for every pixel has no gradient to come back by: with one dead a colour is lost,
+with three dead the result is one flat colour. Our choice, against He-normal in the last two layers alone, is
+`start_open_`.
 """
 
 from __future__ import annotations
@@ -40,10 +41,19 @@ def he_normal_(conv: nn.Conv2d) -> None:
 
 
 @torch.no_grad()
-def channels_alive_(conv: nn.Conv2d) -> None:
-    """Turn the sign of the kernels of negative sum: on inputs that are never negative the ReLU after them starts open."""
-    total = conv.weight.sum(dim=(1, 2, 3), keepdim=True)
-    conv.weight.mul_(torch.where(total < 0, -1.0, 1.0))
+def start_open_(head: nn.Conv2d, out: nn.Conv2d) -> None:
+    """Start with the ReLU between the two layers open, and each of its channels in charge of one colour.
+
+    A kernel of `head` whose sum is negative is drawn with the other sign, just as likely a draw; its bias starts at 1.
+    `out` starts as 2 h - 2, which is 0, the sigmoid's grey, at that 1: no channel can lower the loss by closing for
+    good.
+    """
+    assert head.bias is not None and out.bias is not None
+    total = head.weight.sum(dim=(1, 2, 3), keepdim=True)
+    head.weight.mul_(torch.where(total < 0, -1.0, 1.0))
+    head.bias.fill_(1.0)
+    out.weight.copy_(2 * torch.eye(3)[:, :, None, None])
+    out.bias.fill_(-2.0)
 
 
 class Double(nn.Sequential):
@@ -59,7 +69,7 @@ class Double(nn.Sequential):
 
 
 class Decoder(nn.Module):
-    """One step up: nearest x2, a 2x2 convolution with ReLU, the skip before it on the channel axis, two 3x3 convolutions.
+    """One step up: nearest x2, a 2x2 convolution with ReLU, joined after the skip, two 3x3 convolutions.
 
     (N, 2C, H, W) and the skip (N, C, 2H, 2W) to (N, C, 2H, 2W).
     """
@@ -80,8 +90,8 @@ class DPDNet(nn.Module):
     """The U-Net of Fig. 4: four steps down, a bottleneck, four steps up, the image itself out of a sigmoid.
 
     Args:
-        in_views: 2 stacks left and right (six channels); 1 is the single-image network of the paper's ablation, which sees
-            the combined image, here the mean of the views.
+        in_views: 2 stacks left and right (six channels); 1 is the single-image network of the paper's ablation, which
+            sees the combined image, here the mean of the views.
         channels: width of the first level; each of the four levels below doubles it.
         dropout: share of values dropped, while training, after the fourth encoder (on the way down and on the skip) and
             after the bottleneck.
@@ -98,9 +108,7 @@ class DPDNet(nn.Module):
             raise ParamsError(f"dpdnet: channels {channels}, dropout {dropout}; expected at least 1, and within [0, 1)")
         self.in_views = in_views
         widths = [channels * 2**level for level in range(4)]
-        self.encoders = nn.ModuleList(
-            Double(i, o) for i, o in zip([3 * in_views, *widths[:-1]], widths, strict=True)
-        )
+        self.encoders = nn.ModuleList(Double(i, o) for i, o in zip([3 * in_views, *widths[:-1]], widths, strict=True))
         self.bottleneck = Double(widths[-1], 2 * widths[-1])
         self.decoders = nn.ModuleList(Decoder(width) for width in reversed(widths))
         self.head = nn.Conv2d(channels, 3, 3, padding=1)
@@ -109,12 +117,12 @@ class DPDNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 he_normal_(module)
-        channels_alive_(self.head)
+        start_open_(self.head, self.out)
 
     def features(self, left: Tensor, right: Tensor) -> Tensor:
         """What the last decoder gives, (N, channels, H, W), not negative. Arguments as in `forward`."""
         x = torch.cat((left, right), 1) if self.in_views == 2 else (left + right) / 2
-        skips = []
+        skips: list[Tensor] = []
         for encoder in self.encoders:
             x = encoder(x if not skips else F.max_pool2d(x, 2))
             if len(skips) == len(self.encoders) - 1:
@@ -141,8 +149,8 @@ def from_keras(state: State) -> State:
     """Turn the authors' weights into ours: layers by order, axes from HWIO to OIHW, colours from BGR to RGB.
 
     Args:
-        state: `conv2d_7/kernel:0` (height, width, in, out) and `conv2d_7/bias:0` (out), with anything before that and any
-            running numbers: Keras counts on within a process, so only their order means something.
+        state: `conv2d_7/kernel:0` (height, width, in, out) and `conv2d_7/bias:0` (out), with anything before that and
+            any running numbers: Keras counts on within a process, so only their order means something.
 
     Raises:
         WeightsError: where these are not the 24 kernels and 24 biases.
@@ -154,8 +162,8 @@ def from_keras(state: State) -> State:
     layers, kernels = keras_layers(), found["kernel"]
     if len(kernels) != len(layers) or kernels.keys() != found["bias"].keys():
         raise WeightsError(
-            f"dpdnet: {len(kernels)} kernels and {len(found['bias'])} biases named conv2d_<number>/kernel:0 and /bias:0,"
-            f" expected {len(layers)} of each; is this the authors' Keras model of DPDNet?"
+            f"dpdnet: {len(kernels)} kernels and {len(found['bias'])} biases named conv2d_<number>/kernel:0 and"
+            f" conv2d_<number>/bias:0, expected {len(layers)} of each; is this the authors' Keras model of DPDNet?"
         )
     ours: dict[str, Tensor] = {}
     for layer, number in zip(layers, sorted(kernels), strict=True):

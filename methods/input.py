@@ -1,9 +1,9 @@
 """The degraded input itself: the row of a table that every method has to beat.
 
-For `dual-pixel` it is the mean of the left and the right view. A dual-pixel sensor's combined image is the sum of its two
-half-pixels, so the mean is that image up to exposure.
-Our reading: papers that print an "input" row use the camera's combined image, which differs from this mean by the camera's
-tone curve and rounding.
+For `dual-pixel` it is the mean of the left and the right view. A dual-pixel sensor's combined image is the sum of its
+two half-pixels, so the mean is that image up to exposure.
+Our reading: papers that print an "input" row use the camera's combined image, which differs from this mean by the
+camera's tone curve and rounding.
 """
 
 from __future__ import annotations

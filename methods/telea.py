@@ -53,6 +53,6 @@ method = Method(
     None,
     {},
     restore,
-    tiling="a hole is filled from its whole rim, so a hole that a tile's edge cuts is filled from the rim in the tile alone",
+    tiling="a hole is filled from its whole rim, so one that is cut by a tile's edge is filled from less of it",
     limits=("8 bits: the filled pixels are rounded to multiples of 1/255, as OpenCV's code works on bytes",),
 )

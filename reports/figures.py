@@ -16,13 +16,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from bench.contracts import DataError
 
 COLOURS = ("#2563a8", "#c2562d", "#2f8f5b", "#8a4fa3", "#b08a1e", "#1f8f9c", "#b43d6b", "#6b6f76", "#5a7d1f", "#4a4fb5")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h")
 POINTS = 200
 """Points of a drawn curve; longer ones are averaged down to this."""
 TILE = 300
@@ -35,7 +39,7 @@ class Tile:
     """One image of a comparison: the whole and its enlarged detail, both as they are shown.
 
     Args:
-        anchor: the evaluation whose part of the page tells of it; "" for the input and the target.
+        anchor: the evaluation whose part of the page tells of it; "" where there is none.
     """
 
     label: str
@@ -75,11 +79,32 @@ def jpeg(image: Image.Image) -> bytes:
 # Plots ----------------------------------------------------------------------------------------------------------------
 
 
-def canvas(width: float = 7.0, height: float = 3.2) -> Figure:
-    """An empty figure, sizes in inches, that needs no display."""
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained")
+def canvas(height: float, title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    """An empty plot of `height` inches with title, axis names and a quiet grid; it needs no display.
+
+    The margins are set by hand, with room for a legend on the right: laying them out costs more than all the drawing.
+    """
+    figure = Figure(figsize=(7.0, height), dpi=110)
     FigureCanvasAgg(figure)
-    return figure
+    axes = figure.add_axes((0.1, 0.48 / height, 0.6, 1 - 0.8 / height))
+    axes.set_title(title, fontsize=10, loc="left", x=-0.13, y=1.02)  # a set y spares matplotlib the search for one
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.25, linewidth=0.6)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def plain(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis: powers of ten would pass through the formula parser."""
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def legend(axes: Axes) -> None:
+    """The names of the lines, right of the plot."""
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize=7, frameon=False)
 
 
 def save(figure: Figure, path: Path) -> bytes:
@@ -114,34 +139,21 @@ def switches(losses: pd.DataFrame) -> list[tuple[float, str]]:
     return [(float(step), str(phase)) for phase, step in starts.items()][1:]
 
 
-def dress(axes, title: str, x: str, y: str) -> None:
-    """Title, axis names and a quiet grid."""
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel(x, fontsize=9)
-    axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8)
-    axes.grid(alpha=0.25, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def loss_curves(runs: Sequence[tuple[str, pd.DataFrame]], title: str, path: Path) -> bytes:
     """All trained runs of one dataset and task, each loss over its own first value, as their scales differ."""
-    figure = canvas(7.0, 3.6)
-    axes = figure.subplots()
+    figure, axes = canvas(max(3.4, 0.16 * len(runs) + 0.9), title, "step", "loss / its first value")
     for i, (label, losses) in enumerate(runs):
         steps, values = curve(losses)
         first = values[np.flatnonzero(values)[0]] if values.any() else 1.0
         style = ("-", "--", ":")[i // len(COLOURS) % 3]
         axes.plot(steps, values / first, style, color=COLOURS[i % len(COLOURS)], linewidth=1.3, label=label)
-    dress(axes, title, "step", "loss / its first value")
-    figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+    legend(axes)
     return save(figure, path)
 
 
 def run_losses(losses: pd.DataFrame, title: str, path: Path) -> bytes:
     """Every loss of one training by step; a change of phase is a dashed line with the phase's name."""
-    figure = canvas(7.0, 2.8)
-    axes = figure.subplots()
+    figure, axes = canvas(2.6, title, "step", "loss")
     several = losses["player"].nunique() > 1
     smallest = math.inf
     for i, ((player, name), rows) in enumerate(losses.groupby(["player", "name"], sort=False)):
@@ -152,11 +164,11 @@ def run_losses(losses: pd.DataFrame, title: str, path: Path) -> bytes:
         axes.plot(steps, values, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=label)
     if smallest > 0:
         axes.set_yscale("log")
+        plain(axes.yaxis)
     for step, phase in switches(losses):
         axes.axvline(step, color="#6b6f76", linestyle="--", linewidth=1)
         axes.text(step, 1, f" {phase}", fontsize=7, color="#6b6f76", va="top", transform=axes.get_xaxis_transform())
-    dress(axes, title, "step", "loss")
-    figure.legend(loc="outside right upper", fontsize=7, frameon=False)
+    legend(axes)
     return save(figure, path)
 
 
@@ -169,17 +181,17 @@ def scatter(
         measured: label, parameters in millions, PSNR in dB.
         printed: the same.
     """
-    figure = canvas(7.0, 4.0)
-    axes = figure.subplots()
+    figure, axes = canvas(max(3.6, 0.16 * (len(measured) + len(printed)) + 0.9), title, "parameters (M)", "PSNR (dB)")
     for i, (label, params, psnr) in enumerate(measured):
-        axes.plot(params, psnr, "o", color=COLOURS[i % len(COLOURS)], markersize=7)
-        axes.annotate(label, (params, psnr), (5, 4), textcoords="offset points", fontsize=8)
-    for label, params, psnr in printed:
-        axes.plot(params, psnr, "o", markerfacecolor="none", color="#8a8f98", markersize=6)
-        axes.annotate(label, (params, psnr), (5, -9), textcoords="offset points", fontsize=7, color="#8a8f98")
+        marker = MARKERS[i // len(COLOURS) % len(MARKERS)]
+        axes.plot(params, psnr, marker, color=COLOURS[i % len(COLOURS)], markersize=7, label=label)
+    for i, (label, params, psnr) in enumerate(printed):
+        marker, colour = MARKERS[i % len(MARKERS)], COLOURS[i // len(MARKERS) % len(COLOURS)]
+        axes.plot(params, psnr, marker, markerfacecolor="none", color=colour, markersize=6, label=f"{label}, published")
     axes.set_xscale("log")
-    axes.margins(0.15)
-    dress(axes, title, "parameters (M)" + (", hollow: published" if printed else ""), "PSNR (dB)")
+    plain(axes.xaxis)
+    axes.margins(0.12)
+    legend(axes)
     return save(figure, path)
 
 
@@ -227,12 +239,19 @@ def tile(label: str, image: Image.Image, window: tuple[float, float, float, floa
 
 
 def compare(
-    title: str, rule: str, name: str, given: Path, restored: Sequence[tuple[str, str, Path]], target: Path
+    title: str,
+    rule: str,
+    name: str,
+    given: Path,
+    restored: Sequence[tuple[str, str, Path]],
+    target: Path,
+    anchor: str = "",
 ) -> Comparison:
     """Make the tiles of one test image.
 
     Args:
         restored: label, evaluation and file of each method.
+        anchor: the evaluation of the input as it is, where one was run.
 
     Raises:
         DataError: an image that cannot be read.
@@ -241,7 +260,7 @@ def compare(
     width, height = last.size
     left, top, w, h = worst_window(first, last)
     window = (left / width, top / height, w / width, h / height)
-    tiles = [tile("input", first, window)]
+    tiles = [tile("input", first, window, anchor)]
     tiles += [tile(label, read_image(path), window, anchor) for label, anchor, path in restored]
     return Comparison(title, rule, name, (*tiles, tile("target", last, window)), window)
 

@@ -118,8 +118,18 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def write(path: Path, sections: Sequence[Section], evaluations: Sequence[Evaluation], profile: str) -> None:
-    """Fill the template and write the page."""
+def write(
+    path: Path,
+    sections: Sequence[Section],
+    evaluations: Sequence[Evaluation],
+    links: Mapping[str, str],
+    profile: str,
+) -> None:
+    """Fill the template and write the page.
+
+    Args:
+        links: evaluation to the address of its MLflow run.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -132,5 +142,7 @@ def write(path: Path, sections: Sequence[Section], evaluations: Sequence[Evaluat
         describe=tables.describe, spans=spans, recipe=recipe, duration=duration,
         picture=lambda image: data_uri(jpeg(image), "jpeg"), plot=lambda png: data_uri(png, "png"),
     )  # fmt: skip
-    text = environment.get_template("page.html").render(sections=sections, head=header(evaluations, profile))
+    text = environment.get_template("page.html").render(
+        sections=sections, links=links, head=header(evaluations, profile)
+    )
     path.write_text(text, encoding="utf-8")

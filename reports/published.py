@@ -119,7 +119,7 @@ class Published:
     Args:
         tables: by id, in the order of the files' names.
         same_as: an ablation's row to the method that it equals.
-        names: names of papers and datasets by id.
+        names: datasets by id, as the papers spell them first.
         metrics: our metric ids to their name in a heading and what they mean.
         protocols: by table and printed metric.
     """
@@ -194,7 +194,7 @@ def load(folder: Path = FOLDER, protocols: Path = PROTOCOLS) -> Published:
     return Published(
         tables,
         {entry["id"]: entry["same_as"] for entry in ids["methods"] if entry["same_as"]},
-        {entry["id"]: entry["name"] for group in ("papers", "datasets") for entry in ids[group]},
+        {entry["id"]: entry["labels"][0] for entry in ids["datasets"]},
         metrics,
         by_table,
     )

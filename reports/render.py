@@ -27,9 +27,9 @@ class Summary:
 
     Args:
         tables: verdict of each table by id, "" for overviews.
-        below_baseline: evaluation to by how much it fails to beat the baseline.
+        below_baseline: by overview, evaluation to how much it fails to beat the baseline by.
         page_bytes: size of the page.
-        seconds: time taken.
+        seconds: time taken; not written, so that the same scores give the same files.
     """
 
     profile: str
@@ -37,7 +37,7 @@ class Summary:
     tables: Mapping[str, str]
     verdicts: Mapping[str, int]
     cells: int
-    below_baseline: Mapping[str, str]
+    below_baseline: Mapping[str, Mapping[str, str]]
     figures: int
     page_bytes: int
     seconds: float
@@ -93,8 +93,13 @@ def compare_all(
             rule,
             wanted[0],
             first.folder / files["input"],
-            [(str(one.record["title"]), one.name, one.folder / entry["restored"]) for one, entry in chosen],
+            [
+                (seed_label(one, members), one.name, one.folder / entry["restored"])
+                for one, entry in chosen
+                if one.record["method"] != "input"  # the first tile already
+            ],
             first.folder / files["target"],
+            next((one.name for one, _ in chosen if one.record["method"] == "input"), ""),
         )
         figures.save_comparison(comparison, folder / file_name(f"images-{rule}", key))
         found.append(comparison)
@@ -153,19 +158,23 @@ def printed_points(known: published.Published, key: Key) -> list[tuple[str, floa
     return list(points.values())
 
 
-def scatter_plot(runs: Sequence[Group], key: Key, known: published.Published, folder: Path) -> list[Plot]:
-    """PSNR against parameters, a point a run; none with fewer than two points."""
-    points = []
-    for group in runs:
-        psnr, params = (scores.measure(group.evaluations[0], metric, {}) for metric in (PSNR, "params"))
-        if psnr.value is not None and params.value:
-            points.append((str(group.record["title"]), scores.convert(params.value, params.unit, "M"), psnr.value))
-    if len(points) < 2:
-        return []
-    title = f"PSNR against parameters, {key[0]} on {title_of(runs[0].evaluations[0])}"
-    return [
-        Plot(title, figures.scatter(points, printed_points(known, key), title, folder / file_name("parameters", key)))
-    ]
+def scatter_plots(runs: Sequence[Group], key: Key, known: published.Published, folder: Path) -> list[Plot]:
+    """PSNR against parameters, a figure an input and a point a run; none with fewer than two points."""
+    plots = []
+    inputs = sorted({given for group in runs for given in tables.inputs_of(group)})
+    for given in inputs:
+        points = []
+        for group in runs:
+            first = group.evaluations[0]
+            psnr, params = scores.measure(first, PSNR, {"input": given}), scores.measure(first, "params", {})
+            if psnr.value is not None and params.value:
+                points.append((str(group.record["title"]), scores.convert(params.value, params.unit, "M"), psnr.value))
+        if len(points) > 1:
+            what = f"{key[0]} of {given} images" if len(inputs) > 1 else key[0]
+            title = f"PSNR against parameters, {what} on {title_of(runs[0].evaluations[0])}"
+            path = folder / (file_name("parameters", key) + (f"-{given}" if len(inputs) > 1 else ""))
+            plots.append(Plot(title, figures.scatter(points, printed_points(known, key), title, path)))
+    return plots
 
 
 def sections_of(
@@ -185,7 +194,7 @@ def sections_of(
             members = [one for one in mine if key_of(one) == key]
             comparisons, seen = compare_all(members, key, folder)
             plots, own = loss_plots(members, key, folder)
-            plots += scatter_plot(tables.groups(members), key, known, folder)
+            plots += scatter_plots(tables.groups(members), key, known, folder)
             overviews = [
                 table
                 for table in shown
@@ -224,9 +233,9 @@ def resolve_all(
                 link = resolve(members[name].record)
                 if link is None:
                     raise UserError(
-                        f"table {table.id}, row {entry['row']}, column {entry['column']}: the measured cell of evaluation "
-                        f"{name} lacks its MLflow run ({entry['mlflow_run']} is not in the tracking store); evaluate that "
-                        "run again, or point to the store that holds it"
+                        f"table {table.id}, row {entry['row']}, column {entry['column']}: the measured cell of "
+                        f"evaluation {name} lacks its MLflow run ({entry['mlflow_run']} is not in the tracking store); "
+                        "evaluate that run again, or point to the store that holds it"
                     )
                 links[name] = link
             cells.append({**entry, "link": links[name]})
@@ -238,19 +247,10 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def clear_for(out: Path) -> Path:
-    """Make the empty folder that the report is written into before it takes its place.
-
-    Raises:
-        UserError: `out` holds files that are no report, which are not to be deleted.
-    """
+def refuse_other_files(out: Path) -> None:
+    """Raise UserError when `out` holds files that are no report, which are not to be deleted."""
     if out.exists() and not (out / "summary.json").is_file() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out}: holds something that is no report (no summary.json); name an empty or a new folder")
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    for name in ("tables", "figures"):
-        (partial / name).mkdir(parents=True)
-    return partial
 
 
 def render(
@@ -267,6 +267,7 @@ def render(
         UserError: no evaluation, a damaged one, or a measured cell that does not lead back to what made it.
     """
     started = time.perf_counter()
+    refuse_other_files(out)
     known = published.load()
     evaluations = scores.read(scores_root, profile)
     runs = tables.groups(evaluations)
@@ -275,29 +276,37 @@ def render(
     links, cells = resolve_all(shown, resolve)
     if silent := [one.name for one in evaluations if one.name not in links]:
         raise UserError(f"{scores_root}: nothing was measured in {', '.join(silent)}; evaluate them again")
-    partial = clear_for(out)
-    for table in shown:
-        for ending, text in (("md", tables.markdown), ("csv", tables.comma_separated), ("tex", tables.latex)):
-            (partial / "tables" / f"{table.id}.{ending}").write_text(text(table), encoding="utf-8")
-    page.write(
-        partial / "index.html",
-        sections_of(evaluations, shown, known, links, partial / "figures"),
-        evaluations,
-        profile,
-    )
-    write_json(partial / "cells.json", cells)
-    summary = Summary(
-        profile,
-        len(evaluations),
-        {table.id: table.verdict for table in shown},
-        dict(Counter(table.verdict for table in shown if table.verdict)),
-        len(cells),
-        {line.row: line.flag for table in shown for line in table.lines if line.flag},
-        len(list((partial / "figures").glob("*.png"))),
-        (partial / "index.html").stat().st_size,
-        round(time.perf_counter() - started, 2),
-    )
-    write_json(partial / "summary.json", asdict(summary))
-    shutil.rmtree(out, ignore_errors=True)
-    partial.rename(out)
+    partial = out.with_name(f"{out.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        for name in ("tables", "figures"):
+            (partial / name).mkdir(parents=True)
+        for table in shown:
+            for ending, text in (("md", tables.markdown), ("csv", tables.comma_separated), ("tex", tables.latex)):
+                (partial / "tables" / f"{table.id}.{ending}").write_text(text(table), encoding="utf-8")
+        sections = sections_of(evaluations, shown, known, links, partial / "figures")
+        page.write(partial / "index.html", sections, evaluations, links, profile)
+        write_json(partial / "cells.json", cells)
+        summary = Summary(
+            profile,
+            len(evaluations),
+            {table.id: table.verdict for table in shown},
+            dict(Counter(table.verdict for table in shown if table.verdict)),
+            len(cells),
+            {
+                table.id: flags
+                for table in shown
+                if (flags := {line.row: line.flag for line in table.lines if line.flag})
+            },
+            len(list((partial / "figures").glob("*.png"))),
+            (partial / "index.html").stat().st_size,
+            round(time.perf_counter() - started, 2),
+        )
+        write_json(
+            partial / "summary.json", {name: value for name, value in asdict(summary).items() if name != "seconds"}
+        )
+        shutil.rmtree(out, ignore_errors=True)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return summary

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.contracts import DataError, UserError
+from bench.contracts import TASKS, DataError, UserError
 
 FIELDS = (
     "evaluation", "run", "method", "as", "title", "kind", "dataset", "dataset_title", "task", "profile", "origin",
@@ -28,6 +28,8 @@ WITH_WEIGHTS = ("trained", "authors' weights")
 ORIGINALS = "originals"
 CONDITION = ("input", "scene", "mask_kind", "mask_band", "severity")
 COLUMNS = ("image", *CONDITION, "metric", "value", "unit", "better", "reason", "version")
+COSTS = ("params", "params-total", "macs", "seconds", "memory", "file-size")
+"""Metrics of the network, not of images: they have a size, but no condition."""
 LINKS = ("mlflow_run", "git_commit", "git_dirty", "manifest_sha256", "python", "packages", "device")
 DRAWS = 1000
 """Resamplings of the bootstrap."""
@@ -96,6 +98,8 @@ def read_record(path: Path, profile: str) -> dict[str, Any]:
         raise DataError(f"{path}: lacks {', '.join(missing)}; evaluate the run again")
     if record["kind"] not in KINDS:
         raise DataError(f"{path}: kind {record['kind']!r}, expected one of {', '.join(KINDS)}")
+    if record["task"] not in TASKS:
+        raise DataError(f"{path}: task {record['task']!r}, expected one of {', '.join(TASKS)}")
     if record["profile"] != profile:
         raise DataError(
             f"{path}: profile {record['profile']!r} among scores of {profile!r}; a report never mixes profiles"
@@ -127,10 +131,14 @@ def read(root: Path, profile: str) -> list[Evaluation]:
     folders = sorted(path.parent for path in root.glob("*/record.json"))
     if not folders:
         raise UserError(f"{root}: no evaluation (a folder with record.json) to report; evaluate a run first")
-    return [
-        Evaluation(folder, read_record(folder / "record.json", profile), read_scores(folder / "scores.parquet"))
-        for folder in folders
-    ]
+    found: dict[str, Evaluation] = {}
+    for folder in folders:
+        record = read_record(folder / "record.json", profile)
+        one = Evaluation(folder, record, read_scores(folder / "scores.parquet"))
+        if other := found.get(one.name):
+            raise DataError(f"{folder}: evaluation {one.name!r} is in {other.folder} too; delete the older folder")
+        found[one.name] = one
+    return list(found.values())
 
 
 def convert(value: float, unit: str, wanted: str) -> float:
@@ -167,8 +175,7 @@ def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], s
         return Stat(None, reason=reasons.get(metric, f"{metric} was not part of this evaluation"))
     first = rows.iloc[0]
     unit, better, version = str(first["unit"]), str(first["better"]), str(first["version"])
-    whole_set = rows["image"].eq("").all()
-    if not (whole_set and rows["size"].ne("").any()):  # a cost has no condition
+    if metric not in COSTS:
         for name, wanted in condition.items():
             rows = rows[rows[name] == wanted]
     missing = "; ".join(dict.fromkeys(reason for reason in rows["reason"] if reason))
@@ -178,11 +185,11 @@ def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], s
         absent = f"no image with {', '.join(f'{k} {v}' for k, v in condition.items())}" if condition else "no value"
         return Stat(None, unit, better, reason=missing or reasons.get(metric, absent), version=version)
     rows, values = rows[known], values[known]
-    if not whole_set:
+    if metric not in COSTS and rows["image"].ne("").all():
         keys = pd.MultiIndex.from_frame(rows[["image", *CONDITION]])
         return Stat(float(values.mean()), unit, better, pd.Series(values, index=keys), version=version)
-    sizes = list(rows["size"])
-    if any(sizes):
+    if metric in COSTS:
+        sizes = list(rows["size"])
         matching = [i for i, found in enumerate(sizes) if size and same_size(found, size)]
         best = matching[0] if matching else max(range(len(sizes)), key=lambda i: area(sizes[i]))
         return Stat(float(values[best]), unit, better, size=sizes[best], version=version)

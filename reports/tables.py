@@ -35,8 +35,8 @@ from reports.scores import (
 
 PSNR = "psnr-rgb8"
 MAIN = (
-    PSNR, "psnr-rgb8-hole", "ssim-gauss11", "ssim-uniform7", "ssim-matlab-rgb", "mae", "lpips-alex", "fid",
-    "params", "macs", "seconds", "memory", "file-size",
+    PSNR, "psnr-rgb8-hole", "ssim-gauss11", "mae", "params", "macs", "seconds", "ssim-uniform7", "ssim-matlab-rgb",
+    "memory", "file-size", "lpips-alex", "fid",
 )  # fmt: skip
 """The metrics of an overview, in this order, where any run has them."""
 BASELINES = {"deblur": "input", "dual-pixel": "input", "inpaint": "telea", "sharp-inpaint": "telea"}
@@ -109,7 +109,7 @@ class Measured:
         value: in the unit of its column, the mean over the seeds; None where it was not measured.
         low, high: the 95 % bootstrap interval over images; None for counts and for metrics of a set.
         images: by image and condition, the mean over the seeds.
-        spread: the standard deviation over the seeds, None for one.
+        spread: the standard deviation over the seeds, None where there is one or all agree.
         detail: size and device of a cost.
         note: the letter of the note that says why it was not measured; "" with no value: the dataset was not run.
         parts: each evaluation's own number.
@@ -187,6 +187,11 @@ class Table:
     reason: str = ""
 
     @property
+    def short(self) -> str:
+        """The title without what a published table shows, for a list of contents."""
+        return self.title.partition(":")[0] if self.compares else self.title
+
+    @property
     def compares(self) -> bool:
         """Whether it has published values."""
         return any(head.printed for head in self.heads)
@@ -251,7 +256,7 @@ def cell(table: str, row: str, group: Group, head: Head, notes: dict[str, str]) 
     for one, stat, _ in parts:
         check_links(table, row, head.id, one, stat)
     values = pd.Series([value for _, _, value in parts])
-    found = Measured(float(values.mean()), spread=float(values.std()) if len(parts) > 1 else None, parts=parts)
+    found = Measured(float(values.mean()), spread=float(values.std()) if values.nunique() > 1 else None, parts=parts)
     series = [stat.images for _, stat, _ in parts if stat.images is not None]
     if series:
         scale = convert(1.0, parts[0][1].unit, head.unit)
@@ -265,13 +270,15 @@ def cell(table: str, row: str, group: Group, head: Head, notes: dict[str, str]) 
 
 
 def mark_measured(head: Head, lines: Sequence[Line]) -> None:
-    """Mark the best measured cell of a column and those that a paired test cannot tell from it."""
+    """Mark the best measured cell of a column and those that a paired test cannot tell from it; none if all equal."""
     cells = [line.measured[head.id] for line in lines if line.measured.get(head.id, Measured(None)).value is not None]
     if head.better is None or len(cells) < 2:
         return
     pick: Callable[..., float] = max if head.better == "higher" else min
     top = pick(found.value for found in cells)
     winners = [found for found in cells if found.value == top]
+    if len(winners) == len(cells):
+        return
     for found in winners:
         found.best = True
     for found in cells:
@@ -280,20 +287,27 @@ def mark_measured(head: Head, lines: Sequence[Line]) -> None:
 
 
 def mark_printed(head: Head, lines: Sequence[Line]) -> None:
-    """Mark the best published cells of a column."""
+    """Mark the best published cells of a column, none where all are equal."""
     cells = [found for line in lines if (found := line.printed.get(head.id)) and found.number is not None]
     if head.better is None or len(cells) < 2:
         return
     pick: Callable[..., float] = max if head.better == "higher" else min
     top = pick(found.number for found in cells)
-    for found in cells:
-        found.best = found.number == top
+    if any(found.number != top for found in cells):
+        for found in cells:
+            found.best = found.number == top
 
 
 def measured_number(line: Line, head: Head) -> str:
     """A measured cell's number alone, "" where there is none."""
     value = line.measured[head.id].value
     return "" if value is None else number(value, head)
+
+
+def measured_rank(line: Line, column: str) -> float:
+    """A sort key that puts the highest value of a column first and what was not measured last."""
+    value = line.measured[column].value
+    return math.inf if value is None else -value
 
 
 # Verdicts -------------------------------------------------------------------------------------------------------------
@@ -359,7 +373,7 @@ def spokesmen(lines: Sequence[Line]) -> list[tuple[Line, Line]]:
     for line in lines:
         rows.setdefault(line.row, []).append(line)
     return [
-        (min(run, key=lambda line: TRUST.index(line.group.record["kind"])), members[0])
+        (min(run, key=lambda line: TRUST.index(line.group.record["kind"]) if line.group else len(TRUST)), members[0])
         for members in rows.values()
         if (run := [line for line in members if line.group])
     ]
@@ -388,10 +402,10 @@ def judge_table(table: Table) -> tuple[str, str]:
     taus = orders(pairs, table.heads)
     mean = sum(tau for _, tau, _ in taus) / len(taus) if taus else math.nan
     order = (
-        f"Kendall tau of the measured and the printed order: mean {mean:.2f} over {len(taus)} columns "
+        f"Kendall tau of the measured and the printed order: mean {round(mean, 2) + 0.0:.2f} over {len(taus)} columns "
         f"of {min(n for *_, n in taus)} to {max(n for *_, n in taus)} rows"
         if taus
-        else "fewer than three rows are both measured and printed, so no order is compared"
+        else "no order to compare: fewer than three rows are both measured and printed, or all are equal"
     )
     if found := list(dict.fromkeys(text for run, _ in pairs if run.group for text in obstacles(run.group))):
         return "not comparable", f"because of {', '.join(found)}; {order}"
@@ -496,10 +510,15 @@ def by_dataset(found: Sequence[Group]) -> list[list[Group]]:
     return out
 
 
-def run_notes(group: Group, notes: dict[str, str]) -> tuple[str, ...]:
-    """The letters of what one must know of a run: partial data, a reduced network, losses left out."""
+def run_notes(group: Group, notes: dict[str, str], mixed: bool = False) -> tuple[str, ...]:
+    """The letters of what one must know of a run: partial data, a reduced network, losses left out.
+
+    Args:
+        mixed: whether the table has runs of several origins, so that its title cannot say it for all.
+    """
     record = group.record
-    texts = ["partial data: fewer images than the official split"] if record["partial"] else []
+    texts = [f"measured on {record['origin']}"] if mixed else []
+    texts += ["partial data: fewer images than the official split"] if record["partial"] else []
     if record["reduced"]:
         texts.append(f"reduced network: {'; '.join(record['reduced'])}")
     texts += [f"loss {entry['loss']} left out: {entry['reason']}" for entry in record["missing_losses"]]
@@ -507,10 +526,9 @@ def run_notes(group: Group, notes: dict[str, str]) -> tuple[str, ...]:
 
 
 def describe(group: Group) -> str:
-    """The kind of a run, its seeds and its origin, for beside its name."""
-    record, seeds = group.record, len(group.evaluations)
-    parts = [str(record["kind"])] + [f"{seeds} seeds"] * (seeds > 1)
-    return ", ".join(parts + [str(record["origin"])] * (record["origin"] != ORIGINALS))
+    """The kind of a run and its seeds, for beside its name."""
+    seeds = len(group.evaluations)
+    return str(group.record["kind"]) + (f", {seeds} seeds" if seeds > 1 else "")
 
 
 def switches(row: PrintedRow) -> str:
@@ -563,6 +581,7 @@ def published_table(table: PublishedTable, runs: Sequence[Group], published: Pub
     else:
         heads = heads_of(table, published, [one for group in everything for one in group.evaluations])
     notes: dict[str, str] = {}
+    mixed = len({group.record["origin"] for group in everything}) > 1
     lines = []
     for row in table.rows:
         marks = tuple(i for i, remark in enumerate(table.remarks, 1) if row.row in remark.rows and not remark.columns)
@@ -575,7 +594,7 @@ def published_table(table: PublishedTable, runs: Sequence[Group], published: Pub
             lines.append(line)
         for i, members in enumerate(dealt):
             run = replace(line, group=members[0], first=i == 0, printed=printed if i == 0 else {}, measured={})
-            run.notes = tuple(dict.fromkeys(mark for group in members for mark in run_notes(group, notes)))
+            run.notes = tuple(dict.fromkeys(mark for one in members for mark in run_notes(one, notes, mixed)))
             for head in heads:
                 wanted = head.printed.dataset if head.printed else None
                 group = next((one for one in members if wanted in (None, one.record["dataset"])), None)
@@ -627,7 +646,10 @@ def overview_heads(members: Sequence[Group], where: Mapping[str, str], published
         name = published.metrics.get(metric, (metric, ""))[0]
         found.append(Head(metric, name, "", str(unit), better, metric, where))
     names = [head.name for head in found]  # two windows of SSIM need their ids
-    return [replace(head, name=head.metric) if names.count(head.name) > 1 else head for head in found]
+    return [
+        replace(head, name=f"{head.name} {head.metric.partition('-')[2]}") if names.count(head.name) > 1 else head
+        for head in found
+    ]
 
 
 def condition_heads(members: Sequence[Group], where: Mapping[str, str]) -> list[Head]:
@@ -698,7 +720,7 @@ def overview(
         line.measured = {head.id: cell(identity, line.row, group, head, notes) for head in heads}
         lines.append(line)
     first = heads[0].id
-    lines.sort(key=lambda line: -(line.measured[first].value if line.measured[first].value is not None else -math.inf))
+    lines.sort(key=lambda line: measured_rank(line, first))
     for head in heads:
         mark_measured(head, lines)
     psnr = next((head for head in heads if head.id == PSNR), None)
@@ -746,6 +768,11 @@ def parts(table: Table) -> list[tuple[str, tuple[Head, ...]]]:
     return [(name, tuple(head for head in table.heads if head.name == name)) for name in names]
 
 
+def plain(value: float | None) -> float | str | None:
+    """A number for JSON, which knows no infinity: that becomes the text "inf"."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
 def measured_cells(table: Table) -> list[dict[str, Any]]:
     """Every measured cell with what made it, an entry an evaluation; plain values for `cells.json`."""
     found = []
@@ -756,8 +783,8 @@ def measured_cells(table: Table) -> list[dict[str, Any]]:
                 provenance = one.record["provenance"]
                 found.append(
                     {
-                        "table": table.id, "row": line.row, "column": head.id, "value": value,
-                        "cell": measured.value if measured else None, "unit": head.unit, "evaluation": one.name,
+                        "table": table.id, "row": line.row, "column": head.id, "value": plain(value),
+                        "cell": plain(measured.value) if measured else None, "unit": head.unit, "evaluation": one.name,
                         "seed": one.record["seed"], "mlflow_run": provenance["mlflow_run"],
                         "git_commit": provenance["git_commit"], "git_dirty": provenance["git_dirty"],
                         "manifest_sha256": provenance["manifest_sha256"],

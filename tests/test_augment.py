@@ -67,7 +67,9 @@ def test_a_flipped_dual_pixel_sample_has_its_views_exchanged():
 
 def test_a_sample_that_is_not_square_keeps_its_shape_and_is_turned_by_half_circles():
     given = sample(8, 12)
-    made = {augment.apply(["rotate_right_angles"], given, np.random.default_rng(s))["target"].tobytes() for s in range(9)}
+    made = {
+        augment.apply(["rotate_right_angles"], given, np.random.default_rng(s))["target"].tobytes() for s in range(9)
+    }
     assert made == {given["target"].tobytes(), given["target"][::-1, ::-1].tobytes()}
 
 
@@ -176,4 +178,4 @@ def test_flips_are_fast():
         start = time.process_time_ns()
         augment.apply(["flip_horizontal", "flip_vertical"], given, rng)
         times.append(time.process_time_ns() - start)
-    assert np.median(times) < 100_000  # nanoseconds; 20,000 to 40,000 as a rule, and a shared machine may be busy
+    assert np.median(times) < 50_000  # nanoseconds; about 5,000 as a rule

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.contracts import ParamsError, WeightsError
-from methods.dpdnet import Decoder, DPDNet, channels_alive_, from_keras, he_normal_, keras_layers, method
+from methods._losses import mse
+from methods.dpdnet import Decoder, DPDNet, from_keras, he_normal_, keras_layers, method, start_open_
 
 
 def small(**arguments: float) -> DPDNet:
@@ -28,7 +29,8 @@ def test_it_is_called_with_both_views_and_trains_every_parameter():
     pred = network(left, right)
     nn.functional.mse_loss(pred, torch.rand_like(left)).backward()
     assert pred.shape == left.shape
-    assert 0 < pred.min() and pred.max() < 1
+    assert pred.min() > 0
+    assert pred.max() < 1
     assert [name for name, p in network.named_parameters() if p.grad is None] == []
 
 
@@ -48,7 +50,10 @@ def test_dropout_acts_in_training_alone_and_at_the_given_share():
         assert torch.equal(network(left, right), network(left, right))
         seen.clear()
         network.train()(left.repeat(64, 1, 1, 1), right.repeat(64, 1, 1, 1))
-    assert [x.shape[1:] for x, _ in seen] == [(32, 2, 2), (64, 1, 1)]  # encoder 4 once, for both of its ways; bottleneck
+    assert [x.shape[1:] for x, _ in seen] == [
+        (32, 2, 2),
+        (64, 1, 1),
+    ]  # encoder 4 once, for both of its ways; bottleneck
     x, dropped = seen[0]
     assert (dropped[x > 0] == 0).float().mean() == pytest.approx(0.4, abs=0.03)
     torch.testing.assert_close(dropped[dropped > 0], x[dropped > 0] / 0.6)
@@ -95,7 +100,7 @@ def test_the_authors_weights_are_taken_in_order_with_axes_and_colours_turned(fir
 def test_weights_of_another_network_are_refused():
     state = authors_state(small(), 0)
     del state["conv2d_23/conv2d_23/kernel:0"]
-    with pytest.raises(WeightsError, match="23 kernels and 24 biases .* expected 24 of each"):
+    with pytest.raises(WeightsError, match=r"23 kernels and 24 biases .* expected 24 of each"):
         from_keras(state)
 
 
@@ -174,15 +179,42 @@ def test_the_three_channels_before_the_sigmoid_start_alive():
         assert (channels > 0).flatten(2).any(2).all(), f"seed {seed}"
 
 
-def test_only_the_sign_of_a_kernel_is_chosen():
-    conv = nn.Conv2d(8, 3, 3)
-    before = conv.weight.detach().clone()
-    channels_alive_(conv)
-    assert (conv.weight.sum((1, 2, 3)) > 0).all()
-    assert torch.equal(conv.weight.abs(), before.abs())
+def test_the_last_layers_start_open_and_at_grey():
+    head, out = nn.Conv2d(8, 3, 3), nn.Conv2d(3, 3, 1)
+    before = head.weight.detach().clone()
+    start_open_(head, out)
+    assert (head.weight.sum((1, 2, 3)) > 0).all()
+    assert torch.equal(head.weight.abs(), before.abs())
+    with torch.no_grad():
+        colour = torch.sigmoid(out(torch.relu(head(torch.zeros(1, 8, 3, 3)))))
+    torch.testing.assert_close(colour, torch.full((1, 3, 1, 1), 0.5))
+
+
+def test_a_small_network_keeps_its_channels_alive_while_it_trains():
+    network = small(channels=8).train()
+    target = F.interpolate(torch.rand(4, 3, 8, 8), size=32, mode="bilinear")
+    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
+    losses = []
+    for _ in range(60):
+        loss = mse(network(target, target), target)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    with torch.no_grad():
+        channels = network.eval().head(network.features(target, target))
+    assert sum(losses[-5:]) < 0.7 * sum(losses[:5])
+    assert ((channels > 0).float().mean((0, 2, 3)) > 0.2).all()
 
 
 @pytest.mark.parametrize("arguments", [{"in_views": 3}, {"channels": 0}, {"dropout": 1.0}])
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ParamsError, match=next(iter(arguments))):
         DPDNet(**arguments)
+
+
+def test_it_is_trained_by_the_mean_squared_error():
+    player = method.phases["train"].players["network"]
+    target = torch.zeros(1, 3, 2, 2)
+    losses = player.losses(nn.ModuleDict(), {"target": target}, {"pred": target + 0.1})
+    assert losses["mse"].item() == pytest.approx(0.01)

@@ -25,7 +25,9 @@ def test_the_input_is_x():
 
 def test_the_input_of_two_views_is_their_mean():
     left, right = torch.full((1, 3, 2, 2), 0.2), torch.full((1, 3, 2, 2), 0.6)
-    torch.testing.assert_close(input_.method.restore(None, {"left": left, "right": right}), torch.full((1, 3, 2, 2), 0.4))
+    torch.testing.assert_close(
+        input_.method.restore(None, {"left": left, "right": right}), torch.full((1, 3, 2, 2), 0.4)
+    )
 
 
 def holes(n: int, height: int, width: int) -> torch.Tensor:

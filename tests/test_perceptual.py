@@ -176,7 +176,9 @@ def lpips_by_hand(state: dict[str, torch.Tensor], x: np.ndarray, y: np.ndarray) 
     make_importable()
     import lpips
 
-    linear = torch.load(Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth", weights_only=True)
+    linear = torch.load(
+        Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth", weights_only=True, map_location="cpu"
+    )
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
 
     def features(pixels: np.ndarray) -> list[torch.Tensor]:

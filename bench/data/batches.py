@@ -108,13 +108,14 @@ class Crops:
         return task_arrays(self.task, augment.apply(self.operations, fields, rng), self.source)
 
     def _mask(self, rng: np.random.Generator) -> np.ndarray:
-        """Cut a mask from any image's, so that a picture is seen with many holes."""
+        """Cut a mask from any image's, so that a picture is seen with many holes; never an empty or a full one."""
+        cuts = []
         for _ in range(16):
             other = int(rng.integers(len(self)))
-            mask = as_float(self._window("mask", other, *self._corner(rng, other)))
-            if HOLE[0] < mask.mean() < HOLE[1]:
-                break
-        return mask
+            cuts.append(as_float(self._window("mask", other, *self._corner(rng, other))))
+            if HOLE[0] < cuts[-1].mean() < HOLE[1]:
+                return cuts[-1]
+        return max(cuts, key=lambda cut: min(cut.mean(), 1 - cut.mean()))
 
     def batch(self, step: int, batch_size: int, part: slice = slice(None)) -> dict[str, torch.Tensor]:
         """Return the batch of a step: (N, C, H, W) float32, channels last in memory. `part` is this process's share.

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import cache
 from functools import partial as bind
 from pathlib import Path
 from typing import Any
@@ -207,9 +208,15 @@ def _row(job: Job, item: Item, made: Made) -> dict[str, Any]:
         "input_psnr": _input_psnr(made.images),
         "seed": job.seed,
         "source": item.source,
-        "source_sha256": json.dumps([sha256(path) for path in item.files]),
+        "source_sha256": json.dumps([_source_digest(path) for path in item.files]),
         "licence": item.licence,
     }
+
+
+@cache
+def _source_digest(path: Path) -> str:
+    """Hash an original once a process: the patches of one image share its files."""
+    return sha256(path)
 
 
 def _input_psnr(images: Mapping[str, np.ndarray]) -> float:

@@ -1,9 +1,9 @@
 """Costs of a network: parameters, multiply-adds, time, memory, file size.
 
-What is counted: the multiply-adds (MACs, half of what some papers call FLOPs) of convolutions, transposed convolutions at
-their true cost, and linear layers, without biases, norms and activations. Products of two activations (attention) are a
-second figure. So counts the table of DMTNet: Restormer's 4059.08 G at 1680x1120 leaves the attention products out. Some
-papers use the tool thop, which counts a transposed convolution an output position (stride^2 times its true cost).
+What is counted: the multiply-adds (MACs, half of what some papers call FLOPs) of convolutions, transposed convolutions
+at their true cost, and linear layers; no biases, norms or activations. Products of two activations (attention) are
+another figure. The table of DMTNet counts so: Restormer's 4059.08 G at 1680x1120 leave the attention products out. The
+tool thop, which others use, counts a transposed convolution by its output positions: stride^2 times its true cost.
 
 Torch is imported where it is used, so that a method without networks can be timed without it.
 """
@@ -11,8 +11,10 @@ Torch is imported where it is used, so that a method without networks can be tim
 from __future__ import annotations
 
 import copy
+import ctypes
 import math
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -132,11 +134,12 @@ def parameters(module: nn.Module) -> Parameters:
 
 
 def work(restore: Restore, networks: nn.Module, shapes: Mapping[str, tuple[int, ...]], device: str = "meta") -> Work:
-    """Count what one call of `restore` takes, layers told apart from products of activations by where operands come from.
+    """Count what one call of `restore` takes.
 
-    Whatever is computed from parameters and buffers alone (a reshaped, tied or normalised kernel) is a weight. A product
-    or convolution with a weight is a layer; one of two activations, such as contextual attention's convolution with
-    patches of a feature, is attention. A parameter is in use when an operation reads it.
+    Layers and attention are told apart by where operands come from. Whatever is computed from parameters and buffers
+    alone (a reshaped, tied or normalised kernel) is a weight. A product or convolution with a weight is a layer; one of
+    two activations, such as contextual attention's convolution with patches of a feature, is attention. A parameter is
+    in use when an operation reads it.
 
     Args:
         restore: (networks, batch), as `Method.restore`; called once, in eval mode, without gradients.
@@ -282,9 +285,9 @@ def waiter(device: str) -> Callable[[], None]:
 def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:
     """The most memory in bytes that one call holds above what was held before it.
 
-    On a CPU: the growth of the process's resident memory, read every millisecond while the call runs. Memory that the
-    process has freed but kept does not grow again, so call this before anything of the same size has run in the process.
-    On "cuda": the growth of the allocator's peak, exact.
+    On a CPU: the growth of the process's resident memory, read every millisecond while the call runs. What the process
+    has freed but kept would not grow again, so it is handed back first, which glibc alone can do: elsewhere measure
+    before anything of the same size has run. On "cuda": the growth of the allocator's peak, exact.
     """
     if device.startswith("cuda"):
         import torch
@@ -298,6 +301,7 @@ def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:
 
     import psutil
 
+    hand_back()
     process = psutil.Process()
     before = peak = process.memory_info().rss
     done = threading.Event()
@@ -316,6 +320,12 @@ def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:
         done.set()
         watcher.join()
     return peak - before
+
+
+def hand_back() -> None:
+    """Return freed memory to the system, where the C library has a function for it (glibc)."""
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None:
+        trim(0)
 
 
 def file_size(path: Path) -> int:

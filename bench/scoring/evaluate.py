@@ -318,13 +318,12 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     out = runs.scores_folder(params, plan.name)
 
     def fill(folder: Path) -> None:
-        judge = Perceptual(perceptual_ids, Path(params.paths.weights))
-        images = score(predict, built, restorer.task, table, chosen, folder, judge, save)
-        from bench.scoring import cost
+        from bench.scoring.run_costs import add_costs
 
-        cost.add_costs(
-            table.add, restorer, chosen, [runs.folder(params, part.record["run"]) for part in restorer.parts]
-        )
+        files = [runs.folder(params, part.record["run"]) / runs.WEIGHTS for part in restorer.parts]
+        add_costs(table, restorer, chosen, files, str(device))
+        judge = Perceptual(perceptual_ids, weights_folder(params), restorer.task)
+        images = score(predict, built, restorer.task, table, chosen, folder, judge, save)
         _finish(folder, table, record, images)
         for part in restorer.parts[-1:]:
             losses = runs.folder(params, part.record["run"]) / runs.LOSSES

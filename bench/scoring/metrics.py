@@ -1,14 +1,14 @@
 """Scores of a restored image against the truth, each by an id that names one convention completely.
 
-Images are RGB (H, W, 3) or grey (H, W): uint8, uint16, or floats in [0, 1]. A restored float image may overshoot [0, 1],
-the truth may not. A grey image counts as three equal channels. A mask is (H, W), nonzero = hole.
+Images are RGB (H, W, 3) or grey (H, W): uint8, uint16, or floats in [0, 1]. A restored float image may overshoot
+[0, 1], the truth may not. A grey image counts as three equal channels. A mask is (H, W), 255 (or 1) = hole.
 
-Sources: PSNR and SSIM: Wang et al., "Image quality assessment: from error visibility to structural similarity", IEEE TIP
-2004; which repository measures which way stands in each `Metric.protocol`. DPDD: Abuolaim and Brown, ECCV 2020, code
-Abdullah-Abuolaim/defocus-deblurring-dual-pixel. CA: Yu et al., CVPR 2018, JiahuiYu/generative_inpainting (issue 146).
-EdgeConnect: Nazeri et al., ICCV workshops 2019, knazeri/edge-connect. Koehler et al., "Recording and playback of camera
-shake", ECCV 2012, and its evaluation scripts; multi-scale SSIM: Wang et al., Asilomar 2003, as the package MeTriX MuX of
-those scripts computes it.
+Sources, where a docstring names none: SSIM: Wang et al., "Image quality assessment: from error visibility to structural
+similarity", IEEE TIP 2004. Dual-pixel tables: Abuolaim and Brown, ECCV 2020, code
+Abdullah-Abuolaim/defocus-deblurring-dual-pixel. CA: Yu et al., CVPR 2018, answers of JiahuiYu/generative_inpainting.
+EdgeConnect: Nazeri et al., ICCV workshops 2019, code knazeri/edge-connect. Koehler et al., "Recording and playback of
+camera shake", ECCV 2012, and its evaluation scripts; multi-scale SSIM: Wang et al., Asilomar 2003, as the package
+MeTriX MuX of those scripts computes it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import difflib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -25,8 +25,10 @@ from numpy.typing import NDArray
 
 from bench.contracts import DataError, UserError
 
-Image = NDArray[np.generic]
-Floats = NDArray[np.float64]
+Image = NDArray[Any]
+"""uint8, uint16 or floats, (H, W, 3) or (H, W)."""
+Floats = NDArray[Any]
+"""float64 of the same shapes; OpenCV's own types do not tell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +97,7 @@ def unit(image: Image) -> Floats:
     if image.dtype == np.uint16:
         return image / 65535.0
     check_floats(image)
-    return image.astype(np.float64)
+    return image.astype(np.float64, copy=False)
 
 
 def check_floats(image: Image) -> None:
@@ -116,9 +118,9 @@ def check(pred: Image, target: Image) -> None:
     if pred.ndim not in (2, 3) or pred.size == 0 or pred.shape[2:] not in ((), (3,)):
         raise DataError(f"images of shape {pred.shape}: expected (H, W) or (H, W, 3)")
     if target.dtype.kind == "f":
-        check_floats(target)
-        if target.min() < 0 or target.max() > 1:
-            raise DataError(f"the truth reaches from {target.min():g} to {target.max():g}: expected floats in [0, 1]")
+        low, high = target.min(), target.max()
+        if not (low >= 0 and high <= 1):  # NaN too
+            raise DataError(f"the truth reaches from {low:g} to {high:g}: expected floats in [0, 1]")
 
 
 def in_8_bits(pred: Image, target: Image) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -206,7 +208,7 @@ def psnr_grey(pred: Image, target: Image, mask: Image | None = None) -> float:
 
 
 def psnr_channels(pred: Image, target: Image, mask: Image | None = None) -> float:
-    """The mean over channels of each one's 10 log10(255^2 / MSE) in dB, 8-bit images; inf where one channel is equal."""
+    """The mean over channels of each one's 10 log10(255^2 / MSE) in dB, 8-bit images; inf if one channel is equal."""
     pairs = zip(*(cv2.split(image) for image in in_8_bits(pred, target)), strict=True)
     return float(np.mean([decibels(mean_square(*pair), 255) for pair in pairs]))
 
@@ -386,8 +388,8 @@ def align(pred: Image, frame: Image) -> tuple[Floats, Floats]:
 
 def shift(image: Floats, reference: Floats) -> tuple[int, int]:
     """Rows and columns, in whole pixels, by which `image` must move to lie on `reference`: the correlation's peak."""
-    spectra = [cv2.dft(plane.mean(axis=2) if plane.ndim == 3 else plane) for plane in (reference, image)]
-    correlation = cv2.dft(cv2.mulSpectrums(*spectra, 0, conjB=True), flags=cv2.DFT_INVERSE)
+    x, z = (cv2.dft(plane.mean(axis=2) if plane.ndim == 3 else plane) for plane in (reference, image))
+    correlation = cv2.dft(cv2.mulSpectrums(x, z, 0, conjB=True), flags=cv2.DFT_INVERSE)
     peak = np.unravel_index(int(correlation.argmax()), correlation.shape)
     row, column = (int(at) - side if at >= side // 2 else int(at) for at, side in zip(peak, image.shape, strict=False))
     return row, column
@@ -421,8 +423,8 @@ def mssim_kohler(pred: Image, target: Image, mask: Image | None = None) -> float
 
     Five scales, each the last one low-passed by the 9/7 wavelet (edges mirrored) and halved. The mean contrasts V and
     the mean structures R of all scales and the mean luminance M of the coarsest, each to its power (0.0448, 0.2856,
-    0.3001, 0.2363, 0.1333), are multiplied. A negative mean structure counts as 0 (our reading: the script's power would
-    be complex).
+    0.3001, 0.2363, 0.1333), are multiplied. Our reading: a negative mean structure counts as 0; the script's power
+    would be complex.
 
     Raises:
         DataError: when a side is shorter than 161 pixels: the coarsest scale must hold the window of 11.
@@ -445,11 +447,6 @@ def mssim_kohler(pred: Image, target: Image, mask: Image | None = None) -> float
     return product * float(luminance.mean()) ** power
 
 
-def middle_frame(count: int) -> int:
-    """The place, from 0, of the frame that a plain score of a Koehler image takes: number (count + 1) // 2 from 1."""
-    return (count + 1) // 2 - 1
-
-
 # The table of metrics -------------------------------------------------------------------------------------------------
 
 PSNR = partial(Metric, title="PSNR", unit="dB", better="higher", decimals=2)
@@ -462,8 +459,8 @@ METRICS: dict[str, Metric] = {
         PSNR(
             id="psnr-rgb8",
             compute=psnr_rgb8,
-            protocol="RGB rounded to 8 bits, one MSE over pixels and channels, peak 255; the mean of images. DeepDeblur, "
-            "DeblurGAN, MATLAB's psnr on saved images and most inpainting code within 0.01 dB.",
+            protocol="RGB rounded to 8 bits, one MSE over pixels and channels, peak 255; the mean of images. "
+            "MATLAB's psnr of saved images; DeepDeblur and most inpainting code within 0.01 dB.",
         ),
         PSNR(
             id="psnr-float",
@@ -571,8 +568,8 @@ METRICS: dict[str, Metric] = {
             title="PSNR (fitted, aligned, best frame)",
             many_targets=True,
             compute=psnr_kohler,
-            protocol="Intensity fitted, whole-pixel shift, 0.299/0.587/0.114 luma of 8-bit RGB, peak 255, the best of all "
-            "reference frames. Koehler's evaluation script; several dB above plain PSNR.",
+            protocol="Intensity fitted, whole-pixel shift, 0.299/0.587/0.114 luma of 8-bit RGB, peak 255, the best of "
+            "all reference frames. Koehler's evaluation script; several dB above plain PSNR.",
         ),
         SSIM(
             id="ssim-kohler",
@@ -625,7 +622,7 @@ def best_references(ids: Iterable[str], pred: Image, references: Iterable[Image]
 
 
 def best_reference(metric: Metric, pred: Image, references: Iterable[Image]) -> tuple[float, int]:
-    """The best value of `metric` over the reference frames, and that frame's place from 0; `best_references` for one."""
+    """The best value of `metric` over the reference frames, and that frame's place from 0."""
     return best_references([metric.id], pred, references)[metric.id]
 
 

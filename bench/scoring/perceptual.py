@@ -1,9 +1,9 @@
 """LPIPS and FID: scores that look through networks of somebody else's weights.
 
-Sources: LPIPS: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, package
-lpips 0.1.4. FID: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule ...", NeurIPS 2017, eq. 6; features from
-package torch-fidelity. The trunk's weights are files that `bench.weights` finds and verifies; where one is missing the
-score is `NotMeasured`, with what to fetch. Random weights never stand in.
+Sources: LPIPS: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, by
+the package lpips. FID: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule ...", NeurIPS 2017, on features
+of the package torch-fidelity. The weights are files that `bench.weights` finds and verifies; where one is missing
+the score is `NotMeasured`, with what to fetch. Random weights never stand in.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LPIPS_ALEX = Measure(
     unit="",
     better="lower",
     decimals=3,
-    protocol="AlexNet, version 0.1, RGB floats mapped to [-1, 1], not rounded; the mean of images. The dual-pixel tables.",
+    protocol="AlexNet, version 0.1, RGB floats mapped to [-1, 1], not rounded; the mean of images. Dual-pixel tables.",
 )
 FID = Measure(
     id="fid",
@@ -220,7 +220,7 @@ def frechet_distance(x: Floats, y: Floats) -> float:
     """
     means = x.mean(axis=0), y.mean(axis=0)
     centred = [(rows - mean) / np.sqrt(len(rows) - 1) for rows, mean in zip((x, y), means, strict=True)]
-    factors = [np.linalg.qr(rows, mode="r") for rows in centred]
-    root = np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum()
+    factor_x, factor_y = (np.asarray(np.linalg.qr(rows, mode="r")) for rows in centred)
+    root = np.linalg.norm(factor_x @ factor_y.T, "nuc")
     spread = sum((rows * rows).sum() for rows in centred)
     return max(float(((means[0] - means[1]) ** 2).sum() + spread - 2 * root), 0.0)

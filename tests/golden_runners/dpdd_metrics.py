@@ -1,4 +1,4 @@
-"""The metrics of DPDNet and RDPD on one image pair; the case's numbers stand under `values`, it has no output arrays."""
+"""The metrics of DPDNet and RDPD on one image pair: the case's numbers stand under `values`, it has no outputs."""
 
 from __future__ import annotations
 

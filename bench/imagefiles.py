@@ -23,16 +23,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, TiffImagePlugin
 
 from bench.contracts import DataError
 
 EXTENSIONS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
-FORMATS = (
-    "PNG",
-    "JPEG",
-    "MPO",
-    "TIFF",
-)  # by content, as Pillow names them; MPO is a camera's JPEG with a second picture
+FORMATS = ("PNG", "JPEG", "MPO", "TIFF")  # by content, as Pillow names them; MPO: a camera's JPEG of two pictures
 ORIENTATION = 274  # the EXIF tag
 BITS_PER_SAMPLE = 258  # the TIFF tag
 UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)  # what Pillow raises on bad files
@@ -80,13 +76,12 @@ def read_bytes(path: Path) -> bytes:
     return data
 
 
-def bit_depth(data: bytes, picture: object) -> int:
+def bit_depth(data: bytes, picture: Image.Image) -> int:
     """Bits of each value of an opened picture; Pillow's own mode does not tell (16-bit RGB PNG opens as 8-bit RGB)."""
-    kind = getattr(picture, "format", "")
-    if kind == "PNG":
+    if picture.format == "PNG":
         return data[24]  # the bit depth field of IHDR, which is always the first chunk
-    if kind == "TIFF":
-        return max(np.atleast_1d(picture.tag_v2.get(BITS_PER_SAMPLE, 1)))  # type: ignore[attr-defined]
+    if isinstance(picture, TiffImagePlugin.TiffImageFile):
+        return int(np.max(picture.tag_v2.get(BITS_PER_SAMPLE, 1)))
     return 8
 
 
@@ -101,7 +96,7 @@ def upright(image: np.ndarray, orientation: int) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-def decode_8bit(picture) -> np.ndarray:
+def decode_8bit(picture: Image.Image) -> np.ndarray:
     """Pixels of an opened Pillow picture of up to 8 bits: (H, W, 3), or (H, W, 4) where it can be transparent."""
     picture.load()
     return np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))
@@ -119,11 +114,11 @@ def decode_16bit(data: bytes) -> np.ndarray:
     return image[..., [2, 1, 0, *range(3, image.shape[2])]]
 
 
-def read_rgb(path: Path, bits: int = 8) -> np.ndarray:
+def read_rgb(path: Path, bits: int | None = 8) -> np.ndarray:
     """Read one image file as RGB, converted or refused as the module's docstring lists.
 
     Args:
-        bits: the depth that the file must have: 8 (or less) or 16. 16 bits are read from PNG files.
+        bits: the depth that the file must have: 8 (or less) or 16; None takes either. 16 bits are read from PNG files.
 
     Returns:
         (H, W, 3), uint8 for 8 bits, uint16 for 16 bits.
@@ -131,8 +126,6 @@ def read_rgb(path: Path, bits: int = 8) -> np.ndarray:
     Raises:
         DataError: with the path, what was found, what was expected and what to do.
     """
-    from PIL import Image
-
     data = read_bytes(path)
     try:
         with warnings.catch_warnings():
@@ -143,9 +136,9 @@ def read_rgb(path: Path, bits: int = 8) -> np.ndarray:
                 if kind not in FORMATS:
                     raise DataError(f"{path}: found a {kind} file, expected PNG, JPEG or TIFF; convert it without loss")
                 check.verify()  # a PNG's checksums; it spoils the object, hence the second opening
-            if (depth > 8) != (bits == 16) or depth > 16:
+            if depth > 16 or (bits is not None and (depth > 8) != (bits == 16)):
                 raise DataError(
-                    f"{path}: found {depth} bits per value, expected {bits}; take the files as their authors published "
+                    f"{path}: found {depth} bits per value, expected {bits or '8 or 16'}; take the files as their authors published "
                     f"them, or ask for {16 if depth == 16 else 8} bits where the dataset has that option"
                 )
             if depth == 16 and kind != "PNG":
@@ -154,7 +147,9 @@ def read_rgb(path: Path, bits: int = 8) -> np.ndarray:
                 image = decode_16bit(data) if depth == 16 else decode_8bit(picture)
                 orientation = picture.getexif().get(ORIENTATION, 1)  # after decoding: Pillow turns a TIFF by itself
     except Image.UnidentifiedImageError as error:
-        raise DataError(f"{path}: found no image in it, expected PNG, JPEG or TIFF; fetch it again") from error
+        raise DataError(
+            f"{path}: found no readable image, expected a whole PNG, JPEG or TIFF; fetch it again"
+        ) from error
     except (*UNREADABLE, Image.DecompressionBombError) as error:
         raise DataError(
             f"{path}: found a truncated or damaged file ({error}), expected a whole image; fetch or unpack it again"
@@ -191,8 +186,6 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         DataError: when the file is missing, empty or no PNG, JPEG or TIFF. Damage behind the header is not seen.
     """
-    from PIL import Image
-
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -202,7 +195,10 @@ def image_size(path: Path) -> tuple[int, int]:
                     raise DataError(
                         f"{path}: found a {picture.format} file, expected PNG, JPEG or TIFF; convert it without loss"
                     )
-                return (width, height) if picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8) else (height, width)
+                # Asking a PNG without EXIF for it would decode the whole picture.
+                known = picture.format != "PNG" or "exif" in picture.info
+                turned = known and picture.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+                return (width, height) if turned else (height, width)
     except (*UNREADABLE, Image.DecompressionBombError) as error:
         read_bytes(path)  # its message, when the file is missing or empty
         raise DataError(

@@ -1,0 +1,1 @@
+"""Speed measured side by side, by command: `python -m benchmarks.<name> --help`."""

@@ -1,0 +1,251 @@
+"""Time one frame through DMPHN beside the network as its authors wrote it: `python -m benchmarks.dmphn_frame`.
+
+Both run in float32 with equal weights on the same number of threads. Each side is a process of its own, for the
+allocator's settings belong to a process, and the sides take turns frame by frame: read the ratios, the times are this
+machine's. The two results must agree, or the command fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from bench.contracts import UserError
+from bench.importing import read_state
+from bench.training.device import tune_allocator
+from methods.dmphn import DMPHN, method
+
+TOLERANCE = 1e-4
+"""The largest difference of the two results, relative to theirs, in the Euclidean norm."""
+
+
+# The authors' network -------------------------------------------------------------------------------------------------
+
+
+def residual_unit(channels: int) -> nn.Sequential:
+    """Convolution, ReLU, convolution; the sum is in the networks."""
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
+    )
+
+
+class Encoder(nn.Module):
+    """Their encoder, layers under their names."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer1 = nn.Conv2d(3, 32, 3, padding=1)
+        self.layer2, self.layer3 = residual_unit(32), residual_unit(32)
+        self.layer5 = nn.Conv2d(32, 64, 3, stride=2, padding=1)
+        self.layer6, self.layer7 = residual_unit(64), residual_unit(64)
+        self.layer9 = nn.Conv2d(64, 128, 3, stride=2, padding=1)
+        self.layer10, self.layer11 = residual_unit(128), residual_unit(128)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, 3, H, W) to (1, 128, H/4, W/4)."""
+        x = self.layer1(x)
+        x = self.layer2(x) + x
+        x = self.layer3(x) + x
+        x = self.layer5(x)
+        x = self.layer6(x) + x
+        x = self.layer7(x) + x
+        x = self.layer9(x)
+        x = self.layer10(x) + x
+        return self.layer11(x) + x
+
+
+class Decoder(nn.Module):
+    """Their decoder, layers under their names."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer13, self.layer14 = residual_unit(128), residual_unit(128)
+        self.layer16 = nn.ConvTranspose2d(128, 64, 4, stride=2, padding=1)
+        self.layer17, self.layer18 = residual_unit(64), residual_unit(64)
+        self.layer20 = nn.ConvTranspose2d(64, 32, 4, stride=2, padding=1)
+        self.layer21, self.layer22 = residual_unit(32), residual_unit(32)
+        self.layer24 = nn.Conv2d(32, 3, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, 128, H/4, W/4) to (1, 3, H, W)."""
+        x = self.layer13(x) + x
+        x = self.layer14(x) + x
+        x = self.layer16(x)
+        x = self.layer17(x) + x
+        x = self.layer18(x) + x
+        x = self.layer20(x)
+        x = self.layer21(x) + x
+        x = self.layer22(x) + x
+        return self.layer24(x)
+
+
+class Authors(nn.ModuleDict):
+    """Their test script as a network: eight modules, every patch by itself."""
+
+    def __init__(self):
+        super().__init__({f"encoder_lv{level}": Encoder() for level in range(1, 5)})
+        self.update({f"decoder_lv{level}": Decoder() for level in range(1, 5)})
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore `x` (1, 3, H, W), RGB in [0, 1]."""
+        image = x - 0.5
+        halves = image.chunk(2, 2)
+        quarters = [quarter for half in halves for quarter in half.chunk(2, 3)]
+        features4, residual4 = [], []
+        for quarter in quarters:
+            above, below = quarter.chunk(2, 2)
+            features4.append(torch.cat((self["encoder_lv4"](above), self["encoder_lv4"](below)), 2))
+            residual4.append(self["decoder_lv4"](features4[-1]))
+        features3, residual3 = [], []
+        for first in (0, 2):
+            left, right = (self["encoder_lv3"](quarters[i] + residual4[i]) for i in (first, first + 1))
+            features3.append(torch.cat((left, right), 3) + torch.cat((features4[first], features4[first + 1]), 3))
+            residual3.append(self["decoder_lv3"](features3[-1]))
+        top, bottom = (self["encoder_lv2"](half + residual) for half, residual in zip(halves, residual3, strict=True))
+        features2 = torch.cat((top, bottom), 2) + torch.cat(features3, 2)
+        residual2 = self["decoder_lv2"](features2)
+        features1 = self["encoder_lv1"](image + residual2) + features2
+        return self["decoder_lv1"](features1) + 0.5
+
+
+# The two sides --------------------------------------------------------------------------------------------------------
+
+
+def authors(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
+    """One frame as their test script does it: default layout, no gradients."""
+    network = Authors().eval()
+    network.load_state_dict(state)
+
+    def call() -> Tensor:
+        with torch.no_grad():
+            return network(image)
+
+    return call
+
+
+def ours(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
+    """One frame as the engine does it: channels-last, inference mode."""
+    network = DMPHN().to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    network.load_state_dict(method.reference["network"](state))
+    image = image.contiguous(memory_format=torch.channels_last)
+
+    def call() -> Tensor:
+        with torch.inference_mode():
+            return network(image)
+
+    return call
+
+
+SIDES: dict[str, tuple[Callable[[dict[str, Tensor], Tensor], Callable[[], Tensor]], bool]] = {
+    "authors": (authors, False),
+    "ours": (ours, True),
+    "authors, tuned allocator": (authors, True),
+    "ours, default allocator": (ours, False),
+}
+"""How a frame is computed, and whether the allocator is tuned as the engine does it. The first two are compared."""
+
+
+def weights(folder: Path | None) -> dict[str, Tensor]:
+    """The authors' tensors by their names: their files in `folder`, else random ones of a fixed seed."""
+    if folder:
+        return read_state(folder)
+    torch.manual_seed(0)
+    return Authors().state_dict()
+
+
+def serve(side: str, folder: Path | None, size: tuple[int, int], threads: int, pipe: Connection) -> None:
+    """Be one side: send the first frame, then for each True received the wall and the processor seconds of another."""
+    make, tuned = SIDES[side]
+    if tuned and not tune_allocator():
+        print(f"{side}: this C library's allocator has no such settings", file=sys.stderr)
+    torch.set_num_threads(threads)
+    height, width = size
+    image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
+    call = make(weights(folder), image)
+    pipe.send(call().numpy())
+    while pipe.recv():
+        wall, processor = time.perf_counter(), time.process_time()
+        call()
+        pipe.send((time.perf_counter() - wall, time.process_time() - processor))
+
+
+def measure(
+    sides: list[str], folder: Path | None, size: tuple[int, int], threads: int, repeats: int
+) -> tuple[dict[str, list[tuple[float, float]]], dict[str, NDArray[np.float32]]]:
+    """Run the sides in turn; return by side the wall and processor seconds of each frame, and the frame itself."""
+    for name in ("MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+        os.environ.pop(name, None)  # a side decides itself
+    context = multiprocessing.get_context("spawn")
+    pipes, frames, processes = {}, {}, []
+    for side in sides:
+        pipes[side], end = context.Pipe()
+        process = context.Process(target=serve, args=(side, folder, size, threads, end), daemon=True)
+        process.start()
+        end.close()
+        processes.append(process)
+        frames[side] = pipes[side].recv()
+    times: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+    for _ in range(repeats):
+        for side in sides:
+            pipes[side].send(True)
+            times[side].append(pipes[side].recv())
+    for pipe in pipes.values():
+        pipe.send(False)
+    for process in processes:
+        process.join()
+    return times, frames
+
+
+def main() -> None:
+    """Print a line a side: median wall and processor seconds, and how many times faster than the authors' it is."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--width", type=int, default=1280, help="of the frame, in pixels; a multiple of 8")
+    parser.add_argument("--height", type=int, default=720, help="of the frame, in pixels; a multiple of 16")
+    parser.add_argument("--repeats", type=int, default=5, help="timed frames a side, after one to warm up")
+    parser.add_argument("--threads", type=int, default=2, help="of each side")
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="the authors' eight files; else random weights")
+    parser.add_argument("--allocators", action="store_true", help="also give each side the other side's allocator")
+    options = parser.parse_args()
+    if options.width % 8 or options.height % 16 or min(options.width, options.height, options.repeats) < 1:
+        parser.error("the width must be a multiple of 8, the height of 16, and the repeats at least 1")
+    try:
+        if options.weights:
+            read_state(options.weights)  # a wrong folder is found here, not in a process
+    except UserError as error:
+        parser.error(str(error))
+    sides = list(SIDES) if options.allocators else list(SIDES)[:2]
+    size = (options.height, options.width)
+    times, frames = measure(sides, options.weights, size, options.threads, options.repeats)
+    print(
+        f"{options.width}x{options.height}, float32, torch {torch.__version__}, {options.threads} threads,"
+        f" {options.repeats} frames a side, {platform.machine()}"
+    )
+    print(f"{'':<25} {'wall, s':>8} {'processor, s':>13} {'wall ratio':>11} {'processor ratio':>16} {'difference':>11}")
+    slow_wall, slow_processor = (statistics.median(column) for column in zip(*times["authors"], strict=True))
+    truth = frames["authors"]
+    worst = 0.0
+    for side in sides:
+        wall, processor = (statistics.median(column) for column in zip(*times[side], strict=True))
+        difference = float(np.linalg.norm(frames[side] - truth) / np.linalg.norm(truth))
+        worst = max(worst, difference)
+        ratios = f"{slow_wall / wall:>11.2f} {slow_processor / processor:>16.2f}"
+        print(f"{side:<25} {wall:>8.2f} {processor:>13.2f} {ratios} {difference:>11.1e}")
+    if not worst < TOLERANCE:
+        sys.exit(f"the results differ by {worst:.1e}, at most {TOLERANCE:g} was expected: this is not the same network")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,253 @@
+"""Write a store of synthetic scores in the engine's layout, so that the report can be tested without a training."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+OFFLINE = "offline photographs"
+TITLES = {
+    "gopro": "GOPRO", "visdrone": "VisDrone", "paris-streetview": "Paris StreetView", "places2": "Places2",
+    "canon-dp": "DPDD", "kohler": "Kohler",
+}  # fmt: skip
+BETTER = {"psnr": "higher", "ssim": "higher"}
+UNITS = {"psnr": "dB", "params": "M", "macs": "G", "seconds": "s", "memory": "MB", "file": "MB"}
+BANDS = ("20-30", "30-40", "40-50")
+CONDITIONS: dict[str, list[dict[str, str]]] = {
+    "deblur": [{"input": "blurred"}],
+    "sharp-inpaint": [{"input": "blurred", "mask_kind": "irregular", "mask_band": "20-30"}],
+    "inpaint": [
+        {"input": given, "mask_kind": kind, "mask_band": band}
+        for given in ("sharp", "blurred")
+        for kind in ("irregular", "square")
+        for band in BANDS
+    ],
+    "dual-pixel": [{"input": "dual-pixel"}],
+}
+
+
+@dataclass(frozen=True)
+class Spec:
+    """One evaluation to invent.
+
+    Args:
+        psnr: its mean in dB.
+        published: the id of its published row, None for a method that no paper prints.
+        record: fields of the record to replace.
+        noise: standard deviation of an image's PSNR around the mean that all methods share for it.
+    """
+
+    method: str
+    dataset: str
+    task: str
+    psnr: float
+    published: str | None = None
+    kind: str = "trained"
+    seed: int | None = 0
+    params: float = 5.0
+    noise: float = 0.15
+    record: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The evaluation's id."""
+        return f"{self.method}-{self.dataset}-{self.task}" + (f"-s{self.seed}" if self.seed else "")
+
+
+def generator(*words: object) -> np.random.Generator:
+    """A generator that depends on these words alone."""
+    return np.random.default_rng(zlib.crc32("/".join(map(str, words)).encode()))
+
+
+def score_rows(spec: Spec, images: int) -> pd.DataFrame:
+    """Invent the rows of one evaluation: quality an image and condition, costs, and metrics without their weights."""
+    rows: list[dict[str, Any]] = []
+    version = "1"
+
+    def add(metric: str, value: float, **rest: Any) -> None:
+        word = metric.split("-", maxsplit=1)[0]
+        rows.append(
+            {
+                "image": "", "input": "", "scene": "", "mask_kind": "", "mask_band": "", "mask_ratio": np.nan,
+                "severity": "", "size": "", "reason": "", "split": "test", "metric": metric, "value": value,
+                "unit": UNITS.get(word, "1"), "better": BETTER.get(word, "lower"), "version": version, **rest,
+            }
+        )  # fmt: skip
+
+    for i in range(images):
+        hardness = generator(spec.dataset, i).normal(0, 1.5)  # shared by all methods, as tests are paired
+        for condition in CONDITIONS[spec.task]:
+            band = BANDS.index(condition["mask_band"]) if "mask_band" in condition else 0
+            drop = 2.0 * band + (1.5 if condition["input"] == "blurred" and spec.task == "inpaint" else 0.0)
+            own = generator(spec.name, i, *condition.values()).normal(0, spec.noise)
+            psnr = spec.psnr + hardness - drop + own
+            mse = 10 ** (-psnr / 10)
+            about = {**condition, "image": f"{i:04d}"}
+            if spec.task == "dual-pixel":
+                about["scene"] = ("indoor", "outdoor")[i % 2]
+            ssim = 1 / (1 + 60 * mse)
+            for metric, value in (
+                ("psnr-rgb8", psnr), ("psnr-y", psnr + 1.4), ("ssim-gauss11", ssim - 0.01), ("ssim-uniform7", ssim),
+                ("ssim-matlab-rgb", ssim**0.7), ("ssim-y", ssim), ("mae", 0.7 * mse**0.5), ("mse", mse),
+                ("l1-relative", 1.5 * mse**0.5), ("l2-relative", 4 * mse),
+            ):  # fmt: skip
+                add(metric, value, **about)
+            if "mask_kind" in condition:
+                add("psnr-rgb8-hole", psnr - 6, **about)
+            add("lpips-alex", np.nan, reason="the weights of AlexNet are not on this machine", **about)
+    costs = spec.kind not in ("no training", "predictions")
+    size = "1680x1120" if spec.task == "dual-pixel" else "1280x720"
+    if costs:
+        add("params", spec.params)
+        add("params-total", spec.params * 1.5)
+        add("file-size", spec.params * 4)
+        for side, scale in ((size, 14.0), ("256x256", 1.0)):
+            add("macs", spec.params * 8 * scale, size=side)
+    if spec.kind != "predictions":
+        for side, scale in ((size, 14.0), ("256x256", 1.0)):
+            add("seconds", 0.01 * spec.params * scale, size=side)
+            add("memory", 300 * scale, size=side)
+    frame = pd.DataFrame(rows)
+    record = record_of(spec)
+    for name in ("run", "method", "dataset", "task", "profile", "origin", "partial"):
+        frame[name] = record[name]
+    return frame
+
+
+def record_of(spec: Spec) -> dict[str, Any]:
+    """Invent the record of one evaluation."""
+    trained = spec.kind == "trained"
+    rng = generator("record", spec.name)
+    record: dict[str, Any] = {
+        "evaluation": spec.name, "run": f"{spec.method}-{spec.dataset}", "method": spec.method,
+        "as": spec.published, "title": spec.method.upper() if len(spec.method) < 5 else spec.method.capitalize(),
+        "kind": spec.kind, "dataset": spec.dataset, "dataset_title": TITLES[spec.dataset], "task": spec.task,
+        "profile": "sample", "origin": OFFLINE, "partial": False,
+        "network": {"channels": 32, "num_blocks": 4} if trained else {}, "reduced": [],
+        "train": {"lr": 1e-4, "batch_size": 8, "losses": {"l1": 1.0, "perceptual": 0.1}} if trained else {},
+        "seed": spec.seed if trained else None, "steps": 400 if trained else None,
+        "train_seconds": 312.5 if trained else None, "missing_losses": [],
+        "not_measured": {"fid": "the weights of Inception are not on this machine"}, "limits": [],
+        "provenance": {
+            "mlflow_run": rng.bytes(16).hex(), "git_commit": "3f9c" * 10, "git_dirty": False,
+            "manifest_sha256": generator("manifest", spec.dataset).bytes(32).hex(),
+            "python": "3.11.9", "packages": {"torch": "2.8.0", "numpy": "2.3.1"}, "device": "CPU", "threads": 2,
+            "precision": "float32", "date": "2026-01-15T10:00:00",
+        },
+    }  # fmt: skip
+    if spec.kind in ("trained", "authors' weights"):
+        record["provenance"]["weights_sha256"] = rng.bytes(32).hex()
+    images = [
+        {
+            "rule": rule, "image": image, "condition": CONDITIONS[spec.task][0], "input": f"images/{rule}-input.png",
+            "restored": f"images/{rule}.png", "target": f"images/{rule}-target.png",
+        }
+        for rule, image in (("median", "0002"), ("worst", "0005"))
+    ]  # fmt: skip
+    return {**record, "images": images, **spec.record}
+
+
+def photograph(size: tuple[int, int], seed: int) -> np.ndarray:
+    """A picture of discs and stripes: (H, W, 3) uint8."""
+    height, width = size
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    picture = np.stack([80 + 60 * np.sin(x / width * 3 + i) + 40 * y / height for i in range(3)], axis=2)
+    for _ in range(14):
+        radius = rng.uniform(0.04, 0.16) * height
+        inside = (x - rng.uniform(0, width)) ** 2 + (y - rng.uniform(0, height)) ** 2 < radius**2
+        picture[inside] = rng.uniform(0, 255, 3)
+    stripes = (x // 6 + y // 9) % 2 * 70
+    picture[height // 2 :, : width // 3] += stripes[height // 2 :, : width // 3, None]
+    return picture.clip(0, 255).astype(np.uint8)
+
+
+def write_images(spec: Spec, record: Mapping[str, Any], folder: Path, pictures: Sequence[np.ndarray]) -> None:
+    """Write input, restored image and target of the record's images."""
+    (folder / "images").mkdir()
+    for entry, target in zip(record["images"], pictures, strict=True):
+        given = gaussian_filter(target.astype(float), (3, 3, 0))
+        if "mask_kind" in CONDITIONS[spec.task][0]:
+            height, width = target.shape[:2]
+            given[height // 4 : height // 2, width // 3 : 2 * width // 3] = 255
+        keep = np.clip((spec.psnr - 20) / 15, 0, 1)
+        restored = keep * target + (1 - keep) * given
+        for name, pixels in (("input", given), ("restored", restored), ("target", target)):
+            Image.fromarray(pixels.round().astype(np.uint8)).save(folder / entry[name], compress_level=1)
+
+
+def write(
+    root: Path, specs: Iterable[Spec], images: int = 12, pictures: Sequence[np.ndarray] | None = None, steps: int = 60
+) -> None:
+    """Write one folder an evaluation.
+
+    Args:
+        images: test images of each.
+        pictures: the median and the worst photograph, (H, W, 3) uint8.
+        steps: of each training.
+    """
+    pictures = pictures or [photograph((96, 144), seed) for seed in (0, 1)]
+    for spec in specs:
+        folder = root / spec.name
+        folder.mkdir(parents=True)
+        record = record_of(spec)
+        (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+        score_rows(spec, images).to_parquet(folder / "scores.parquet")
+        write_images(spec, record, folder, pictures)
+        if spec.kind == "trained":
+            step = np.arange(1, steps + 1)
+            rng = generator("loss", spec.name)
+            frames = [
+                pd.DataFrame(
+                    {
+                        "step": step, "phase": np.where(step <= steps // 2, "pretrain", "joint"), "player": "generator",
+                        "name": name, "seconds": step * 0.8,
+                        "value": scale * (0.2 + np.exp(-step / steps * 4)) * rng.lognormal(0, 0.08, steps),
+                    }
+                )
+                for name, scale in (("total", 0.3), ("l1", 0.2), ("perceptual", 1.0))
+            ]  # fmt: skip
+            pd.concat(frames).sort_values("step", kind="stable").to_parquet(folder / "losses.parquet")
+
+
+def few() -> list[Spec]:
+    """A small store: every task, several seeds, a method of nobody's, and some that fail to beat the baseline."""
+    reduced = {"reduced": ["channels: 64 -> 16"]}
+    lossless = {"missing_losses": [{"loss": "perceptual", "reason": "the weights of VGG-19 are not on this machine"}]}
+    return [
+        Spec("input", "gopro", "deblur", 25.0, kind="no training"),
+        Spec("mrfnet", "gopro", "deblur", 29.4, "mrfnet", record=reduced),
+        Spec("mrfnet", "gopro", "deblur", 29.5, "mrfnet", seed=1, record=reduced),
+        Spec("mrfnet", "visdrone", "deblur", 27.0, "mrfnet", record=reduced),
+        Spec("dmphn", "gopro", "deblur", 28.9, "dmphn", params=7.2),
+        Spec("siun", "gopro", "deblur", 28.0, "siun"),
+        Spec("deblurgan", "gopro", "deblur", 24.6, "deblurgan", params=11.4, record=lossless),
+        Spec("refinenet", "gopro", "deblur", 28.6, "refinenet", params=9.0),
+        Spec("lwrefinenet", "gopro", "deblur", 28.7, "lwrefinenet"),
+        Spec("lmfn", "gopro", "deblur", 29.45, "lmfn", params=1.25),
+        Spec("mine", "gopro", "deblur", 29.0, None, params=3.3),
+        Spec("telea", "paris-streetview", "inpaint", 27.0, kind="no training"),
+        Spec("edgeconnect", "paris-streetview", "inpaint", 28.9, "ec"),
+        Spec("rfr", "paris-streetview", "inpaint", 29.6, "rfr", kind="authors' weights"),
+        Spec("dgfnet", "paris-streetview", "inpaint", 29.7, "dgfnet"),
+        Spec("dffnet", "visdrone", "inpaint", 30.5, "dffnet"),
+        Spec("deblurgan+ca", "visdrone", "sharp-inpaint", 26.0, "deblurgan+ca", kind="chain"),
+        Spec("dffnet", "visdrone", "sharp-inpaint", 27.5, "dffnet"),
+        Spec("dpdnet", "canon-dp", "dual-pixel", 25.1, "dpdnet", params=34.52),
+        Spec("dmtnet-b", "canon-dp", "dual-pixel", 26.6, "dmtnet-b", params=24.0),
+    ]
+
+
+def originals(spec: Spec) -> Spec:
+    """The same evaluation as of the papers' own data and settings."""
+    record = {**spec.record, "origin": "originals", "profile": "paper", "reduced": [], "missing_losses": []}
+    return Spec(**{**vars(spec), "record": record})

@@ -1,0 +1,501 @@
+"""The report: what it says of known scores, and that every number in it leads back to what made it."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import math
+import runpy
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bench.contracts import DataError, UserError
+from reports import figures, page, published, render, scores, tables
+from tests import make_scores
+from tests.make_scores import OFFLINE, Spec
+
+KNOWN = published.load()
+
+
+def address(record) -> str:
+    """A tracking server's page of a run."""
+    return f"http://localhost:5000/#/runs/{record['provenance']['mlflow_run']}"
+
+
+def in_memory(spec: Spec, images: int = 12, **means: float) -> scores.Evaluation:
+    """An evaluation without files; the mean of a metric (underscores for hyphens) is moved to a known number."""
+    frame = make_scores.score_rows(spec, images)
+    for name, mean in means.items():
+        rows = frame["metric"] == name.replace("_", "-")
+        frame.loc[rows, "value"] += mean - frame.loc[rows, "value"].mean()
+    found = {str(metric): rows for metric, rows in frame.groupby("metric", sort=False)}
+    return scores.Evaluation(Path("nowhere"), make_scores.record_of(spec), found)
+
+
+def join(table: str, *evaluations: scores.Evaluation) -> tables.Table:
+    """The published table beside these evaluations."""
+    shown = tables.published_table(KNOWN.tables[table], tables.groups(evaluations), KNOWN)
+    assert shown is not None
+    return shown
+
+
+def line_of(table: tables.Table, row: str) -> tables.Line:
+    """The first line of a row."""
+    return next(line for line in table.lines if line.row == row)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory) -> Path:
+    """A few evaluations of every task."""
+    root = tmp_path_factory.mktemp("scores")
+    kept = ("input", "mrfnet", "deblurgan", "mine", "telea", "rfr", "dgfnet", "deblurgan+ca", "dpdnet", "dmtnet-b")
+    make_scores.write(root, [spec for spec in make_scores.few() if spec.method in kept])
+    return root
+
+
+@pytest.fixture(scope="module")
+def report(store, tmp_path_factory) -> tuple[Path, render.Summary]:
+    """That store, rendered."""
+    out = tmp_path_factory.mktemp("report") / "sample"
+    return out, render.render(store, out, profile="sample", resolve=address)
+
+
+# Published numbers ----------------------------------------------------------------------------------------------------
+
+
+def test_the_published_files_are_sound(capsys, tmp_path):
+    check = runpy.run_path(str(published.FOLDER / "check.py"))
+    checker = check["Checker"](published.FOLDER)
+    assert checker.run() == 0, checker.faults
+    assert "faults 0" in capsys.readouterr().out
+    shutil.copytree(published.FOLDER, tmp_path, dirs_exist_ok=True)
+    text = (tmp_path / "lmfn-1.yaml").read_text(encoding="utf-8")
+    (tmp_path / "lmfn-1.yaml").write_text(text.replace('psnr: "31.54"', 'psnr: "31.45"'), encoding="utf-8")
+    damaged = check["Checker"](tmp_path)
+    assert damaged.run() == 1 and ["31.45" in fault for fault in damaged.faults] == [True]
+
+
+def test_every_printed_metric_has_a_protocol_and_every_protocol_a_meaning():
+    assert len(KNOWN.tables) == 26
+    for table in KNOWN.tables.values():
+        for column in table.columns:
+            if table.kind != published.LAYERS:
+                protocol = KNOWN.protocols[table.id][column.metric]
+                assert {protocol.shown, *protocol.also} <= set(KNOWN.metrics)
+                assert protocol.why.endswith(".")
+    assert KNOWN.tables["dmtnet-1"].rows[3].values["params"] == "34.52M"
+    assert KNOWN.same_as == {"dffnet-44-v3": "dffnet", "dffnet-433-v5": "dffnet"}
+
+
+def test_a_metric_without_a_protocol_is_named(tmp_path):
+    text = published.PROTOCOLS.read_text(encoding="utf-8").replace("  lmfn-4: lmfn\n", "")
+    (tmp_path / "protocols.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match="table lmfn-4 prints psnr, which has no protocol"):
+        published.load(protocols=tmp_path / "protocols.yaml")
+
+
+# Statistics -----------------------------------------------------------------------------------------------------------
+
+
+def series(values, names=None) -> pd.Series:
+    """Values of images under one condition."""
+    names = [f"{i}" for i in range(len(values))] if names is None else names
+    keys = pd.MultiIndex.from_arrays([names, *[[""] * len(values)] * 5], names=["image", *scores.CONDITION])
+    return pd.Series(np.asarray(values, float), index=keys)
+
+
+def test_the_bootstrap_agrees_with_the_normal_interval():
+    values = np.random.default_rng(3).normal(30, 2, 400)
+    low, high = scores.bootstrap(series(values))
+    half = 1.96 * values.std(ddof=1) / 20
+    assert low == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(values.mean() + half, abs=0.1 * half)
+    assert scores.bootstrap(series(values)) == (low, high)  # seeded
+    assert scores.bootstrap(series([7.0] * 5)) == (7.0, 7.0)
+
+
+def test_rows_of_one_image_are_drawn_together():
+    values = np.random.default_rng(3).normal(30, 2, 50)
+    once = scores.bootstrap(series(values))
+    many = scores.bootstrap(series(np.repeat(values, 6), [f"{i}" for i in range(50) for _ in range(6)]))
+    low, high = np.subtract(many, 0)
+    assert high - low == pytest.approx(once[1] - once[0], rel=0.15)  # six copies of an image tell nothing new
+
+
+def test_the_paired_test_sees_a_small_steady_difference():
+    hard = np.random.default_rng(0).normal(30, 3, 20)
+    noise = np.random.default_rng(1).normal(0, 0.1, 20)
+    assert not scores.tied(series(hard), series(hard - 0.2 + noise))
+    assert scores.tied(series(hard), series(hard + noise - noise.mean()))
+    assert scores.tied(series(hard), series(hard))
+    assert scores.tied(series(hard[:4]), series(hard[:4] - 1))  # four images cannot tell anything at 5 %
+
+
+def test_units():
+    assert scores.convert(0.0118, "1", "percent") == pytest.approx(1.18)
+    assert scores.convert(34_520_000, "", "M") == pytest.approx(34.52)
+    assert scores.convert(1, "MiB", "MB") == pytest.approx(1.048576)
+    with pytest.raises(UserError, match="'dB' was found where 's' is printed"):
+        scores.convert(1, "dB", "s")
+
+
+def test_a_cost_is_taken_at_the_printed_size_or_else_the_largest():
+    one = in_memory(Spec("dmphn", "gopro", "deblur", 29, "dmphn", params=2))
+    assert scores.measure(one, "macs", {"input": "blurred"}, "256×256").value == 16
+    assert scores.measure(one, "macs", {}, "720x1280").size == "1280x720"
+    assert scores.measure(one, "macs", {}, "640x480").size == "1280x720"
+
+
+def test_conditions_select_rows_and_a_set_metric_has_no_mean():
+    one = in_memory(Spec("rfr", "paris-streetview", "inpaint", 29, "rfr"))
+    wanted = {"input": "sharp", "mask_kind": "square", "mask_band": "30-40"}
+    stat = scores.measure(one, "psnr-rgb8", wanted)
+    rows = one.scores["psnr-rgb8"].query("input == 'sharp' and mask_kind == 'square' and mask_band == '30-40'")
+    assert stat.value == pytest.approx(rows["value"].mean())
+    assert stat.images is not None and len(stat.images) == 12
+    base = one.scores["psnr-rgb8"].iloc[:3].assign(image="", metric="fid", unit="1", value=[1.0, 2.0, 3.0])
+    fid = replace(one, scores={**one.scores, "fid": base})
+    assert scores.measure(fid, "fid", {"mask_band": "30-40"}).value == 2
+    assert "by condition" in scores.measure(fid, "fid", {}).reason
+
+
+def test_equal_images_give_an_infinite_psnr_and_no_error(recwarn):
+    one = in_memory(Spec("dmphn", "gopro", "deblur", 29, "dmphn"))
+    one.scores["psnr-rgb8"].iloc[0, one.scores["psnr-rgb8"].columns.get_loc("value")] = math.inf
+    shown = join("mrfnet-2", one)
+    assert "inf [inf, inf]" in tables.markdown(shown)
+    assert next(cell["value"] for cell in tables.measured_cells(shown)) == "inf"
+    assert [str(w.message) for w in recwarn if issubclass(w.category, RuntimeWarning)] == []
+
+
+# Tables ---------------------------------------------------------------------------------------------------------------
+
+
+def real(method: str, psnr: float, row: str | None = None, **means: float) -> scores.Evaluation:
+    """A method on the papers' own GOPRO data with known means."""
+    spec = make_scores.originals(Spec(method, "gopro", "deblur", psnr, row or method))
+    return in_memory(spec, psnr_rgb8=psnr, **means)
+
+
+def test_printed_means_are_reproduced():
+    shown = join("lmfn-1", real("lmfn", 31.54, ssim_matlab_rgb=0.923), real("dmphn", 30.21, ssim_matlab_rgb=0.9345))
+    assert line_of(shown, "lmfn").verdict == "reproduced"
+    assert shown.verdict == "reproduced" and shown.reason.startswith("2 of 10 rows were run")
+    assert line_of(shown, "srn").verdict == "not run"
+
+
+def test_the_order_alone_can_be_reproduced():
+    printed = {row.method: row.numbers for row in KNOWN.tables["lmfn-1"].rows}
+    some = ("deepdeblur", "dmphn", "lmfn", "srn")
+    apart = [real(name, printed[name]["psnr"] - 5, ssim_matlab_rgb=printed[name]["ssim"] - 0.2) for name in some]
+    assert join("lmfn-4", apart[2]).verdict == "not reproduced"
+    shown = join("mrfnet-2", *(real(name, psnr) for name, psnr in (("deepdeblur", 20), ("dmphn", 25), ("siun", 26))))
+    assert shown.verdict == "order reproduced" and "mean 1.00 over 2 columns" in shown.reason
+    shown = join("mrfnet-2", *(real(name, psnr) for name, psnr in (("deepdeblur", 29), ("dmphn", 25), ("siun", 22))))
+    assert shown.verdict == "not comparable" and "other metric conventions" in shown.reason
+    assert "mean -1.00" in shown.reason
+    for head, tau, count in tables.orders(tables.spokesmen(join("lmfn-1", *apart).lines), join("lmfn-1", *apart).heads):
+        assert count == 4 and (tau == pytest.approx(1) or head.id not in ("psnr", "ssim"))
+
+
+def test_what_differs_is_said_in_numbers():
+    shown = join("lmfn-1", real("lmfn", 25.0, ssim_matlab_rgb=0.923))
+    line = line_of(shown, "lmfn")
+    assert (line.verdict, line.reason) == ("not reproduced", "PSNR 25.00 against 31.54")
+
+
+def test_a_stand_in_is_never_compared():
+    loss = [{"loss": "perceptual", "reason": "no weights"}]
+    record = {"reduced": ["channels: 64 -> 16"], "missing_losses": loss, "partial": True}
+    shown = join("lmfn-1", in_memory(Spec("lmfn", "gopro", "deblur", 31.54, "lmfn", record=record)))
+    line = line_of(shown, "lmfn")
+    assert line.verdict == "not comparable"
+    for reason in (OFFLINE, "sample profile", "partial data", "reduced network", "missing loss terms"):
+        assert reason in line.reason
+    assert shown.title.endswith("measured on offline photographs")
+    assert "channels: 64 -> 16" in tables.markdown(shown) and "loss perceptual left out: no weights" in tables.markdown(
+        shown
+    )
+
+
+def test_runs_find_their_row_by_task_dataset_and_condition():
+    dffnet = in_memory(Spec("dffnet", "visdrone", "inpaint", 30, "dffnet"))
+    sharp, blurred = (join(f"dffnet-4.3.2-{i}", dffnet) for i in (1, 2))
+    rows = dffnet.scores["psnr-rgb8"]
+    for shown, given in ((sharp, "sharp"), (blurred, "blurred")):
+        found = line_of(shown, "dffnet").measured["visdrone-psnr"].value
+        assert found == pytest.approx(rows[rows["input"] == given]["value"].mean())
+    assert line_of(join("dffnet-4.4-4", dffnet), "dffnet-44-v3").group is not None  # the row that equals dffnet
+    assert tables.published_table(KNOWN.tables["dffnet-4.3.1-2"], tables.groups([dffnet]), KNOWN) is None
+    l1 = line_of(join("dffnet-4.3.2-3", dffnet), "dffnet").measured["visdrone-l1"].value
+    relative = dffnet.scores["l1-relative"].query("input == 'sharp'")["value"].mean()
+    assert l1 == pytest.approx(100 * relative)  # printed in percent
+    bands = join("dgfnet-1", in_memory(Spec("rfr", "paris-streetview", "inpaint", 29, "rfr")))
+    psnr = [line_of(bands, "rfr").measured[f"psnr-square-{band}"].value for band in make_scores.BANDS]
+    assert psnr == sorted(psnr, reverse=True) and psnr[0] - psnr[2] == pytest.approx(4, abs=0.5)
+
+
+def test_scenes_and_costs_of_the_dual_pixel_table():
+    spec = make_scores.originals(Spec("dpdnet", "canon-dp", "dual-pixel", 25.13, "dpdnet", params=34.52))
+    line = line_of(join("dmtnet-1", in_memory(spec)), "dpdnet")
+    measured = {name: cell.value for name, cell in line.measured.items()}
+    assert measured["combined-psnr"] == pytest.approx((measured["indoor-psnr"] + measured["outdoor-psnr"]) / 2)
+    assert measured["params"] == 34.52 and line.measured["params"].low is None
+    assert line.measured["flops"].detail == "1680x1120"
+
+
+def test_best_marks_stay_apart_and_ties_are_shown():
+    close = [real("dmphn", 30.0), real("srn", 30.01), real("lmfn", 25.0)]
+    shown = join("lmfn-1", *close)
+    measured = {line.row: line.measured["psnr"] for line in shown.lines if line.group}
+    assert [(measured[name].best, measured[name].tie) for name in ("srn", "dmphn", "lmfn")] == [
+        (True, False), (False, True), (False, False),
+    ]  # fmt: skip
+    assert [line.row for line in shown.lines if line.printed["psnr"].best] == ["lmfn"]
+    assert [line.row for line in shown.lines if line.printed["time"].best] == ["sv-deconv"]  # lower is better
+
+
+def test_seeds_are_put_together_and_their_spread_shown():
+    specs = [Spec("lmfn", "gopro", "deblur", 29, "lmfn", seed=seed) for seed in (0, 1)]
+    one, other = in_memory(specs[0], psnr_rgb8=29.0), in_memory(specs[1], psnr_rgb8=30.0)
+    cell = line_of(join("lmfn-1", one, other), "lmfn").measured["psnr"]
+    assert cell.value == pytest.approx(29.5) and cell.spread == pytest.approx(math.sqrt(0.5))
+    assert cell.images is not None and len(cell.images) == 12
+    twice = tables.groups([one, replace(one, record={**one.record, "evaluation": "again"})])
+    assert len(twice) == 2  # the same seed is another run
+
+
+def test_published_text_and_every_remark_stand_in_each_format():
+    table = KNOWN.tables["mrfnet-2"]
+    shown = join("mrfnet-2", real("dmphn", 30))
+    for text in (tables.markdown(shown), tables.latex(shown)):
+        assert all(remark.text in text for remark in table.remarks)
+        assert all(value in text for row in table.rows for value in row.values.values() if value)
+    dmphn = line_of(shown, "dmphn")
+    assert dmphn.printed["visdrone-psnr"].marks == (5,) and dmphn.printed["gopro-psnr"].marks == (2,)
+    assert dmphn.marks == (1,) and shown.marks == (3, 4)
+    frame = pd.read_csv(pd.io.common.StringIO(tables.comma_separated(shown)), dtype=str)
+    row = frame[frame["row"] == "dmphn"].iloc[0]
+    assert row["gopro-psnr.published"] == "34.21846" and float(row["gopro-psnr.measured"]) == pytest.approx(30)
+    assert float(row["gopro-psnr.low"]) < 30 < float(row["gopro-psnr.high"])
+
+
+def test_latex_rows_have_as_many_cells_as_the_table_has_columns():
+    text = tables.latex(join("lmfn-3", real("lmfn", 30)))
+    for block in text.split(r"\begin{tabular}{")[1:]:
+        columns = len(block.partition("}")[0])
+        rows = [line for line in block.splitlines() if line.endswith(r"\\")]
+        assert len(rows) == 5 and {line.replace(r"\&", "").count("&") + 1 for line in rows} == {columns}
+    assert r"$\checkmark$" in text and r"\%" in tables.escape("5 %")
+
+
+def test_an_overview_shows_every_run_and_who_does_not_beat_the_input():
+    runs = [
+        in_memory(Spec("input", "gopro", "deblur", 25, kind="no training"), psnr_rgb8=25.0),
+        in_memory(Spec("deblurgan", "gopro", "deblur", 25, "deblurgan"), psnr_rgb8=24.58),
+        in_memory(Spec("mine", "gopro", "deblur", 29), psnr_rgb8=29.0),
+    ]
+    (shown,) = tables.overviews(tables.groups(runs), KNOWN)
+    assert shown.id == "overview-deblur-gopro-offline-photographs" and OFFLINE in shown.title
+    assert [(line.label, line.flag) for line in shown.lines] == [
+        ("MINE", ""), ("Input", ""), ("Deblurgan", "below input by 0.42 dB"),
+    ]  # fmt: skip
+    assert "LPIPS: the weights of AlexNet are not on this machine" in dict(shown.notes).values()
+    assert "not measured" in tables.markdown(shown)
+
+
+def test_inpainting_has_an_overview_an_input_and_psnr_by_mask():
+    runs = [
+        in_memory(Spec("telea", "paris-streetview", "inpaint", 27, kind="no training", noise=0)),
+        in_memory(Spec("ec", "paris-streetview", "inpaint", 26, "ec", noise=0)),
+    ]
+    found = {
+        table.id.removesuffix("-offline-photographs"): table for table in tables.overviews(tables.groups(runs), KNOWN)
+    }
+    assert set(found) == {
+        f"{kind}-inpaint-paris-streetview-{given}"
+        for kind in ("overview", "conditions")
+        for given in ("sharp", "blurred")
+    }
+    below = [line.flag for line in found["overview-inpaint-paris-streetview-sharp"].lines]
+    assert below[0] == "" and below[1] == "below telea by 1.00 dB"
+    assert len(found["conditions-inpaint-paris-streetview-sharp"].heads) == 6
+
+
+# What cannot be reported ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "link", ["mlflow_run", "git_commit", "git_dirty", "manifest_sha256", "weights_sha256", "packages"]
+)
+def test_a_cell_that_does_not_resolve_fails(link):
+    one = real("lmfn", 30)
+    provenance = {name: value for name, value in one.record["provenance"].items() if name != link}
+    with pytest.raises(UserError, match=f"table lmfn-1, row lmfn, column psnr: .* lacks its {link}"):
+        join("lmfn-1", replace(one, record={**one.record, "provenance": provenance}))
+
+
+def test_a_metric_without_a_version_fails():
+    one = real("lmfn", 30)
+    one.scores["psnr-rgb8"]["version"] = ""
+    with pytest.raises(UserError, match=r"column psnr: .* lacks its metric version"):
+        join("lmfn-1", one)
+
+
+def test_a_run_that_the_store_does_not_know_fails_and_nothing_is_written(store, tmp_path):
+    with pytest.raises(UserError, match=r"table overview-\S+, row \S+, column psnr-rgb8: .* not in the tracking store"):
+        render.render(store, tmp_path / "out", profile="sample", resolve=lambda record: None)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_stores_are_refused(store, tmp_path):
+    with pytest.raises(UserError, match="no evaluation"):
+        scores.read(tmp_path, "sample")
+    with pytest.raises(DataError, match="profile 'sample' among scores of 'paper'"):
+        scores.read(store, "paper")
+    copy = tmp_path / "mine"
+    shutil.copytree(store / "mine-gopro-deblur", copy / "one")
+    (copy / "one" / "scores.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(DataError, match=r"scores\.parquet: cannot be read as Parquet"):
+        scores.read(copy, "sample")
+    record = json.loads((copy / "one" / "record.json").read_text())
+    del record["seed"]
+    (copy / "one" / "record.json").write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"record\.json: lacks seed"):
+        scores.read(copy, "sample")
+
+
+def test_a_folder_that_is_no_report_is_left_alone(store, tmp_path):
+    (tmp_path / "thesis.tex").write_text("mine")
+    with pytest.raises(UserError, match="holds something that is no report"):
+        render.render(store, tmp_path, profile="sample", resolve=address)
+    assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+# Figures and the page -------------------------------------------------------------------------------------------------
+
+
+def test_the_window_is_where_the_input_errs_most():
+    target = np.full((128, 256, 3), 100, np.uint8)
+    given = target.copy()
+    given[90:100, 200:210] = 0
+    left, top, w, h = figures.worst_window(Image.fromarray(given), Image.fromarray(target))
+    assert (w, h) == (64, 32)
+    assert left <= 200 and left + w >= 210 and top <= 90 and top + h >= 100
+
+
+def test_a_long_curve_is_averaged_and_phases_are_found():
+    values = np.arange(10_000.0)
+    thin = figures.thin(values)
+    assert len(thin) == figures.POINTS and thin.mean() == pytest.approx(values.mean())
+    losses = pd.DataFrame(
+        {"step": [1, 2, 3], "phase": ["a", "a", "b"], "player": "g", "name": "l1", "value": [3.0, 2, 1]}
+    )
+    assert figures.switches(losses) == [(3.0, "b")]
+    assert figures.curve(losses)[1].tolist() == [3, 2, 1]
+
+
+class Reader(html.parser.HTMLParser):
+    """Collects what a page links to, shows and names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.sources: list[str] = []
+        self.depth: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes) -> None:
+        found = dict(attributes)
+        self.ids += [found["id"]] if "id" in found else []
+        self.links += [found["href"]] if "href" in found else []
+        self.sources += [found["src"]] if "src" in found else []
+        if tag not in ("meta", "img", "link", "br"):
+            self.depth.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.depth.pop() == tag
+
+
+def test_the_page_stands_alone_and_every_link_in_it_arrives(report):
+    out, summary = report
+    text = (out / "index.html").read_text(encoding="utf-8")
+    reader = Reader()
+    reader.feed(text)
+    assert reader.depth == []  # every element is closed
+    assert len(reader.ids) == len(set(reader.ids))
+    assert {link[1:] for link in reader.links if link.startswith("#")} - set(reader.ids) == {"top"}
+    assert all(link.startswith(("#", "http://localhost:5000/#/runs/")) for link in reader.links)
+    assert reader.sources and all(source.startswith("data:image/") for source in reader.sources)
+    assert "url(" not in text and "@import" not in text
+    assert summary.page_bytes == (out / "index.html").stat().st_size < 10_000_000
+
+
+def test_every_measured_number_of_the_page_is_in_the_cells_with_its_links(report):
+    out, summary = report
+    cells = json.loads((out / "cells.json").read_text(encoding="utf-8"))
+    assert len(cells) == summary.cells > 100
+    for cell in cells:
+        assert cell["link"].endswith(cell["mlflow_run"]) and len(cell["manifest_sha256"]) == 64
+        assert cell["metric_version"] == "1" and cell["git_dirty"] is False and len(cell["git_commit"]) == 40
+    frame = pd.read_csv(out / "tables" / "mrfnet-2.csv")
+    mine = [c for c in cells if c["table"] == "mrfnet-2" and c["row"] == "mrfnet" and c["column"] == "gopro-psnr"]
+    assert len(mine) == 2  # two seeds
+    assert np.mean([c["value"] for c in mine]) == pytest.approx(
+        frame.set_index("row").at["mrfnet", "gopro-psnr.measured"]
+    )
+
+
+def test_the_report_is_complete_and_says_offline_photographs_everywhere(report, store):
+    out, summary = report
+    rendered = {path.stem for path in (out / "tables").glob("*.md")}
+    assert rendered == set(summary.tables)
+    assert {"mrfnet-1", "mrfnet-2", "mrfnet-5", "dgfnet-1", "dffnet-4.3.3-1", "dmtnet-1"} <= rendered
+    assert "lmfn-3" not in rendered and "dffnet-3.1-7" not in rendered  # nothing of theirs was run
+    for path in (out / "tables").glob("*.md"):
+        if KNOWN.tables.get(path.stem, None) is None or KNOWN.tables[path.stem].kind != published.LAYERS:
+            assert OFFLINE in path.read_text(encoding="utf-8").splitlines()[0]
+        assert path.with_suffix(".csv").is_file() and path.with_suffix(".tex").is_file()
+    for path in (out / "figures").glob("*.svg"):
+        assert OFFLINE in path.read_text(encoding="utf-8") and path.with_suffix(".png").is_file()
+    names = {path.stem for path in (out / "figures").glob("*.png")}
+    assert {f"{kind}-deblur-gopro-offline-photographs" for kind in ("losses", "parameters", "images-median")} <= names
+    assert "losses-run-mine-gopro-deblur" in names
+    text = (out / "index.html").read_text(encoding="utf-8")
+    assert "below input by" in text and summary.below_baseline["overview-deblur-gopro-offline-photographs"]
+    assert "MINE" in text and "not run" in text and "the weights of Inception are not on this machine" in text
+    assert all(f'id="run-{folder.name}"' in text for folder in store.iterdir())
+
+
+def test_the_page_escapes_what_a_person_named(tmp_path):
+    titled = {"title": "<script>alert(1)</script>"}
+    make_scores.write(tmp_path / "scores", [Spec("mine", "gopro", "deblur", 29, kind="predictions", record=titled)])
+    render.render(tmp_path / "scores", tmp_path / "out", profile="sample", resolve=address)
+    first = {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert b"<script>alert" not in first["index.html"] and b"&lt;script&gt;alert" in first["index.html"]
+    render.render(tmp_path / "scores", tmp_path / "out", profile="sample", resolve=address)  # takes the old one's place
+    assert first == {path.name: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+
+
+def test_a_report_needs_no_torch_and_no_tracker():
+    heavy = ("torch", "mlflow", "dvc", "matplotlib.pyplot")
+    code = f"import sys, reports.render; print([name for name in {heavy} if name in sys.modules])"
+    root = Path(__file__).parents[1]
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_durations_and_headings():
+    assert [page.duration(seconds) for seconds in (None, 12, 312, 12_000)] == ["", "12 s", "5 min", "3 h 20 min"]
+    assert page.spans([("a", 2), ("a", 1), ("b", 1)]) == [("a", 3), ("b", 1)]
+    assert page.recipe({"lr": 1, "losses": {"l1": 2}}) == [("lr", "1"), ("losses.l1", "2")]
+    notes: dict[str, str] = {}
+    assert [tables.letter(notes, str(i)) for i in range(28)][-3:] == ["z", "aa", "ab"]
