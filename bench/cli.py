@@ -117,9 +117,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, or 2 after one message for bad input."""
+    options = parser().parse_args(arguments)
     from bench import commands
 
-    options = parser().parse_args(arguments)
     try:
         getattr(commands, f"run_{options.command}")(options)
     except UserError as error:

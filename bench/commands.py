@@ -47,7 +47,7 @@ def _list_runs(loaded: params.Params) -> None:
     from bench import runs
 
     rows = [(name, run.method, run.dataset, _state(loaded, name)) for name, run in params.all_runs(loaded).items()]
-    rows += [(n, f"{c.first} + {c.second}", c.dataset, _state(loaded, n)) for n, c in loaded.chains.items()]
+    rows += [(n, f"{c.first} + {c.second}", c.dataset, _state(loaded, n)) for n, c in params.all_chains(loaded).items()]
     rows += [(n, t.run, t.dataset, _state(loaded, n)) for n, t in loaded.transfers.items()]
     rows += [(n, "imported", "", _state(loaded, n)) for n in runs.known(loaded) if n not in params.all_runs(loaded)]
     _table(f"runs of profile {loaded.profile}", rows)
@@ -108,9 +108,8 @@ def run_build(options: argparse.Namespace) -> None:
     from bench.data import manifest
 
     about = manifest.read(path.parent).about
-    print(
-        f"{options.dataset}: {_counts(about['images'])} from {about['origin']}{' (partial)' * about['partial']} -> {path}"
-    )
+    origin = f"{about['origin']}{' (partial)' * about['partial']}"
+    print(f"{options.dataset}: {_counts(about['images'])} from {origin} -> {path}")
 
 
 def run_train(options: argparse.Namespace) -> None:
@@ -145,9 +144,8 @@ def _print_means(folder: Path) -> None:
     means = images.groupby(["metric", "input"], sort=False)["value"].mean().unstack()
     first = scores.iloc[0]
     count = images["image"].nunique()
-    print(
-        f"{first['run']} on {first['dataset']} ({first['origin']}{', partial' * bool(first['partial'])}): {count} images"
-    )
+    origin = f"{first['origin']}{', partial' * bool(first['partial'])}"
+    print(f"{first['run']} on {first['dataset']} ({origin}): {count} images")
     for metric, row in means.iterrows():
         print(f"  {metric:18s}" + "  ".join(f"{source}: {value:.4f}" for source, value in row.items()))
     for metric, reason in scores[scores["reason"] != ""].drop_duplicates("metric")[["metric", "reason"]].to_numpy():
@@ -205,10 +203,12 @@ def run_dashboard(options: argparse.Namespace) -> None:
     if not uri.startswith("sqlite:///"):
         print(f"the tracking server is {uri}: open it in a browser")
         return
-    if not Path(tracking.DATABASE).is_file():
-        raise DataError(f"{tracking.DATABASE}: no runs yet; run: dvc repro")
-    print("MLflow: http://127.0.0.1:5000 (Ctrl-C stops it)", flush=True)
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not database.is_file():
+        raise DataError(f"{database}: no runs yet; run: dvc repro")
+    port = os.environ.get("PORT", "5000")
+    print(f"MLflow: http://127.0.0.1:{port} (Ctrl-C stops it)", flush=True)
     place = f"file://{Path(tracking.ARTIFACTS).absolute()}"
     command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root", place]
-    command += ["--host", "127.0.0.1", "--port", os.environ.get("PORT", "5000"), "--workers", "1"]
+    command += ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
     subprocess.run(command, check=False, env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})

@@ -33,13 +33,14 @@ def report(params: Params) -> None:
     print(f"tracking    {tracking.address(params.tracking)}")
     free = shutil.disk_usage(".").free
     print(f"free disk   {free / 2**30:.1f} GiB{': LOW' if free < 2**31 else ''}")
+    folder = weights_folder(params)
     for key in weights.KNOWN:
         try:
-            found = weights.find(key, weights_folder(params))
+            found = weights.find(key, folder)
         except WeightsError as error:
             print(f"weights     {key}: REFUSED: {error}")
             continue
-        print(f"weights     {key}: {found}" if found else f"weights     {weights.explain(key)}")
+        print(f"weights     {key}: {found}" if found else f"weights     {weights.explain(key, folder)}")
 
 
 def _version(name: str) -> str:

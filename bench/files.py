@@ -119,5 +119,5 @@ def locked(folder: Path, what: str) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"{folder}: another process is {what} here; wait for it, or choose another --out") from None
+            raise UserError(f"{folder}: another process is {what} here; wait until it has ended") from None
         yield

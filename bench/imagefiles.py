@@ -138,8 +138,9 @@ def read_rgb(path: Path, bits: int | None = 8) -> np.ndarray:
                 check.verify()  # a PNG's checksums; it spoils the object, hence the second opening
             if depth > 16 or (bits is not None and (depth > 8) != (bits == 16)):
                 raise DataError(
-                    f"{path}: found {depth} bits per value, expected {bits or '8 or 16'}; take the files as their authors published "
-                    f"them, or ask for {16 if depth == 16 else 8} bits where the dataset has that option"
+                    f"{path}: found {depth} bits per value, expected {bits or '8 or 16'}; take the files as "
+                    "their authors published them, or ask for "
+                    f"{16 if depth == 16 else 8} bits where the dataset has that option"
                 )
             if depth == 16 and kind != "PNG":
                 raise DataError(f"{path}: found a 16-bit {kind} file, expected a 16-bit PNG; convert it without loss")

@@ -1,20 +1,26 @@
-"""Make a run of the authors' released weights: read them safely, give their tensors our names, and check that they fit."""
+"""Make a run of the authors' released weights: read them safely, name their tensors as ours, check that they fit."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import registry, runs
-from bench.contracts import ParamsError, UserError, WeightsError
+from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import manifest
 from bench.files import replace_folder, sha256, write_json
 from bench.params import Params, Recipe, Train, all_runs, check_arguments
 from bench.registry import nearest
 
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.contracts import State
+
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Read a state dict from a file, or from a folder of files whose names then come first ("encoder_lv1.layer1.weight").
+    """Read a state dict from a file, or from a folder of files, whose names come first ("encoder_lv1.conv.weight").
 
     Torch files are read with `weights_only=True`, `.safetensors` and `.npz` as plain arrays. A file may wrap its state
     dict once, under `state_dict`, `model`, `generator`, `params` or the like.
@@ -81,14 +87,34 @@ def _unwrapped(state: Any, path: Path) -> dict[str, Any]:
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
-def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, Path]) -> Any:
-    """Build a method's networks from its authors' files.
+def networks_in_use(method: Method, task: str, networks: nn.ModuleDict) -> list[str]:
+    """Return the names of the networks that restoring one small image runs: a critic is none of them."""
+    import torch
+
+    from bench.scoring.restore import pad
+    from bench.scoring.run_costs import shapes
+
+    called: set[str] = set()
+    hooks = [net.register_forward_pre_hook(lambda *_, name=name: called.add(name)) for name, net in networks.items()]
+    batch = {
+        name: pad(torch.zeros(shape), method.multiple, method.min_size) for name, shape in shapes(task, 8, 8).items()
+    }
+    with torch.inference_mode():
+        method.restore(networks.eval(), batch)
+    for hook in hooks:
+        hook.remove()
+    return [name for name in networks if name in called]
+
+
+def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, Path], task: str) -> nn.ModuleDict:
+    """Build a method's networks from its authors' files, in eval mode.
 
     Args:
         sources: a file or folder for each network; the key "" stands for the only one, or the first.
+        task: which of the method's tasks; the networks that it runs must all be given, others may lack.
 
     Raises:
-        UserError: the method has no networks, or no such network.
+        UserError: the method has no networks, or no such network; a network is given twice, or not at all.
         WeightsError: see `read_state`; tensors that do not fit.
     """
     from torch import nn
@@ -98,29 +124,57 @@ def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, 
         raise UserError(f"{name} needs no training, so it has no weights")
     check_arguments(method.networks, arguments, f"import {name}")
     networks = nn.ModuleDict(method.networks(**arguments))
-    for part, path in sources.items():
-        part = part or next(iter(method.reference))
+    given: set[str] = set()
+    for key, path in sources.items():
+        part = key or next(iter(method.reference))
         if part not in method.reference:
             raise UserError(f"{name} has no network {part!r}; the nearest are: {nearest(part, method.reference)}")
-        runs.fit(networks[part], method.reference[part](read_state(path)), str(path))
+        if part in given:
+            raise UserError(f"two files for the network {part!r} of {name}: give NETWORK=FILE for each")
+        given.add(part)
+        runs.fit(networks[part], renamed(method, part, read_state(path), path), str(path))
+    if lacking := [part for part in networks_in_use(method, task, networks) if part not in given]:
+        raise UserError(
+            f"{name} restores with {', '.join(networks_in_use(method, task, networks))}; no weights were given for "
+            f"{', '.join(lacking)}: add {' '.join(f'{part}=FILE' for part in lacking)}"
+        )
     return networks
+
+
+def renamed(method: Method, part: str, state: State, path: Path) -> State:
+    """Give a network's tensors our names. Raises WeightsError when the authors' names are not there."""
+    try:
+        return method.reference[part](state)
+    except (LookupError, ValueError, TypeError, RuntimeError) as error:
+        first = next(iter(state))
+        raise WeightsError(
+            f"{path}: the weights do not fit: found {len(state)} tensors, the first is {first}, expected those of the "
+            f"authors' network {part} ({type(error).__name__}: {error})"
+        ) from None
+
+
+def check_new_name(params: Params, name: str, option: str) -> None:
+    """Raise ParamsError when params.yaml has the name, or when it cannot be that of a folder."""
+    if name in (*all_runs(params), *params.chains, *params.transfers):
+        raise ParamsError(
+            f"{option}: {name!r} is a run of params.yaml, and nothing replaces its scores but itself: take another name"
+        )
+    if name in (".", "..") or not re.fullmatch(r"[\w.+-]+", name) or name.startswith("-"):
+        raise ParamsError(f"{option}: found {name!r}, expected letters, digits and any of . _ + -")
 
 
 def import_weights(params: Params, name: str, sources: dict[str, Path], dataset: str, run: str) -> Path:
     """Make the authors' checkpoint a run of its own, labelled `authors' weights`; return its folder.
 
     Raises:
-        UserError: the name is taken, or the method does not serve the dataset.
+        UserError: the name is taken or no plain name, or the method does not serve the dataset.
         WeightsError: see `reference_networks`.
     """
     from safetensors.torch import save_file
 
     from bench.training.train import about
 
-    if run in all_runs(params):
-        raise ParamsError(
-            f"{run!r} is a run of params.yaml; imported weights never replace a trained run: take another --name"
-        )
+    check_new_name(params, run, "--name")
     method, entry = registry.method(name), registry.dataset(dataset)
     common = [task for task in method.tasks if task in entry.tasks]
     if not common:
@@ -128,7 +182,7 @@ def import_weights(params: Params, name: str, sources: dict[str, Path], dataset:
     built = manifest.read(runs.data_folder(params, dataset))
     paper = (params.methods.get(name.replace("-", "_")) or {}).get("paper")
     arguments = dict(paper.network) if paper else {}
-    networks = reference_networks(name, arguments, sources)
+    networks = reference_networks(name, arguments, sources, common[0])
     same = [run.row for run in all_runs(params).values() if run.row and run.method.replace("_", "-") == name]
     row = same[0] if same else name.replace("_", "-")
     recipe = Recipe(

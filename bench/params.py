@@ -8,23 +8,34 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench.contracts import ParamsError
-from bench.registry import nearest
+from bench.registry import names, nearest
 
-PROFILES = {"paper": ("paper",), "sample": ("paper", "sample"), "tour": ("paper", "sample", "tour")}
+Profile = Literal["paper", "sample", "tour"]
+PROFILES: dict[str, tuple[Profile, ...]] = {
+    "paper": ("paper",),
+    "sample": ("paper", "sample"),
+    "tour": ("paper", "sample", "tour"),
+}
 PATH = Path("params.yaml")
 
 T = TypeVar("T", bound=BaseModel)
 
-Positive = Annotated[int, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+# Strict: a text or a truth value where a number belongs is a mistake, not a number.
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
+Rate = Annotated[float, Field(gt=0, le=1, strict=True)]
+NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+"""What a person means as a number and PyYAML reads as text."""
 
 
 class _Model(BaseModel):
@@ -41,15 +52,21 @@ class Schedule(_Model):
     kind: Literal["constant", "step", "cosine", "linear"] = "constant"
     every_epochs: Positive | None = None
     every_steps: Positive | None = None
-    factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    factor: Rate = 0.5
     start: Fraction = 0.5
-    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    warmup_steps: Count = 0
+
+    @model_validator(mode="after")
+    def _length(self) -> Schedule:
+        if self.kind == "step" and self.every_epochs is None and self.every_steps is None:
+            raise ValueError("kind step needs every_epochs or every_steps")
+        return self
 
 
 class PlayerTrain(_Model):
     """What one player's optimiser does otherwise than the rest."""
 
-    lr: Annotated[float, Field(gt=0, le=1)] | None = None
+    lr: Rate | None = None
     betas: tuple[Fraction, Fraction] | None = None
     updates: Positive | None = None
 
@@ -58,18 +75,18 @@ class Train(_Model):
     """A recipe. The length is `steps` if given, else `epochs`; with several phases `phases` gives each its steps."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
-    lr: Annotated[float, Field(gt=0, le=1)] = 1e-4
+    lr: Rate = 1e-4
     betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.0
-    clip_grad_norm: Annotated[float, Field(gt=0)] | None = None
+    weight_decay: Fraction = 0.0
+    clip_grad_norm: Annotated[float, Field(gt=0, strict=True)] | None = None
     schedule: Schedule = Schedule()
     epochs: Positive | None = None
     steps: Positive | None = None
-    phases: dict[str, Annotated[int, Field(ge=0)]] = {}
+    phases: dict[str, Count] = {}
     batch_size: Positive = 8
     crop_size: Positive = 256
     augment: list[str | dict[str, dict[str, Any]]] = []
-    weights: dict[str, Annotated[float, Field(ge=0)]] = {}
+    weights: dict[str, Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]] = {}
     players: dict[str, PlayerTrain] = {}
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     input: Literal["blurred", "sharp"] | None = None
@@ -90,7 +107,7 @@ class Run(_Model):
     task: Literal["deblur", "inpaint", "sharp-inpaint", "dual-pixel"] | None = None
     row: str | None = Field(None, alias="as")
     title: str | None = None
-    seed: int | None = None
+    seed: Count | None = None
     network: dict[str, Any] = {}
     train: dict[str, Any] = {}
 
@@ -141,24 +158,33 @@ class Paths(_Model):
     weights: str = ""
 
 
+class Tour(_Model):
+    """The runs of `make tour`."""
+
+    datasets: dict[str, bool] = {}
+    runs: dict[str, Run] = {}
+    baselines: dict[str, Run] = {}
+    chains: dict[str, Chain] = {}
+
+
 class Params(_Model):
     """The whole file."""
 
-    profile: Literal["paper", "sample", "tour"]
-    seed: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=0)] = 0
+    profile: Profile
+    seed: Count = 0
+    threads: Count = 0
     paths: Paths = Paths()
     tracking: str = ""
-    checkpoint_seconds: Annotated[float, Field(ge=0)] = 30.0
-    evaluate: dict[str, Evaluate] = {}
-    defaults: dict[str, MethodProfile] = {}
-    methods: dict[str, dict[Literal["paper", "sample", "tour"], MethodProfile] | None] = {}
+    checkpoint_seconds: Annotated[float, Field(ge=0, strict=True)] = 30.0
+    evaluate: dict[Profile, Evaluate] = {}
+    defaults: dict[Profile, MethodProfile] = {}
+    methods: dict[str, dict[Profile, MethodProfile] | None] = {}
     datasets: dict[str, DatasetParams] = {}
     runs: dict[str, dict[str, Run]] = {}
     baselines: dict[str, Run] = {}
     transfers: dict[str, Transfer] = {}
     chains: dict[str, Chain] = {}
-    tour: dict[str, dict[str, Any]] = {}
+    tour: Tour = Tour()
 
 
 class Recipe(_Model):
@@ -189,14 +215,24 @@ def load(path: Path = PATH, profile: str | None = None) -> Params:
         raise ParamsError(
             f"{path}: no such file; run the command in the project's folder or name it by --params"
         ) from None
-    except yaml.YAMLError as error:
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not YAML: {error}") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: empty, or not a mapping of keys to values")
     chosen = profile or os.environ.get("SHARPBENCH_PROFILE") or values.get("profile", "sample")
-    if chosen not in PROFILES:
+    if not isinstance(chosen, str) or chosen not in PROFILES:
         raise ParamsError(f"{path}: profile: found {chosen!r}, the nearest are: {nearest(str(chosen), PROFILES)}")
-    return checked(Params, values | {"profile": chosen}, str(path))
+    params = checked(Params, values | {"profile": chosen}, str(path))
+    # A block under a misspelt name would be passed over in silence.
+    methods = [key.replace("_", "-") for key in params.methods]
+    for package, keys in (("methods", methods), ("datasets", params.datasets)):
+        known = names(package)
+        for key in keys:
+            if key not in known:
+                raise ParamsError(f"{path}: {package}.{key}: no such entry; the nearest are: {nearest(key, known)}")
+    return params
 
 
 def checked(model: type[T], values: Any, where: str) -> T:
@@ -212,19 +248,24 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any], where: str) -> st
     if error["type"] == "extra_forbidden":
         known = _fields(model, error["loc"])
         return f"{where}: {key}: unknown key; the nearest are: {nearest(str(error['loc'][-1]), known)}"
-    found = error["input"]
-    hint = " (YAML reads 1e-4 as text: write 1.0e-4)" if isinstance(found, str) and "e" in found.lower() else ""
-    return f"{where}: {key}: found {found!r}; {error['msg'][0].lower()}{error['msg'][1:]}{hint}"
+    found, message = error["input"], error["msg"].removeprefix("Value error, ")
+    place = f"{where}: {key}" if key else where
+    return f"{place}: found {found!r}; {message[0].lower()}{message[1:]}{_hint(found)}"
+
+
+def _hint(found: Any) -> str:
+    text = isinstance(found, str) and NUMBER.fullmatch(found)
+    return " (YAML reads 1e-4 as text: write 1.0e-4)" if text else ""
 
 
 def _fields(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Return the keys allowed beside the unknown one, by walking the models along its location."""
     models = [model]
-    for _ in location[:-1]:
-        inner = [m for outer in models for f in outer.model_fields.values() for m in _models(f.annotation)]
-        models = inner or models
-    known = [f.alias or name for m in [model, *models] for name, f in m.model_fields.items()]
-    return sorted(set(known))
+    for part in location[:-1]:
+        # A part that is no field is a key of a mapping: the models stay those of its values.
+        fields = [f for outer in models for name, f in outer.model_fields.items() if part in (name, f.alias)]
+        models = [m for f in fields for m in _models(f.annotation)] or models
+    return sorted({f.alias or name for m in models for name, f in m.model_fields.items()})
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
@@ -245,9 +286,13 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def all_runs(params: Params) -> dict[str, Run]:
     """Return every run that is trained or that needs no training, by name."""
-    tour = {name: checked(Run, run, f"{PATH}: tour.runs.{name}") for name, run in params.tour.get("runs", {}).items()}
-    groups = [*params.runs.values(), params.baselines, tour]
+    groups = [*params.runs.values(), params.baselines, params.tour.runs, params.tour.baselines]
     return {name: run for group in groups for name, run in group.items()}
+
+
+def all_chains(params: Params) -> dict[str, Chain]:
+    """Return every chain by name."""
+    return params.chains | params.tour.chains
 
 
 def find_run(params: Params, name: str) -> Run:
@@ -291,12 +336,28 @@ def recipe(params: Params, name: str) -> Recipe:
 
 
 def check_arguments(network: Any, arguments: Mapping[str, Any], where: str) -> None:
-    """Raise ParamsError unless every argument is one that the constructor takes."""
-    known = [p.name for p in inspect.signature(network).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(network).parameters.values())
-    for name in arguments:
+    """Raise ParamsError unless the callable `network` takes every argument, each of the kind of its default."""
+    parameters = inspect.signature(network).parameters.values()
+    known = {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
+    open_ended = len(known) < len(parameters)
+    for name, value in arguments.items():
         if name not in known and not open_ended:
-            raise ParamsError(f"{where}: network.{name}: unknown argument; the nearest are: {nearest(name, known)}")
+            raise ParamsError(f"{where}.{name}: unknown argument; the nearest are: {nearest(name, known)}")
+        if name in known and not _like_default(value, known[name]):
+            default = known[name].default
+            raise ParamsError(
+                f"{where}.{name}: found {value!r}, expected {type(default).__name__} like {default!r}{_hint(value)}"
+            )
+
+
+def _like_default(value: Any, parameter: inspect.Parameter) -> bool:
+    default = parameter.default
+    if default is parameter.empty or default is None or (value is None and "None" in str(parameter.annotation)):
+        return True
+    if isinstance(default, (int, float)) and not isinstance(default, bool):
+        whole = isinstance(default, int) and "float" not in str(parameter.annotation)
+        return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (list, tuple) if isinstance(default, (list, tuple)) else type(default))
 
 
 def dataset_options(params: Params, name: str, originals: bool) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import registry
 from bench.contracts import Method, ParamsError, UserError, WeightsError
+from bench.data import augment
 from bench.files import read_json
 from bench.params import Params, Recipe, all_runs, check_arguments, recipe
 from bench.registry import nearest
@@ -54,8 +55,26 @@ def resolve(params: Params, name: str) -> tuple[Recipe, Method]:
             f"{', '.join(tasks)}" + (f", the run asks for {task}" if task else "")
         )
     if method.networks is not None:
-        check_arguments(method.networks, found.network, f"params.yaml: run {name}")
+        check_arguments(method.networks, found.network, f"params.yaml: run {name}: network")
+        _check_train(found, method)
     return found.model_copy(update={"task": task}), method
+
+
+def _check_train(found: Recipe, method: Method) -> None:
+    """Check the names in a recipe that only the method and the augmentations know. Raises ParamsError."""
+    players = {player for phase in method.phases.values() for player in phase.players}
+    for kind, used, known in (("players", found.train.players, players), ("phases", found.train.phases, method.phases)):
+        for name in used:
+            if name not in known:
+                raise ParamsError(
+                    f"params.yaml: run {found.name}: train.{kind}.{name}: {found.method} has none of this name; "
+                    f"the nearest are: {nearest(name, known)}"
+                )
+    for entry in found.train.augment:
+        try:
+            augment.resolve(entry)
+        except ParamsError as error:
+            raise ParamsError(f"params.yaml: run {found.name}: train.augment: {error}") from None
 
 
 @dataclass(frozen=True)

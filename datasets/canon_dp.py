@@ -26,8 +26,8 @@ import cv2
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from datasets._dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, drawn_depth, simulate
 from bench.imagefiles import check_sizes, list_images, read_rgb, require_folder, same_size
+from datasets._dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, drawn_depth, simulate
 from datasets._photographs import Photograph, check_least, motorcycle_depth, photographs
 
 COUNTS = {"train": 350, "val": 74, "test": 76}  # scenes; the name lists of DPDNet's code

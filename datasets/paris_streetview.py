@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from datasets import _masks
 from bench.imagefiles import describe, list_images, read_rgb
+from datasets import _masks
 from datasets._photographs import Photograph, check_least, photographs, random_crop
 
 COUNTS = {"train": 14_900, "test": 100}  # pictures; DGFNet, Section 4.1

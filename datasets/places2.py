@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
+from bench.imagefiles import EXTENSIONS, describe, read_rgb, require_folder
 from datasets import _masks
 from datasets._blur import recipe
-from bench.imagefiles import EXTENSIONS, describe, read_rgb, require_folder
 from datasets._photographs import Photograph, check_least, photographs, random_crop
 
 COUNTS = {"train": 1_803_460, "test": 36_500}  # the standard set; its page and file lists

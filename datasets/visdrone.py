@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from datasets._blur import recipe
 from bench.imagefiles import describe, image_size, list_images, read_rgb, require_folder
+from datasets._blur import recipe
 from datasets._masks import BANDS, draw, parse_band, parse_bands
 from datasets._photographs import Photograph, check_least, photographs, random_crop
 

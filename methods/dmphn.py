@@ -24,11 +24,12 @@ ROWS, COLUMNS = 2, 3
 """Axes of (N, C, H, W)."""
 
 AXES = (ROWS, COLUMNS, ROWS, COLUMNS)
-"""How a level's patches are halved to give the next level's: 1-2-4-8-16 (Fig. 2)."""
+"""How a level's patches are halved to give the next level's. The last, for 1-2-4-8-16, is our reading: the code ends at
+eight patches, four rows of two."""
 
 BAND_BYTES = 16 * 2**20
-"""About the largest block that a pair takes in `lean`. glibc fetches a block above 32 MiB from the system every time,
-and the kernel clears its pages: at 1280x720 that costs more than the convolutions. Smaller blocks are used again."""
+"""About the largest block that a pair takes in `lean`. By default glibc fetches a block above 32 MiB from the system
+every time, and the kernel clears its pages: at 1280x720 that costs as much as the convolutions. Smaller ones stay."""
 
 ENCODER_LAYERS = (1, 2, 3, 5, 6, 7, 9, 10, 11)
 DECODER_LAYERS = (13, 14, 16, 17, 18, 20, 21, 22, 24)
@@ -47,7 +48,7 @@ class Pair(nn.Module):
         return x + self.conv2(torch.relu(self.conv1(x)))
 
     def add_(self, x: Tensor) -> Tensor:
-        """The same on `x` (1, C, H, W) itself, in bands of rows: no gradients, and nothing above BAND_BYTES is made.
+        """The same on `x` (1, C, H, W) itself, in bands of rows: no gradients, and no block far above BAND_BYTES.
 
         A band is computed with the two rows on each side that its own rows look at; the rows above are kept, because
         the band above has overwritten them. Outside the image both convolutions see zeros, as in `forward`.
@@ -135,7 +136,7 @@ class DMPHN(nn.Module):
 
     Args:
         channels: width at full resolution; twice at half, four times at a quarter.
-        num_levels: 4 is 1-2-4-8, 3 is 1-2-4 and so on (Table 2), 1 to 5.
+        num_levels: 4 is 1-2-4-8, 3 is 1-2-4 and so on, 1 to 5.
 
     Raises:
         ParamsError: when an argument is out of its range.

@@ -20,7 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from bench.contracts import DataError
@@ -98,8 +98,10 @@ def canvas(height: float, title: str, x: str, y: str) -> tuple[Figure, Axes]:
 
 def plain(axis: Axis) -> None:
     """Plain numbers on a logarithmic axis: powers of ten would pass through the formula parser."""
+    low, high = axis.get_view_interval()
     axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_formatter((lambda value, _: f"{value:g}") if high < 10 * low else NullFormatter())
+    axis.set_tick_params(which="minor", labelsize=8)
 
 
 def legend(axes: Axes) -> None:
@@ -126,8 +128,9 @@ def thin(values: np.ndarray) -> np.ndarray:
 
 
 def curve(losses: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """The generator's loss by step: the `total` of the player that is named first, or the sum of its losses."""
-    mine = losses[losses["player"] == losses["player"].iloc[0]]
+    """What the restoring players lower, by step: their totals, or the sums of their losses; critics are left out."""
+    critics = losses["player"].str.contains("critic|discriminator")
+    mine = losses if critics.all() else losses[~critics]
     rows = mine[mine["name"] == "total"] if (mine["name"] == "total").any() else mine
     sums = rows.groupby("step")["value"].sum()
     return thin(sums.index.to_numpy(float)), thin(sums.to_numpy(float))
@@ -142,6 +145,7 @@ def switches(losses: pd.DataFrame) -> list[tuple[float, str]]:
 def loss_curves(runs: Sequence[tuple[str, pd.DataFrame]], title: str, path: Path) -> bytes:
     """All trained runs of one dataset and task, each loss over its own first value, as their scales differ."""
     figure, axes = canvas(max(3.4, 0.16 * len(runs) + 0.9), title, "step", "loss / its first value")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     for i, (label, losses) in enumerate(runs):
         steps, values = curve(losses)
         first = values[np.flatnonzero(values)[0]] if values.any() else 1.0
@@ -154,6 +158,7 @@ def loss_curves(runs: Sequence[tuple[str, pd.DataFrame]], title: str, path: Path
 def run_losses(losses: pd.DataFrame, title: str, path: Path) -> bytes:
     """Every loss of one training by step; a change of phase is a dashed line with the phase's name."""
     figure, axes = canvas(2.6, title, "step", "loss")
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     several = losses["player"].nunique() > 1
     smallest = math.inf
     for i, ((player, name), rows) in enumerate(losses.groupby(["player", "name"], sort=False)):
@@ -189,8 +194,8 @@ def scatter(
         marker, colour = MARKERS[i % len(MARKERS)], COLOURS[i // len(MARKERS) % len(COLOURS)]
         axes.plot(params, psnr, marker, markerfacecolor="none", color=colour, markersize=6, label=f"{label}, published")
     axes.set_xscale("log")
-    plain(axes.xaxis)
     axes.margins(0.12)
+    plain(axes.xaxis)
     legend(axes)
     return save(figure, path)
 

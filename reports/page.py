@@ -12,7 +12,7 @@ import jinja2
 from reports import tables
 from reports.figures import Comparison, data_uri, jpeg
 from reports.published import LAYERS
-from reports.scores import ORIGINALS, Evaluation
+from reports.scores import ORIGINALS, Evaluation, device
 
 TITLES = {
     "deblur": "Deblurring", "inpaint": "Inpainting", "sharp-inpaint": "Sharper inpainting",
@@ -70,20 +70,20 @@ class Section:
 
 
 def header(evaluations: Sequence[Evaluation], profile: str) -> dict[str, Any]:
-    """What was run, from the records: profile, origins, commits, dates (where the provenance has one) and devices."""
+    """What was run, from the records: profile, origins, commits, days of training (where there was one) and devices."""
     provenances = [one.record["provenance"] for one in evaluations]
 
     def all_of(name: str) -> list[str]:
         return sorted({str(entry[name]) for entry in provenances if entry.get(name)})
 
-    dates = [date[:10] for date in all_of("date")]
+    dates = [date[:10] for date in all_of("finished")]
     return {
         "profile": profile,
         "origins": sorted({str(one.record["origin"]) for one in evaluations}),
         "commits": all_of("git_commit"),
         "dirty": any(entry.get("git_dirty") for entry in provenances),
         "dates": list(dict.fromkeys([min(dates), max(dates)])) if dates else [],
-        "devices": all_of("device"),
+        "devices": sorted({device(one.record) for one in evaluations}),
         "count": len(evaluations),
     }
 
@@ -139,7 +139,7 @@ def write(
     )
     environment.globals.update(
         LAYERS=LAYERS, ORIGINALS=ORIGINALS, ARROWS=tables.ARROWS, parts=tables.parts, number=tables.number,
-        describe=tables.describe, spans=spans, recipe=recipe, duration=duration,
+        describe=tables.describe, device=device, spans=spans, recipe=recipe, duration=duration,
         picture=lambda image: data_uri(jpeg(image), "jpeg"), plot=lambda png: data_uri(png, "png"),
     )  # fmt: skip
     text = environment.get_template("page.html").render(

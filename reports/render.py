@@ -14,11 +14,17 @@ from typing import Any
 from bench.contracts import TASKS, UserError
 from reports import figures, page, published, scores, tables
 from reports.page import Part, Plot, Run, Section
-from reports.scores import ORIGINALS, Evaluation
+from reports.scores import CONDITION, ORIGINALS, Evaluation
 from reports.tables import PSNR, Group
 
 Key = tuple[str, str, str]
 """Task, dataset and origin: what one figure may hold."""
+Resolve = Callable[[Mapping[str, Any]], Mapping[str, str] | None]
+"""A record to its MLflow run (run_id, experiment_id, and server where it is not the dashboard); None if unknown."""
+RULES = ("median", "worst")
+"""The images that the page shows; further ones stay in the evaluation's folder."""
+DASHBOARD = "http://127.0.0.1:5000"
+"""Where `python -m bench dashboard` shows the runs."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +66,9 @@ def file_name(kind: str, key: Key) -> str:
     return "-".join([kind, *key[:2]] + [key[2].replace(" ", "-")] * (key[2] != ORIGINALS))
 
 
-def condition_text(condition: Any) -> str:
-    """An image's condition in words; it is a mapping or already text."""
-    if isinstance(condition, Mapping):
-        return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in condition.items() if value != "")
-    return str(condition or "")
+def condition_text(condition: Mapping[str, Any]) -> str:
+    """What a table tells apart of an image's condition, in words."""
+    return ", ".join(f"{name.replace('_', ' ')} {condition[name]}" for name in CONDITION if condition.get(name))
 
 
 def compare_all(
@@ -76,7 +80,7 @@ def compare_all(
         the comparisons, and (evaluation, rule) of those whose restored image stands in one of them.
     """
     found, shown = [], set()
-    for rule in ("median", "worst"):
+    for rule in RULES:
         entries = [(one, entry) for one in members for entry in one.record["images"] if entry["rule"] == rule]
         if not entries:
             continue
@@ -119,7 +123,7 @@ def own_images(evaluation: Evaluation, shown: set[tuple[str, str]]) -> list[figu
             evaluation.folder / entry["target"],
         )
         for entry in evaluation.record["images"]
-        if (evaluation.name, entry["rule"]) not in shown
+        if entry["rule"] in RULES and (evaluation.name, entry["rule"]) not in shown
     ]
 
 
@@ -209,18 +213,22 @@ def sections_of(
     return found
 
 
-def resolve_all(
-    shown: Sequence[tables.Table], resolve: Callable[[Mapping[str, Any]], str | None]
-) -> tuple[dict[str, str], list[dict[str, Any]]]:
+def address(run: Mapping[str, str]) -> str:
+    """The page of an MLflow run."""
+    server = run.get("server") or DASHBOARD
+    return f"{server}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
+
+
+def resolve_all(shown: Sequence[tables.Table], resolve: Resolve) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """Link every measured cell to its MLflow run.
 
     Returns:
-        the link of each evaluation that has a cell, and all cells.
+        the address of the MLflow run of each evaluation that has a cell, and all cells.
 
     Raises:
         UserError: a cell whose run the tracking store does not know.
     """
-    links: dict[str, str] = {}
+    found: dict[str, Mapping[str, str]] = {}
     cells = []
     for table in shown:
         members = {one.name: one for line in table.lines if line.group for one in line.group.evaluations}
@@ -229,17 +237,17 @@ def resolve_all(
         }
         for entry in tables.measured_cells(table):
             name = entry["evaluation"]
-            if name not in links:
-                link = resolve(members[name].record)
-                if link is None:
+            if name not in found:
+                run = resolve(members[name].record)
+                if run is None or not run.get("run_id"):
                     raise UserError(
                         f"table {table.id}, row {entry['row']}, column {entry['column']}: the measured cell of "
-                        f"evaluation {name} lacks its MLflow run ({entry['mlflow_run']} is not in the tracking store); "
-                        "evaluate that run again, or point to the store that holds it"
+                        f"evaluation {name} lacks its MLflow run, which is not in the tracking store; evaluate that "
+                        "run again, or point to the store that holds it"
                     )
-                links[name] = link
-            cells.append({**entry, "link": links[name]})
-    return links, cells
+                found[name] = run
+            cells.append({**entry, "mlflow_run": found[name]["run_id"]})
+    return {name: address(run) for name, run in found.items()}, cells
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -253,15 +261,13 @@ def refuse_other_files(out: Path) -> None:
         raise UserError(f"{out}: holds something that is no report (no summary.json); name an empty or a new folder")
 
 
-def render(
-    scores_root: Path, out: Path, *, profile: str, resolve: Callable[[Mapping[str, Any]], str | None]
-) -> Summary:
+def render(scores_root: Path, out: Path, *, profile: str, resolve: Resolve) -> Summary:
     """Render the tables, the figures and the page of one profile into `out`.
 
     Args:
         scores_root: a folder an evaluation.
         out: replaced as a whole once everything is written.
-        resolve: a record to the address of its MLflow run; None where the tracking store does not know it.
+        resolve: a record to its MLflow run; None where the tracking store does not know it.
 
     Raises:
         UserError: no evaluation, a damaged one, or a measured cell that does not lead back to what made it.

@@ -26,11 +26,11 @@ FIELDS = (
 KINDS = ("trained", "no training", "chain", "authors' weights", "predictions")
 WITH_WEIGHTS = ("trained", "authors' weights")
 ORIGINALS = "originals"
-CONDITION = ("input", "scene", "mask_kind", "mask_band", "severity")
+CONDITION = ("input", "scene", "mask_kind", "mask_band")
 COLUMNS = ("image", *CONDITION, "metric", "value", "unit", "better", "reason", "version")
-COSTS = ("params", "params-total", "macs", "seconds", "memory", "file-size")
+COSTS = ("params", "params-total", "macs", "macs-attention", "seconds", "memory", "file-size")
 """Metrics of the network, not of images: they have a size, but no condition."""
-LINKS = ("mlflow_run", "git_commit", "git_dirty", "manifest_sha256", "python", "packages", "device")
+LINKS = ("git_commit", "git_dirty", "manifest_sha256", "python", "packages")
 DRAWS = 1000
 """Resamplings of the bootstrap."""
 SCALES = {
@@ -143,7 +143,7 @@ def read(root: Path, profile: str) -> list[Evaluation]:
 
 def convert(value: float, unit: str, wanted: str) -> float:
     """Turn a value into the wanted unit. Raises UserError for two units that have no factor between them."""
-    unit = unit or "1"
+    unit = {"": "1", "%": "percent"}.get(unit, unit)
     if unit == wanted:
         return value
     if (unit, wanted) not in SCALES:
@@ -167,7 +167,8 @@ def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], s
     Args:
         metric: our metric id.
         condition: column of the scores to its value ("mask_kind" to "square"); absent ones are pooled.
-        size: the printed size of a cost; where it was not measured, the largest measured one is taken.
+        size: the printed size of a cost; where it was not measured, the nearest in pixels is taken. Without a printed
+            size the smallest is, at which every method is timed.
     """
     reasons = evaluation.record["not_measured"]
     rows = evaluation.scores.get(metric)
@@ -190,8 +191,8 @@ def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], s
         return Stat(float(values.mean()), unit, better, pd.Series(values, index=keys), version=version)
     if metric in COSTS:
         sizes = list(rows["size"])
-        matching = [i for i, found in enumerate(sizes) if size and same_size(found, size)]
-        best = matching[0] if matching else max(range(len(sizes)), key=lambda i: area(sizes[i]))
+        pixels = area(size or "")
+        best = min(range(len(sizes)), key=lambda i: (not same_size(sizes[i], size or ""), abs(area(sizes[i]) - pixels)))
         return Stat(float(values[best]), unit, better, size=sizes[best], version=version)
     whole = rows[list(CONDITION)].eq("").all(axis=1).to_numpy()
     if len(values) > 1 and whole.sum() != 1:  # a set's metric of several conditions has no mean
@@ -240,7 +241,9 @@ def tied(one: pd.Series, other: pd.Series) -> bool:
     difference = difference[np.isfinite(difference)]
     if len(difference) == 0 or not difference.any():
         return bool(len(a))
-    return bool(wilcoxon(difference).pvalue >= 0.05)
+    difference = difference[difference != 0]
+    method = "exact" if len(difference) <= 50 else "approx"  # "auto" permutes for seconds where a few values are equal
+    return bool(wilcoxon(difference, method=method).pvalue >= 0.05)
 
 
 def kendall(measured: Sequence[float], printed: Sequence[float]) -> float:
@@ -250,8 +253,15 @@ def kendall(measured: Sequence[float], printed: Sequence[float]) -> float:
     return float(kendalltau(measured, printed).statistic)
 
 
+def device(record: Mapping[str, Any]) -> str:
+    """Where a run was evaluated: the device and the machine's kind."""
+    made = record["provenance"]
+    where, machine = made.get("evaluated_on") or made.get("device"), made.get("machine")
+    return f"{where} ({machine})" if where and machine else str(where or machine or "a device that is not recorded")
+
+
 def missing_link(evaluation: Evaluation, stat: Stat) -> str | None:
-    """The first link that a measured value lacks to what made it, or None."""
+    """The first link that a measured value lacks to what made it, or None; its MLflow run is looked up apart."""
     provenance = evaluation.record["provenance"]
     wanted = [*LINKS, "weights_sha256"] if evaluation.record["kind"] in WITH_WEIGHTS else list(LINKS)
     for name in wanted:

@@ -22,11 +22,13 @@ from reports.published import Row as PrintedRow
 from reports.published import Table as PublishedTable
 from reports.scores import (
     CONDITION,
+    COSTS,
     ORIGINALS,
     Evaluation,
     Stat,
     bootstrap,
     convert,
+    device,
     kendall,
     measure,
     missing_link,
@@ -35,8 +37,8 @@ from reports.scores import (
 
 PSNR = "psnr-rgb8"
 MAIN = (
-    PSNR, "psnr-rgb8-hole", "ssim-gauss11", "mae", "params", "macs", "seconds", "ssim-uniform7", "ssim-matlab-rgb",
-    "memory", "file-size", "lpips-alex", "fid",
+    PSNR, "psnr-rgb8-hole", "psnr-kohler", "ssim-gauss11", "mae", "params", "macs", "seconds", "ssim-uniform7",
+    "ssim-matlab-rgb", "ssim-kohler", "memory", "file-size", "lpips-alex", "fid",
 )  # fmt: skip
 """The metrics of an overview, in this order, where any run has them."""
 BASELINES = {"deblur": "input", "dual-pixel": "input", "inpaint": "telea", "sharp-inpaint": "telea"}
@@ -261,11 +263,13 @@ def cell(table: str, row: str, group: Group, head: Head, notes: dict[str, str]) 
     if series:
         scale = convert(1.0, parts[0][1].unit, head.unit)
         found.images = (
-            series[0] if len(series) == 1 else pd.concat(series).groupby(level=[0, 1, 2, 3, 4, 5]).mean()
+            series[0] if len(series) == 1 else pd.concat(series).groupby(level=list(range(1 + len(CONDITION)))).mean()
         ) * scale
         found.low, found.high = bootstrap(found.images)
-    if (size := parts[0][1].size) and head.metric in ("macs", "seconds", "memory"):
-        found.detail = size if head.metric == "macs" else f"{size}, {parts[0][0].record['provenance']['device']}"
+    if (size := parts[0][1].size) and head.metric in COSTS:
+        found.detail = (
+            size if head.metric.startswith("macs") else f"{size}, {device(parts[0][0].record).partition(' (')[0]}"
+        )
     return found
 
 
@@ -653,15 +657,15 @@ def overview_heads(members: Sequence[Group], where: Mapping[str, str], published
 
 
 def condition_heads(members: Sequence[Group], where: Mapping[str, str]) -> list[Head]:
-    """PSNR by scene, by mask and by severity, each where the images have several."""
+    """PSNR by scene and by mask, each where the images have several, but not where almost each image has its own."""
     frames = [one.scores[PSNR] for group in members for one in group.evaluations if PSNR in one.scores]
-    rows = pd.concat([frame[list(CONDITION)] for frame in frames]).drop_duplicates()
+    rows = pd.concat([frame[["image", *CONDITION]] for frame in frames]).drop_duplicates()
     for name, value in where.items():
         rows = rows[rows[name] == value]
-    found = []
-    for names in (("scene",), ("mask_kind", "mask_band"), ("severity",)):
+    found, images = [], len(rows)
+    for names in (("scene",), ("mask_kind", "mask_band")):
         values = sorted({tuple(row) for row in rows[list(names)].itertuples(index=False)} - {("",) * len(names)})
-        if len(values) > 1:
+        if 1 < len(values) <= min(WIDEST, images // 2):
             found += [
                 Head(
                     "-".join((PSNR, *value)), "PSNR", " ".join(value), "dB", "higher", PSNR,
@@ -785,7 +789,7 @@ def measured_cells(table: Table) -> list[dict[str, Any]]:
                     {
                         "table": table.id, "row": line.row, "column": head.id, "value": plain(value),
                         "cell": plain(measured.value) if measured else None, "unit": head.unit, "evaluation": one.name,
-                        "seed": one.record["seed"], "mlflow_run": provenance["mlflow_run"],
+                        "seed": one.record["seed"],
                         "git_commit": provenance["git_commit"], "git_dirty": provenance["git_dirty"],
                         "manifest_sha256": provenance["manifest_sha256"],
                         "weights_sha256": provenance.get("weights_sha256"), "metric": head.metric,

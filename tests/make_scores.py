@@ -20,7 +20,7 @@ TITLES = {
     "canon-dp": "DPDD", "kohler": "Kohler",
 }  # fmt: skip
 BETTER = {"psnr": "higher", "ssim": "higher"}
-UNITS = {"psnr": "dB", "params": "M", "macs": "G", "seconds": "s", "memory": "MB", "file": "MB"}
+UNITS = {"l1": "%", "l2": "%", "psnr": "dB", "params": "M", "macs": "G", "seconds": "s", "memory": "MB", "file": "MB"}
 BANDS = ("20-30", "30-40", "40-50")
 CONDITIONS: dict[str, list[dict[str, str]]] = {
     "deblur": [{"input": "blurred"}],
@@ -71,15 +71,15 @@ def generator(*words: object) -> np.random.Generator:
 def score_rows(spec: Spec, images: int) -> pd.DataFrame:
     """Invent the rows of one evaluation: quality an image and condition, costs, and metrics without their weights."""
     rows: list[dict[str, Any]] = []
-    version = "1"
+    version = 1
 
     def add(metric: str, value: float, **rest: Any) -> None:
         word = metric.split("-", maxsplit=1)[0]
         rows.append(
             {
                 "image": "", "input": "", "scene": "", "mask_kind": "", "mask_band": "", "mask_ratio": np.nan,
-                "severity": "", "size": "", "reason": "", "split": "test", "metric": metric, "value": value,
-                "unit": UNITS.get(word, "1"), "better": BETTER.get(word, "lower"), "version": version, **rest,
+                "severity": "{}", "size": "", "reason": "", "split": "test", "metric": metric, "value": value,
+                "unit": UNITS.get(word, ""), "better": BETTER.get(word, "lower"), "version": version, **rest,
             }
         )  # fmt: skip
 
@@ -96,9 +96,10 @@ def score_rows(spec: Spec, images: int) -> pd.DataFrame:
                 about["scene"] = ("indoor", "outdoor")[i % 2]
             ssim = 1 / (1 + 60 * mse)
             for metric, value in (
-                ("psnr-rgb8", psnr), ("psnr-y", psnr + 1.4), ("ssim-gauss11", ssim - 0.01), ("ssim-uniform7", ssim),
+                ("psnr-rgb8", psnr), ("psnr-float", psnr),
+                ("psnr-y", psnr + 1.4), ("ssim-gauss11", ssim - 0.01), ("ssim-uniform7", ssim),
                 ("ssim-matlab-rgb", ssim**0.7), ("ssim-y", ssim), ("mae", 0.7 * mse**0.5), ("mse", mse),
-                ("l1-relative", 1.5 * mse**0.5), ("l2-relative", 4 * mse),
+                ("l1-relative", 150 * mse**0.5), ("l2-relative", 400 * mse),
             ):  # fmt: skip
                 add(metric, value, **about)
             if "mask_kind" in condition:
@@ -140,15 +141,16 @@ def record_of(spec: Spec) -> dict[str, Any]:
         "provenance": {
             "mlflow_run": rng.bytes(16).hex(), "git_commit": "3f9c" * 10, "git_dirty": False,
             "manifest_sha256": generator("manifest", spec.dataset).bytes(32).hex(),
-            "python": "3.11.9", "packages": {"torch": "2.8.0", "numpy": "2.3.1"}, "device": "CPU", "threads": 2,
-            "precision": "float32", "date": "2026-01-15T10:00:00",
+            "python": "3.11.9", "packages": {"torch": "2.8.0", "numpy": "2.3.1"}, "machine": "Linux x86_64",
+            "evaluated_on": "cpu", "threads": 2, "precision": "float32", "finished": "2026-01-15T10:00:00Z",
         },
     }  # fmt: skip
     if spec.kind in ("trained", "authors' weights"):
         record["provenance"]["weights_sha256"] = rng.bytes(32).hex()
+    condition = {"scene": "", **CONDITIONS[spec.task][0], "mask_ratio": None, "severity": "{}"}
     images = [
         {
-            "rule": rule, "image": image, "condition": CONDITIONS[spec.task][0], "input": f"images/{rule}-input.png",
+            "rule": rule, "image": image, "condition": condition, "input": f"images/{rule}-input.png",
             "restored": f"images/{rule}.png", "target": f"images/{rule}-target.png",
         }
         for rule, image in (("median", "0002"), ("worst", "0005"))

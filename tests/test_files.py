@@ -11,8 +11,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from bench.contracts import DataError
+from bench.imagefiles import ORIENTATION, check_sizes, image_size, list_images, read_mask, read_rgb, same_size, upright
 from datasets import _photographs
-from bench.imagefiles import ORIENTATION, check_sizes, image_size, list_images, read_mask, read_rgb, same_size
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the real sample files are not here")
@@ -274,4 +274,4 @@ def test_random_crops_avoid_the_flat_parts():
 
 def test_upright_of_an_unknown_orientation_changes_nothing():
     image = pixels()
-    assert np.array_equal(_files.upright(image, 9), image)
+    assert np.array_equal(upright(image, 9), image)

@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, ParamsError
+from bench.imagefiles import read_rgb
 from datasets import gopro
 from datasets._blur import average
-from bench.imagefiles import read_rgb
 from datasets.gopro import COUNTS, SEQUENCES, dataset, frames_averaged, offline, originals, window
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples" / "gopro"

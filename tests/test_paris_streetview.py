@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, ParamsError
+from bench.imagefiles import read_rgb
 from datasets import _masks
 from datasets import paris_streetview as paris
-from bench.imagefiles import read_rgb
 
 TRAIN = ("48.842502_2.344968_90_-004.JPG", "48.842502_2.344968_270_-004.JPG", "48.850001_2.290000_0_-004.JPG")
 TEST = ("001_im.png", "002_im.png")

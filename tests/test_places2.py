@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, ParamsError
+from bench.imagefiles import read_rgb
 from datasets import _masks, places2
 from datasets._blur import recipe
-from bench.imagefiles import read_rgb
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples"
 TRAIN = ("a/abbey/00000001.jpg", "b/bridge/00000007.jpg", "s/swimming_pool/indoor/00000001.jpg")

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, ParamsError
+from bench.imagefiles import read_rgb
 from datasets import visdrone
 from datasets._blur import recipe
-from bench.imagefiles import read_rgb
 from datasets.visdrone import COUNTS, FOLDERS, dataset, degrade, offline, originals, to_square
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples" / "visdrone"

@@ -81,16 +81,28 @@ class Crops:
         self.shapes = self.rows[["height", "width"]].to_numpy()
         self.depth = np.uint16 if self.rows["bits"].iloc[0] == 16 else np.uint8
         self.offsets = {field: self.rows[f"packed_{field}"].to_numpy() for field in self.fields}
-        self.packed = {field: np.memmap(_packed(built.folder, field), np.uint8, "r") for field in self.fields}
+        self.packed = {field: self._open(built.folder / "packed" / f"{field}.bin", field) for field in self.fields}
+        self._order = (-1, np.empty(0, int))
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def _layout(self, field: str) -> tuple[np.dtype, int]:
+        return (np.dtype(np.uint8), 1) if field == "mask" else (np.dtype(self.depth), 3)
+
+    def _open(self, path: Path, field: str) -> np.ndarray:
+        depth, channels = self._layout(field)
+        expected = int(self.shapes.prod(axis=1).sum()) * channels * depth.itemsize
+        found = path.stat().st_size if path.is_file() else 0
+        if found != expected:
+            raise DataError(f"{path}: found {found:,} bytes, expected {expected:,}; build the dataset again")
+        return np.memmap(path, np.uint8, "r")
+
     def _window(self, field: str, index: int, top: int, left: int) -> np.ndarray:
-        depth, channels = (np.uint8, 1) if field == "mask" else (self.depth, 3)
+        depth, channels = self._layout(field)
         height, width = self.shapes[index]
         start = self.offsets[field][index]
-        raw = self.packed[field][start : start + height * width * channels * np.dtype(depth).itemsize]
+        raw = self.packed[field][start : start + height * width * channels * depth.itemsize]
         image = raw.view(depth).reshape(height, width, channels)
         return image[top : top + self.size, left : left + self.size]
 
@@ -127,8 +139,9 @@ class Crops:
         samples = []
         for k in range(step * batch_size, (step + 1) * batch_size)[part]:
             epoch, place = divmod(k, len(self))
-            order = np.random.default_rng([self.seed, epoch]).permutation(len(self))
-            samples.append(self.sample(epoch, int(order[place])))
+            if self._order[0] != epoch:  # kept: shuffling a million images takes longer than a batch
+                self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self)))
+            samples.append(self.sample(epoch, int(self._order[1][place])))
         stacked = {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
         return {name: torch.from_numpy(array).permute(0, 3, 1, 2) for name, array in stacked.items()}
 
@@ -142,10 +155,3 @@ class Crops:
                 if step + 1 < steps.stop:
                     ahead = pool.submit(self.batch, step + 1, batch_size, part)
                 yield ready
-
-
-def _packed(folder: Path, field: str) -> Path:
-    path = folder / "packed" / f"{field}.bin"
-    if not path.is_file():
-        raise DataError(f"{path}: missing; build the dataset again")
-    return path

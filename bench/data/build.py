@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import cache
 from functools import partial as bind
@@ -21,10 +22,10 @@ from typing import Any
 import numpy as np
 
 from bench import registry
-from bench.contracts import DataError, Item, Made
+from bench.contracts import DataError, Item, Made, UserError
 from bench.data import manifest
 from bench.data.images import as_float, read_png, write_png
-from bench.files import explained, locked, need_writable, read_json, sha256, write_json
+from bench.files import explained, locked, read_json, sha256, write_json
 from bench.params import check_arguments
 
 
@@ -54,7 +55,8 @@ def items(job: Job) -> list[Item]:
     """
     entry = registry.dataset(job.name)
     maker = entry.offline if job.originals is None else entry.originals
-    check_arguments(maker, job.options, f"params.yaml: datasets.{job.name}")
+    kind = "offline" if job.originals is None else "originals"
+    check_arguments(maker, job.options, f"params.yaml: datasets.{job.name}.{kind}")
     if job.originals is None:
         found = maker(**job.options)
     elif job.originals.is_dir():
@@ -86,8 +88,8 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     """
     from tqdm import tqdm
 
+    _check_out(out)
     work = out.with_name(f".{out.name}.building")
-    need_writable(work)
     with locked(work, f"building {job.name}"):
         todo = items(job)
         _start_or_resume(work, job)
@@ -97,6 +99,11 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
             try:
                 for done in tqdm(as_completed(jobs), f"build {job.name}", len(jobs), disable=None, unit="image"):
                     rows[jobs[done].split, jobs[done].name] = done.result()
+            except BrokenProcessPool:
+                raise UserError(
+                    f"{work}: a process that made images was killed, perhaps for want of memory; what is made is kept: "
+                    "build again with fewer --jobs"
+                ) from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -115,10 +122,24 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     return out / manifest.NAME
 
 
+def _check_out(out: Path) -> None:
+    """Raise UserError for a place that holds anything but a built set: a build replaces it whole."""
+    if not out.name:
+        raise UserError(f"--out: found {out}, expected a folder with a name of its own")
+    if out.exists() and not (out / manifest.NAME).is_file() and not (out.is_dir() and not any(out.iterdir())):
+        raise UserError(
+            f"{out}: holds something else than a built set, which a build would replace; choose another --out"
+        )
+
+
 def _one_thread() -> None:
+    import signal
+
     import cv2
 
     cv2.setNumThreads(1)
+    # Ctrl-C is for the main process, which stops these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _about(job: Job, todo: list[Item]) -> dict[str, Any]:
@@ -145,7 +166,7 @@ def _start_or_resume(work: Path, job: Job) -> None:
         "code": _code(),
     }
     about = json.loads(json.dumps(about, default=str))
-    if (work / "job.json").is_file() and read_json(work / "job.json") == about:
+    if _noted(work / "job.json") == about:
         return
     for path in work.iterdir():
         if path.is_dir():
@@ -165,11 +186,10 @@ def _code() -> str:
 def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     """Make and write one image, or find it made, and return its row."""
     done = work / "rows" / item.split / f"{item.name}.json"
-    if done.is_file():
-        row = read_json(done)
-        if all(
-            _intact(work / row[key], row[key.replace("file_", "sha256_")]) for key in row if key.startswith("file_")
-        ):
+    if row := _noted(done):
+        written = [(row[key], row[f"sha256_{key[5:]}"]) for key in row if key.startswith("file_")]
+        written += [(entry["file"], entry["sha256"]) for entry in json.loads(row["references"])]
+        if all(_intact(work / file, digest) for file, digest in written):
             return row
     made = item.make(draw(job.seed, job.name, item))
     row = _row(job, item, made)
@@ -185,11 +205,21 @@ def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     return row
 
 
+def _noted(path: Path) -> dict[str, Any]:
+    """Read what an earlier build noted; nothing where it is missing or damaged, and the work is done again."""
+    try:
+        return read_json(path)
+    except UserError:
+        return {}
+
+
 def _intact(path: Path, digest: str) -> bool:
     return path.is_file() and sha256(path) == digest
 
 
 def _row(job: Job, item: Item, made: Made) -> dict[str, Any]:
+    if missing := set(registry.dataset(job.name).fields) - set(made.images):
+        raise DataError(f"{job.name}: {item.split}/{item.name}: no {', '.join(sorted(missing))} was made")
     target = made.images["target"]
     sizes = {field: image.shape[:2] for field, image in made.images.items()}
     if len(set(sizes.values())) != 1:

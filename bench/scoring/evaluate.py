@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -16,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import runs
+from bench import registry, runs
 from bench.contracts import INPUTS, DataError, ParamsError, UserError
 from bench.data import manifest
 from bench.data.batches import needed_fields, task_arrays
 from bench.data.images import as_float, read_png, write_png
 from bench.data.manifest import BuiltSet
-from bench.files import read_json, replace_folder, sha256, write_json
-from bench.params import Evaluate, Params, evaluation, weights_folder
+from bench.files import need_writable, read_json, replace_folder, sha256, write_json
+from bench.params import Evaluate, Params, all_chains, evaluation, weights_folder
 from bench.provenance import here
 from bench.registry import nearest
 from bench.scoring import metrics
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCORES = "scores.parquet"
+AHEAD = 8
+"""Restored images that may wait for their metrics: a whole test set does not fit into memory."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +95,21 @@ def cases(built: BuiltSet, task: str, inputs: tuple[str, ...]) -> Iterator[Case]
                     raise DataError(f"{built.folder}: {row['name']} has no {name}: it cannot serve the task {task!r}")
                 stored[name] = read_png(built.folder / row[f"file_{name}"])
             fields = {name: as_float(image) for name, image in stored.items()}
-            yield Case(row, source, task_arrays(task, fields, source), stored["target"], built.folder)
+            yield Case(
+                {str(key): value for key, value in row.items()},
+                source,
+                task_arrays(task, fields, source),
+                stored["target"],
+                built.folder,
+            )
 
 
 def to_depth(image: np.ndarray, depth: np.dtype) -> np.ndarray:
-    """Turn float (H, W, 3) in [0, 1] into the integers of `depth`, a half to the even neighbour."""
+    """Turn float (H, W, 3) in [0, 1] into the integers of `depth`, a half to the even neighbour.
+
+    Raises DataError for a value that is NaN or infinite: as an integer it would pass for black or white.
+    """
+    metrics.check_floats(image)
     top = np.iinfo(depth).max
     return np.rint(np.clip(image, 0, 1) * np.float64(top)).astype(depth)
 
@@ -187,20 +201,30 @@ def score(
     def measure(case: Case, pred: np.ndarray) -> dict[str, float]:
         return metrics.compute_all(ids, pred, case.truth, case.mask, case.references())
 
-    pending: list[tuple[Case, Future[dict[str, float]]]] = []
+    waiting: deque[tuple[dict[str, Any], Future[dict[str, float]]]] = deque()
+
+    def collect() -> None:
+        about, values = waiting.popleft()
+        for metric, value in values.result().items():
+            table.add(metrics.find(metric), value, **about)
+
     with ThreadPoolExecutor(2) as pool:
         for case in tqdm(cases(built, task, inputs), table.common["run"], len(inputs) * each, disable=None):
             pred = predict(case)
-            pred = pred if pred.dtype.kind == "u" else to_depth(pred, case.truth.dtype)
-            pending.append((case, pool.submit(measure, case, pred)))
+            try:
+                pred = pred if pred.dtype.kind == "u" else to_depth(pred, case.truth.dtype)
+            except DataError as error:
+                raise DataError(f"{table.common['run']}: {case.row['name']}: {error}") from None
+            waiting.append((condition(case), pool.submit(measure, case, pred)))
+            if len(waiting) > AHEAD:
+                collect()
             perceptual.see(case, pred)
             if case.input == inputs[0] and case.row["name"] in rules:
                 listed.append(_write_images(folder, rules[case.row["name"]], case, pred))
             if save is not None:
                 write_png(save / (case.input if len(inputs) > 1 else "") / f"{case.row['name']}.png", pred)
-    for case, values in pending:
-        for metric, value in values.result().items():
-            table.add(metrics.find(metric), value, **condition(case))
+        while waiting:
+            collect()
     perceptual.finish(table)
     return sorted(listed, key=lambda entry: list(rules).index(entry["image"]))
 
@@ -232,21 +256,27 @@ class Perceptual:
     """
 
     def __init__(self, ids: Iterable[str], weights: Path | None, task: str):
+        from bench import weights as files
         from bench.scoring import perceptual
 
         self.ids = [name for name in ids if name != "fid" or task in ("inpaint", "sharp-inpaint")]
         self.weights = weights
         self.lpips = perceptual.lpips_alex(weights) if "lpips-alex" in self.ids else None
-        self.values: list[tuple[Case, float]] = []
+        self.values: list[tuple[dict[str, Any], float]] = []
         self.sets: dict[tuple[str, ...], list[tuple[np.ndarray, np.ndarray]]] = {}
+        # Images are kept for a network that is there; else the first two of a set, which tell why it was not measured.
+        fid = "fid" in self.ids and perceptual.missing("fid", "torch_fidelity") is None
+        self.most = math.inf if fid and files.find("inception-fid", weights) is not None else 2
 
     def see(self, case: Case, pred: np.ndarray) -> None:
         """Take one restored image."""
         if callable(self.lpips):
-            self.values.append((case, self.lpips(pred, case.truth)))
+            self.values.append((condition(case), self.lpips(pred, case.truth)))
         if "fid" in self.ids:
             key = tuple(condition(case)[name] for name in ("input", "mask_kind", "mask_band"))
-            self.sets.setdefault(key, []).append((metrics.quantise(pred), metrics.quantise(case.truth)))
+            pairs = self.sets.setdefault(key, [])
+            if len(pairs) < self.most:
+                pairs.append((metrics.quantise(pred), metrics.quantise(case.truth)))
 
     def finish(self, table: Table) -> None:
         """Add the values, or why they were not measured."""
@@ -254,8 +284,8 @@ class Perceptual:
 
         if isinstance(self.lpips, perceptual.NotMeasured):
             table.add(perceptual.LPIPS_ALEX, float("nan"), self.lpips.reason)
-        for case, value in self.values:
-            table.add(perceptual.LPIPS_ALEX, value, **condition(case))
+        for about, value in self.values:
+            table.add(perceptual.LPIPS_ALEX, value, **about)
         for (source, kind, band), pairs in self.sets.items():
             about = {"input": source, "mask_kind": kind, "mask_band": band}
             if len(pairs) < 2:
@@ -299,6 +329,9 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     tune_allocator()
     threads = set_threads(params.threads)
     plan = plans(params, name, dataset)
+    registry.dataset(plan.dataset)
+    if save is not None:
+        need_writable(save)
     built = manifest.read(runs.data_folder(params, plan.dataset))
     restorer, record = plan.open(params, built)
     import torch
@@ -364,7 +397,6 @@ class Plan:
         """Load the networks; return the restorer and the beginning of the record."""
         import torch
 
-        from bench import registry
         from bench.scoring.restore import chain, single
 
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -428,15 +460,16 @@ class Plan:
 
 def plans(params: Params, name: str, dataset: str = "") -> Plan:
     """Find what a name means: a chain, a transfer, a run, an imported run. Raises UserError with the nearest names."""
-    if name in params.chains:
-        found = params.chains[name]
+    chains = all_chains(params)
+    if name in chains:
+        found = chains[name]
         return Plan(name, dataset or found.dataset, (found.first, found.second), found.row)
     if name in params.transfers:
         moved = params.transfers[name]
         return Plan(name, dataset or moved.dataset, (moved.run,), moved.row)
     known = runs.known(params)
     if name not in known:
-        every = [*known, *params.chains, *params.transfers]
+        every = [*known, *chains, *params.transfers]
         raise UserError(f"no run {name!r}; the nearest are: {nearest(name, every)}")
     record = runs.folder(params, name) / runs.RECORD
     own = read_json(record)["dataset"] if record.is_file() else runs.resolve(params, name)[0].dataset

@@ -1,10 +1,11 @@
-"""Restore a person's own photographs with a run: any size, JPEG or PNG or TIFF, the result beside nothing it overwrites."""
+"""Restore a person's own photographs with a run: any size, JPEG, PNG or TIFF, and nothing of theirs is overwritten."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from bench.contracts import INPUTS, DataError, UserError
 from bench.data.images import as_float, write_png
 from bench.files import need_writable
 from bench.imagefiles import read_mask, read_rgb
-from bench.params import Params
+from bench.params import Params, all_runs
 from bench.scoring.metrics import quantise
 
 
@@ -21,15 +22,15 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
     """Restore each image of the command line into `options.out`, as an 8-bit PNG of its name.
 
     Raises:
-        UserError: a run that is not trained, a mask or right view too few or too many, an `--out` that would overwrite an
-            input.
-        DataError: an image that cannot be read, or a mask or view of another size.
+        UserError: a run that is not trained, a mask or right view too few or too many, an `--out` that would overwrite
+            an input or its neighbour.
+        DataError: an image that cannot be read, or a mask or view of another size; found before the first is restored.
     """
     from tqdm import tqdm
 
     outputs = _plan(options)
     pairs = options.right or [None] * len(options.images)
-    for path in [*options.images, *options.right, *([options.mask] if options.mask else [])]:
+    for path in _inputs(options):
         if not path.is_file():
             raise DataError(f"{path}: no such file")
     need_writable(options.out)
@@ -42,7 +43,7 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
     from bench.scoring.restore import TILE, WHOLE, restore
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    trained = runs.load(params, options.run, device)
+    trained = _load(params, options.run, device)
     task = trained.record["task"]
     names = INPUTS[task]
     if ("mask" in names) != (options.mask is not None):
@@ -53,6 +54,8 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
         raise UserError(
             f"{options.run} does {task}: " + ("give --right" if "right" in names else "it takes no --right")
         )
+    for image, right in zip(options.images, pairs, strict=True):
+        _arrays(image, right, options.mask)
     for image, right, out in zip(tqdm(options.images, disable=None, unit="image"), pairs, outputs, strict=True):
         arrays = _arrays(image, right, options.mask)
         batch = {n: torch.from_numpy(a).permute(2, 0, 1)[None].to(device) for n, a in arrays.items()}
@@ -65,8 +68,26 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
         yield out
 
 
+def _load(params: Params, name: str, device: Any) -> runs.Trained:
+    """Load a run; a method without training needs no files of its own."""
+    members = [params.chains[name].first, params.chains[name].second] if name in params.chains else []
+    members += [params.transfers[name].run] if name in params.transfers else []
+    if members:
+        raise UserError(f"{name} is made of runs: restore with {', then with '.join(members)}")
+    if name in all_runs(params):
+        recipe, method = runs.resolve(params, name)
+        if method.networks is None:
+            return runs.Trained(recipe.model_dump(), method, None)
+    return runs.load(params, name, device)
+
+
+def _inputs(options: argparse.Namespace) -> list[Path]:
+    """Return every file that the command reads."""
+    return [*options.images, *options.right, *([options.mask] if options.mask else [])]
+
+
 def _plan(options: argparse.Namespace) -> list[Path]:
-    """Return the file each image will be restored to; no two are one, and none is an input."""
+    """Return the file each image will be restored to; no two are one, and none is an input or lies beside it."""
     if options.tile and options.tile < 64:
         raise UserError(f"--tile: found {options.tile}, expected 64 pixels or more")
     if options.right and len(options.right) != len(options.images):
@@ -76,10 +97,10 @@ def _plan(options: argparse.Namespace) -> list[Path]:
         raise UserError(
             "two of the images have the same name and would be written to one file: restore them one by one"
         )
-    inputs = {path.resolve() for path in options.images}
+    folders = {path.resolve().parent for path in _inputs(options)}
     for path in outputs:
-        if path.resolve() in inputs:
-            raise UserError(f"{path}: is one of the images; choose another --out so that nothing is lost")
+        if path.exists() and path.resolve().parent in folders:
+            raise UserError(f"{path}: lies among the images; choose another --out so that nothing is lost")
     return outputs
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from bench import registry, runs
 from bench.contracts import DataError, UserError
 from bench.data import manifest
-from bench.data.images import read_png
 from bench.files import replace_folder, sha256
+from bench.imagefiles import image_size, read_rgb
+from bench.importing import check_new_name
 from bench.params import Params, evaluation, weights_folder
 from bench.provenance import here
 from bench.scoring.evaluate import Case, Perceptual, Table, _common, _finish, inputs_of, score, split_metrics
@@ -22,7 +23,7 @@ def files(folder: Path, rows: Any, inputs: tuple[str, ...]) -> dict[tuple[str, s
     """Find the prediction of every test image: <folder>/<image>.png, or <folder>/<input>/<image>.png.
 
     Raises:
-        DataError: some are missing; the first ones are named.
+        DataError: some are missing (the first ones are named), or a header tells another size than the truth's.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder")
@@ -41,7 +42,21 @@ def files(folder: Path, rows: Any, inputs: tuple[str, ...]) -> dict[tuple[str, s
         raise DataError(
             f"{folder}: {len(missing)} of {total} predictions are missing, the first are {', '.join(missing[:3])}"
         )
+    sizes = {row["name"]: (row["height"], row["width"]) for row in rows.to_dict("records")}
+    for (_, name), path in found.items():
+        if (size := image_size(path)) != sizes[name]:
+            raise DataError(f"{path}: found {_size(size)}, expected {_size(sizes[name])}, the truth's")
     return found
+
+
+def read(path: Path, truth: np.ndarray) -> np.ndarray:
+    """Read a prediction, uint8 or uint16 (H, W, 3). Raises DataError for a damaged file or a wrong size or depth."""
+    image = read_rgb(path, bits=None)
+    if image.shape != truth.shape:
+        raise DataError(f"{path}: found {_size(image.shape)}, expected {_size(truth.shape)}, the truth's")
+    if image.dtype.itemsize > truth.dtype.itemsize:
+        raise DataError(f"{path}: found 16 bits per value, the truth has 8; round it to 8 bits as you mean it")
+    return image
 
 
 def score_folder(params: Params, folder: Path, dataset: str, label: str, task: str = "") -> Path:
@@ -54,14 +69,15 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
 
     Raises:
         DataError: a prediction is missing or damaged, or has another size.
-        UserError: the label is taken by a run, or the dataset does not serve the task.
+        UserError: the label is taken by a run or is no plain name, or the dataset does not serve the task.
     """
     entry = registry.dataset(dataset)
     task = task or entry.tasks[0]
     if task not in entry.tasks:
         raise UserError(f"{dataset} serves {', '.join(entry.tasks)}, not {task!r}")
+    check_new_name(params, label, "--label")
     if label in runs.known(params):
-        raise UserError(f"the label {label!r} is the name of a run; choose another one")
+        raise UserError(f"--label: {label!r} is the name of a run; choose another one")
     built = manifest.read(runs.data_folder(params, dataset))
     inputs = inputs_of(task, built)
     if not (folder / inputs[0]).is_dir():
@@ -95,11 +111,7 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
     table = Table(_common(record, label))
 
     def predict(case: Case) -> np.ndarray:
-        path = found[case.input, case.row["name"]]
-        image = read_png(path)
-        if image.shape != case.truth.shape:
-            raise DataError(f"{path}: found {_size(image)}, expected {_size(case.truth)} as the truth")
-        return image
+        return read(found[case.input, case.row["name"]], case.truth)
 
     def fill(target: Path) -> None:
         judge = Perceptual(perceptual_ids, weights_folder(params), task)
@@ -111,5 +123,5 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
     return out
 
 
-def _size(image: np.ndarray) -> str:
-    return f"{image.shape[1]}x{image.shape[0]} with {image.shape[2] if image.ndim == 3 else 1} channels"
+def _size(shape: tuple[int, ...]) -> str:
+    return f"{shape[1]}x{shape[0]} pixels"

@@ -1,17 +1,19 @@
 """The training loop: one for every method, any number of players and phases, one process or several, any device.
 
 All randomness is stateless: a batch is a function of (seed, step), and torch is seeded at each step. So a training that
-was killed goes on from its last checkpoint to the very weights that an undisturbed one reaches (on the CPU, bit by bit).
+was killed goes on from its last checkpoint to the very weights of an undisturbed one (on the CPU, bit by bit).
 """
 
 from __future__ import annotations
 
+import io
 import math
+import pickle
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +28,12 @@ from bench.tracking import Point
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from bench.contracts import Outputs
+
+M = TypeVar("M", bound=nn.Module)
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+POINTS = 5000
+"""About how many steps' losses a run keeps: every step's of a short one, evenly spaced ones of millions."""
 
 
 @dataclass
@@ -36,7 +43,7 @@ class Progress:
     Args:
         phase: index of the phase; `step` counts within it, `total` over all phases.
         points: losses that the tracker has not been given for certain.
-        history: every loss: step, phase, player, name, value, seconds.
+        history: the losses kept: step, phase, player, name, value, seconds.
         seconds: time spent training, over all attempts.
     """
 
@@ -52,17 +59,13 @@ def phase_steps(recipe: Recipe, method: Method, steps_per_epoch: int) -> dict[st
     """Return the steps of each phase. Raises ParamsError when the recipe does not say them."""
     train, names = recipe.train, list(method.phases)
     if train.phases:
-        for name in train.phases:
-            if name not in names:
-                raise ParamsError(
-                    f"params.yaml: {recipe.name}: train.phases.{name}: no such phase; "
-                    f"{recipe.method} has: {nearest(name, names)}"
-                )
+        if not any(train.phases.values()):
+            raise ParamsError(f"params.yaml: run {recipe.name}: train.phases: 0 steps in all, expected 1 or more")
         return {name: train.phases.get(name, 0) for name in names}
     if len(names) > 1:
-        raise ParamsError(f"params.yaml: {recipe.name}: train.phases: give the steps of {', '.join(names)}")
+        raise ParamsError(f"params.yaml: run {recipe.name}: train.phases: give the steps of {', '.join(names)}")
     if train.steps is None and train.epochs is None:
-        raise ParamsError(f"params.yaml: {recipe.name}: train: give steps or epochs")
+        raise ParamsError(f"params.yaml: run {recipe.name}: train: give steps or epochs")
     return {names[0]: train.steps if train.steps is not None else (train.epochs or 0) * steps_per_epoch}
 
 
@@ -99,7 +102,11 @@ def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float], player:
 
 
 def check_weights(method: Method, weights: Mapping[str, float], seen: set[str], name: str) -> None:
-    """Raise ParamsError when a weight's name is no loss of the method: a misspelt one would be taken as 1 in silence."""
+    """Raise ParamsError when a weight's name is no loss of the method: a misspelt one would be taken as 1 in silence.
+
+    Args:
+        seen: the losses that the method gave, as "player.loss".
+    """
     helped = {loss for helper in method.helpers.values() for loss in helper.losses}
     known = seen | {loss.split(".", 1)[1] for loss in seen} | helped
     for weight in weights:
@@ -110,7 +117,7 @@ def check_weights(method: Method, weights: Mapping[str, float], seen: set[str], 
             )
 
 
-def channels_last(module: nn.Module) -> nn.Module:
+def channels_last(module: M) -> M:
     """Lay kernels of two-dimensional convolutions out channels-last; three-dimensional ones have no such layout."""
     for tensor in [*module.parameters(), *module.buffers()]:
         if tensor.dim() == 4:
@@ -165,9 +172,9 @@ class Training:
         self.steps_per_epoch = math.ceil(len(crops) / recipe.train.batch_size)
         self.steps = phase_steps(recipe, method, self.steps_per_epoch)
         self.total_steps = sum(self.steps.values())
+        self.keep_every = max(1, self.total_steps // POINTS)
         self.progress = Progress()
         self.optimizers: dict[str, Any] = {}
-        self.checked = False
 
     @property
     def checkpoint(self) -> Path:
@@ -175,10 +182,17 @@ class Training:
         return self.folder / "state.pt"
 
     def run(self) -> Progress:
-        """Train to the end. Raises UserError when a loss is not finite."""
+        """Train to the end.
+
+        Raises:
+            ParamsError: before the first update, for the weight of a loss that there is not.
+            UserError: a loss is not finite; the checkpoint is damaged or cannot be written.
+        """
         from tqdm import tqdm
 
         waiting = self._load()
+        if not self.progress.total:
+            self._rehearse()
         # Quiet when not a terminal, and in every process but the first.
         quiet = None if self.accelerator.is_main_process else True
         with tqdm(total=self.total_steps, initial=self.progress.total, desc=self.recipe.name, disable=quiet) as bar:
@@ -189,8 +203,52 @@ class Training:
                     self.progress.phase, self.progress.step = index, 0
                 self._phase(name, steps, waiting, bar)
                 waiting = {}
-        self._flush()
+        # Killed from here on, it goes on from the last step, and its points keep their times.
+        self._save()
         return self.progress
+
+    def _rehearse(self) -> None:
+        """Run every phase on the first batch without an update: bad parameters stop a training before it begins."""
+        train = self.recipe.train
+        first = self.crops.batch(0, train.batch_size, self._part())
+        batch = {key: value.to(self.accelerator.device) for key, value in first.items()}
+        # Batch and spectral norm count what they see; this does not count.
+        before = {name: buffer.clone() for name, buffer in self.networks.named_buffers()}
+        seen = set()
+        for phase in self.method.phases.values():
+            with self.accelerator.autocast():
+                outputs = phase.forward(self.networks, batch)
+                for name, player in phase.players.items():
+                    seen |= {f"{name}.{loss}" for loss in player.losses(self.networks, batch, outputs)}
+                    if self._updates(name, player) > 1 and self._reaches(player, outputs):
+                        raise ParamsError(
+                            f"params.yaml: run {self.recipe.name}: train.players.{name}.updates: found "
+                            f"{self._updates(name, player)}, expected 1: the batch was restored by what the first moves"
+                        )
+        with torch.no_grad():
+            for name, buffer in self.networks.named_buffers():
+                buffer.copy_(before[name])
+        check_weights(self.method, train.weights, seen, self.recipe.name)
+
+    def _part(self) -> slice:
+        """Return this process's share of each batch."""
+        share = self.recipe.train.batch_size // self.accelerator.num_processes
+        return slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
+
+    def _updates(self, name: str, player: Player) -> int:
+        own = self.recipe.train.players.get(name)
+        return (own and own.updates) or player.updates
+
+    def _reaches(self, player: Player, outputs: Outputs) -> bool:
+        """Tell whether a player's own networks made the outputs."""
+        values = [t for value in outputs.values() for t in ([value] if isinstance(value, Tensor) else value)]
+        moving = [t.float().sum() for t in values if t.requires_grad]
+        if not moving:
+            return False
+        grads = torch.autograd.grad(
+            torch.stack(moving).sum(), self._parameters(player), retain_graph=True, allow_unused=True
+        )
+        return any(grad is not None for grad in grads)
 
     def _parameters(self, player: Player) -> list[nn.Parameter]:
         return [p for name in player.networks for p in self.networks[name].parameters() if p.requires_grad]
@@ -204,12 +262,10 @@ class Training:
                 optimizer.load_state_dict(waiting[player_name])
             self.optimizers[player_name] = self.accelerator.prepare(optimizer)
         rates = {key: [g["initial_lr"] for g in _with_initial(o, train, key)] for key, o in self.optimizers.items()}
-        share = train.batch_size // self.accelerator.num_processes
-        part = slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
         last_save = began = time.monotonic()
         before = progress.seconds
         todo = range(progress.total, progress.total - progress.step + steps)
-        for step, batch in zip(todo, self.crops.batches(todo, train.batch_size, part), strict=True):
+        for step, batch in zip(todo, self.crops.batches(todo, train.batch_size, self._part()), strict=True):
             torch.manual_seed(_mix(self.recipe.seed, step, self.accelerator.process_index))
             factor = rate(train.schedule, progress.step, steps, self.steps_per_epoch)
             for key, optimizer in self.optimizers.items():
@@ -220,7 +276,8 @@ class Training:
             progress.step, progress.total = progress.step + 1, progress.total + 1
             progress.seconds = before + time.monotonic() - began
             now = int(time.time() * 1000)
-            for (player_name, loss), value in losses.items():
+            kept = losses if step % self.keep_every == 0 or progress.total == self.total_steps else {}
+            for (player_name, loss), value in kept.items():
                 progress.history.append((step, name, player_name, loss, value, progress.seconds))
                 progress.points.append((f"loss.{player_name}.{loss}", value, step, now))
             bar.update()
@@ -238,8 +295,7 @@ class Training:
         for name, player in phase.players.items():
             others = [self.networks[other] for other in self.own if other not in player.networks]
             frozen = [p for network in others for p in network.parameters() if p.requires_grad]
-            own = train.players.get(name)
-            for _ in range((own and own.updates) or player.updates):
+            for _ in range(self._updates(name, player)):
                 self.optimizers[name].zero_grad()
                 # Another player's networks need no gradients of their own here; it saves a third of a critic's cost.
                 _require(frozen, False)
@@ -252,14 +308,12 @@ class Training:
                 _require(frozen, True)
                 average_gradients(accelerator, self._parameters(player))
                 if train.clip_grad_norm is not None:
+                    # Under float16 gradients are scaled up until here.
+                    accelerator.unscale_gradients(self.optimizers[name])
                     nn.utils.clip_grad_norm_(self._parameters(player), train.clip_grad_norm)
                 self.optimizers[name].step()
             result |= {(name, key): value for key, value in values.items()}
             result[name, "total"] = float(total.detach())
-        if not self.checked and self.progress.phase == len(self.method.phases) - 1:
-            known = {f"{n}.{loss}" for n, loss in result} | {f"{p}.{k}" for _, _, p, k, *_ in self.progress.history}
-            check_weights(self.method, train.weights, known, self.recipe.name)
-            self.checked = True
         return result
 
     def _check(self, values: Mapping[str, float], player: str, phase: str) -> None:
@@ -279,9 +333,13 @@ class Training:
                 "networks": {name: self.networks[name].state_dict() for name in self.own},
                 "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
                 "progress": vars(self.progress),
+                "scaler": self.accelerator.scaler.state_dict() if self.accelerator.scaler else {},
             }
+            # Through memory: torch reports a full disk as an error of its own, without saying so.
+            buffer = io.BytesIO()
+            torch.save(state, buffer)
             with replacing(self.checkpoint) as temporary:
-                torch.save(state, temporary)
+                temporary.write_bytes(buffer.getbuffer())
         self._flush()
 
     def _flush(self) -> None:
@@ -293,7 +351,14 @@ class Training:
         """Go on from the checkpoint if there is one; return the states of the current phase's optimisers."""
         if not self.checkpoint.is_file():
             return {}
-        state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
+        try:
+            state = torch.load(self.checkpoint, map_location=self.accelerator.device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise UserError(
+                f"{self.checkpoint}: damaged ({str(error).splitlines()[0]}); delete it, and the training begins anew"
+            ) from None
+        if state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
         for name in self.own:
             self.networks[name].load_state_dict(state["networks"][name])
         saved = state["progress"]

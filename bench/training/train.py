@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,17 @@ from bench.training.device import set_threads, tune_allocator
 ROOT = Path(__file__).parents[2]
 
 
-def fingerprint(recipe: Recipe, built: BuiltSet, threads: int, processes: int, device: str) -> str:
-    """Return what a training is a function of, as a hash: a checkpoint of another one is never gone on from."""
+def fingerprint(recipe: Recipe, built: BuiltSet, helpers: list[str], threads: int, processes: int, device: str) -> str:
+    """Return what a training is a function of, as a hash: a checkpoint of another one is never gone on from.
+
+    Args:
+        helpers: the frozen networks whose losses take part.
+    """
     module = ROOT / "methods" / f"{recipe.method.replace('-', '_')}.py"
-    shared = sorted(ROOT.glob("methods/_*.py")) + sorted(ROOT.glob("bench/training/*.py"))
+    shared = [path for place in ("methods/_*", "bench/training/*", "bench/data/*") for path in ROOT.glob(f"{place}.py")]
     code = {str(path.relative_to(ROOT)): sha256(path) for path in [module, *shared]}
-    whole = [recipe.model_dump(mode="json"), built.digest, code, threads, processes, device, here()["packages"]]
+    machine = [threads, processes, device, here()["packages"]]
+    whole = [recipe.model_dump(mode="json"), built.digest, code, helpers, machine]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
@@ -59,10 +65,11 @@ def train(params: Params, name: str) -> Path:
             f"{accelerator.num_processes} processes"
         )
     phase_steps(recipe, method, 1)
-    identity = fingerprint(recipe, built, threads, accelerator.num_processes, accelerator.device.type)
+    found = helpers(method, recipe, weights_folder(params))
+    identity = fingerprint(recipe, built, sorted(found[0]), threads, accelerator.num_processes, accelerator.device.type)
     resume = Path(params.paths.resume, f"{params.profile}-{name}-{identity[:16]}")
     with _alone(resume, name, accelerator):
-        _train(params, recipe, method, built, crops, accelerator, threads, resume, out)
+        _train(params, recipe, method, built, crops, found, accelerator, threads, resume, out)
     if accelerator.is_main_process:
         shutil.rmtree(resume, ignore_errors=True)
     return out
@@ -81,7 +88,7 @@ def helpers(method: Method, recipe: Recipe, folder: Path | None) -> tuple[dict[s
 
     found, missing = {}, []
     for name, helper in method.helpers.items():
-        wanted = [loss for loss in helper.losses if recipe.train.weights.get(loss, 1.0) > 0]
+        wanted = [loss for loss in helper.losses if _weight(recipe, loss) > 0]
         if not wanted:
             continue
         path = weights.find(helper.weights, folder)
@@ -90,6 +97,11 @@ def helpers(method: Method, recipe: Recipe, folder: Path | None) -> tuple[dict[s
         else:
             found[name] = helper.build(path)
     return found, missing
+
+
+def _weight(recipe: Recipe, loss: str) -> float:
+    """Return the largest weight that a loss has with any player."""
+    return max((w for name, w in recipe.train.weights.items() if name.split(".")[-1] == loss), default=1.0)
 
 
 def about(recipe: Recipe, method: Method, built: BuiltSet, kind: str) -> dict[str, Any]:
@@ -135,17 +147,18 @@ def _train(
     method: Method,
     built: BuiltSet,
     crops: Crops,
+    helped: tuple[dict[str, Any], list[dict[str, str]]],
     accelerator: Any,
     threads: int,
     resume: Path,
     out: Path,
 ) -> None:
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from bench import tracking
     from bench.training.loop import Training
 
-    frozen, missing = helpers(method, recipe, weights_folder(params))
+    frozen, missing = helped
     say = accelerator.print
     for reason in dict.fromkeys(entry["reason"] for entry in missing):
         lost = ", ".join(entry["loss"] for entry in missing if entry["reason"] == reason)
@@ -156,7 +169,7 @@ def _train(
     run_id, client = "", None
     if accelerator.is_main_process:
         client = tracking.connect(params.tracking)
-        run_id = _tracked(client, record, resume / "run.json")
+        run_id = tracking.start(client, record, _training_id(resume / "run.json"))
 
     def log(points: list[tracking.Point]) -> None:
         if client is not None:
@@ -167,7 +180,12 @@ def _train(
     )
     steps = f"{training.total_steps} steps on {accelerator.device.type}"
     say(f"{recipe.name}: {steps}, {threads} threads, {recipe.train.precision}")
-    progress = training.run()
+    try:
+        progress = training.run()
+    except (UserError, KeyboardInterrupt):
+        if client is not None:
+            tracking.finish(client, run_id, "FAILED")
+        raise
     if client is None:
         return
     record["steps"], record["train_seconds"] = progress.total, round(progress.seconds, 3)
@@ -186,31 +204,26 @@ def _train(
     }
 
     def fill(folder: Path) -> None:
-        save_file(state, folder / runs.WEIGHTS)
+        (folder / runs.WEIGHTS).write_bytes(save(state))
         record["provenance"]["weights_sha256"] = sha256(folder / runs.WEIGHTS)
         write_losses(folder / runs.LOSSES, progress.history)
         write_json(folder / runs.RECORD, record)
 
     replace_folder(out, fill)
-    client.log_artifact(run_id, str(out / runs.WEIGHTS), "weights")
-    client.set_tag(run_id, "weights_sha256", record["provenance"]["weights_sha256"])
-    client.set_terminated(run_id)
+    tracking.log_weights(client, run_id, out / runs.WEIGHTS, record["provenance"]["weights_sha256"])
+    tracking.finish(client, run_id)
     say(f"{recipe.name}: {progress.total} steps in {progress.seconds:.0f} s -> {out / runs.WEIGHTS}")
 
 
-def _tracked(client: Any, record: dict[str, Any], note: Path) -> str:
-    """Return the MLflow run of this training: the one noted before a kill, or a new one."""
-    from bench import tracking
-
-    if note.is_file() and tracking.exists(client, read_json(note)["mlflow_run"]):
-        return read_json(note)["mlflow_run"]
-    run_id = tracking.start(client, record)
-    write_json(note, {"mlflow_run": run_id})
-    return run_id
+def _training_id(note: Path) -> str:
+    """Return this training's own id, noted before its MLflow run is made: a kill at any moment leaves one run."""
+    if not note.is_file():
+        write_json(note, {"training": uuid.uuid4().hex})
+    return read_json(note)["training"]
 
 
 def write_losses(path: Path, history: list[tuple[int, str, str, str, float, float]]) -> None:
-    """Write every loss of a training as tidy rows."""
+    """Write the kept losses of a training as tidy rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,0 +1,44 @@
+# make repro: everything from nothing to the page. make test: everything that is tested. `make` alone lists the targets.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export DVC_NO_ANALYTICS := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+
+.PHONY: help repro tour test check format dashboard clean
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[perceptual,search,dev]'
+	touch $(STAMP)
+
+repro: $(STAMP)  ## environment, data, training, scores, tables, figures, page
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	@echo "-> $(CURDIR)/reports/out/$$($(BIN)/python -c 'import yaml; print(yaml.safe_load(open("params.yaml"))["profile"])')/index.html"
+
+tour: $(STAMP)  ## the same with one small method a task, in about two minutes
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro tour/dvc.yaml
+	@echo "-> $(CURDIR)/reports/out/tour/index.html"
+
+test: $(STAMP)  ## the whole test suite
+	$(BIN)/python -m pytest -n 2
+
+check: $(STAMP)  ## ruff (lint, format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)  ## let ruff format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dashboard: $(STAMP)  ## open MLflow on this machine's loopback address
+	$(BIN)/python -m bench dashboard
+
+clean:  ## remove built data, runs and reports; originals stay
+	rm -rf data out reports/out .resume

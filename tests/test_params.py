@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from bench import params, registry, runs
+from bench.contracts import ParamsError, UserError
+from bench.params import (
+    Schedule,
+    Train,
+    all_runs,
+    check_arguments,
+    checked,
+    dataset_options,
+    evaluation,
+    merged,
+    recipe,
+)
+
+FILE = Path(__file__).parents[1] / "params.yaml"
+
+SMALL: dict[str, Any] = {
+    "profile": "sample",
+    "defaults": {
+        "paper": {"train": {"lr": 1e-4, "epochs": 50, "batch_size": 16, "crop_size": 256}},
+        "sample": {"train": {"steps": 300, "batch_size": 8}},
+        "tour": {"train": {"steps": 60}},
+    },
+    "methods": {
+        "mrfnet": {
+            "paper": {"network": {"channels": 64}, "train": {"lr": 2e-4, "weights": {"mse": 0.0}}},
+            "sample": {"network": {"channels": 16}, "train": {"lr": 1e-3, "weights": {"scale_refinement": 2.0}}},
+            "tour": {"network": {"channels": 8}},
+        }
+    },
+    "runs": {"deblur": {"plain": {"method": "mrfnet", "dataset": "gopro"}}},
+}
+
+
+@pytest.fixture(autouse=True)
+def no_profile_outside(monkeypatch):
+    monkeypatch.delenv("SHARPBENCH_PROFILE", raising=False)
+
+
+def written(folder: Path, *changes: dict[str, Any]) -> Path:
+    """Write the small file with some values replaced, mapping by mapping."""
+    values: dict[str, Any] = SMALL
+    for change in changes:
+        values = merged(values, change)
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(values))
+    return path
+
+
+def with_run(**run: Any) -> dict[str, Any]:
+    return {"runs": {"deblur": {"plain": run}}}
+
+
+# The file of the project ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("profile", ["paper", "sample", "tour"])
+def test_every_run_of_the_project_resolves(profile):
+    loaded = params.load(FILE, profile)
+    assert all_runs(loaded)
+    for name in all_runs(loaded):
+        found, method = runs.resolve(loaded, name)
+        assert found.profile == profile and found.task in method.tasks
+        if method.networks is not None:
+            assert found.train.steps or found.train.epochs or found.train.phases
+
+
+def test_paper_profile_has_the_papers_values():
+    train = recipe(params.load(FILE, "paper"), "mrfnet-gopro").train
+    assert (train.lr, train.epochs, train.batch_size, train.crop_size) == (1e-4, 50, 16, 256)
+    assert train.schedule == Schedule(kind="step", every_epochs=10, factor=0.5)
+    critic = recipe(params.load(FILE, "paper"), "rn-places2").train.players["critic"]
+    assert critic.lr == 1e-5
+
+
+# Misspelt keys --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "place", "near"),
+    [
+        ({"sead": 1}, "sead", "seed"),
+        ({"paths": {"dta": "x"}}, "paths.dta", "data"),
+        ({"runs": {"deblur": {"plain": {"methd": "x"}}}}, "runs.deblur.plain.methd", "method"),
+        ({"methods": {"mrfnet": {"paper": {"trian": {}}}}}, "methods.mrfnet.paper.trian", "train"),
+        ({"tour": {"runs": {"a": {"method": "m", "dataset": "d", "titel": "x"}}}}, "tour.runs.a.titel", "title"),
+        ({"evaluate": {"paper": {"metric": []}}}, "evaluate.paper.metric", "metrics"),
+    ],
+)
+def test_a_misspelt_key_is_named_with_its_place_and_the_nearest(tmp_path, change, place, near):
+    path = written(tmp_path, change)
+    with pytest.raises(ParamsError) as caught:
+        params.load(path)
+    first = next(line for line in str(caught.value).splitlines() if "unknown key" in line)
+    assert first.startswith(f"{path}: {place}: unknown key; the nearest are: ")
+    assert near in first.rpartition(": ")[2].split(", ")
+
+
+@pytest.mark.parametrize(
+    ("train", "place", "near"),
+    [
+        ({"bach_size": 4}, "bach_size", "batch_size"),
+        ({"schedule": {"kind": "step", "every_epoch": 3, "every_steps": 1}}, "schedule.every_epoch", "every_epochs"),
+        ({"players": {"network": {"beta": [0, 1]}}}, "players.network.beta", "betas"),
+    ],
+)
+def test_a_misspelt_key_of_a_recipe_is_found_when_the_run_is_resolved(tmp_path, train, place, near):
+    loaded = params.load(written(tmp_path, with_run(train=train)))
+    with pytest.raises(ParamsError, match=rf"recipe of run plain in profile sample: {place}: unknown key.*{near}"):
+        recipe(loaded, "plain")
+
+
+def test_an_unknown_key_offers_only_the_keys_of_its_own_place(tmp_path):
+    with pytest.raises(ParamsError) as caught:
+        params.load(written(tmp_path, {"paths": {"zzz": "x"}}))
+    near = str(caught.value).rpartition(": ")[2].split(", ")
+    assert sorted(near) == ["data", "originals", "out", "reports", "resume", "weights"]
+
+
+@pytest.mark.parametrize(("package", "key", "near"), [("methods", "mrfnt", "mrfnet"), ("datasets", "goprro", "gopro")])
+def test_a_block_for_an_entry_that_is_not_there_is_refused(tmp_path, package, key, near):
+    with pytest.raises(ParamsError, match=rf"{package}\.{key}: no such entry; the nearest are: {near}"):
+        params.load(written(tmp_path, {package: {key: {}}}))
+
+
+def test_a_misspelt_profile_block_is_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"defaults\.sampel.*found 'sampel'; input should be 'paper', 'sample'"):
+        params.load(written(tmp_path, {"defaults": {"sampel": {}}}))
+
+
+def test_a_misspelt_network_argument_names_the_nearest(tmp_path):
+    loaded = params.load(written(tmp_path, with_run(network={"chanels": 4})))
+    with pytest.raises(ParamsError, match=r"run plain: network\.chanels: unknown argument; the nearest are: channels"):
+        runs.resolve(loaded, "plain")
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ("flip_horizontl", r"unknown operation 'flip_horizontl'; the nearest are: flip_horizontal"),
+        ({"rotate": {"degree": 3}}, r"rotate has no option 'degree'; the nearest are: degrees"),
+        ({"rotate": {}, "noise": {}}, r"expected a name, or one name with its options"),
+    ],
+)
+def test_a_misspelt_augmentation_is_found_before_training(tmp_path, entry, message):
+    loaded = params.load(written(tmp_path, with_run(train={"augment": [entry]})))
+    with pytest.raises(ParamsError, match=rf"params\.yaml: run plain: train\.augment: .*{message}"):
+        runs.resolve(loaded, "plain")
+
+
+def test_an_unknown_player_and_an_unknown_phase_are_found_before_training(tmp_path):
+    loaded = params.load(written(tmp_path, with_run(train={"players": {"netwrok": {"lr": 1e-3}}})))
+    with pytest.raises(ParamsError, match=r"train\.players\.netwrok: mrfnet has none .* nearest are: network"):
+        runs.resolve(loaded, "plain")
+    loaded = params.load(written(tmp_path, with_run(train={"phases": {"tran": 3}})))
+    with pytest.raises(ParamsError, match=r"train\.phases\.tran: mrfnet has none .* nearest are: train"):
+        runs.resolve(loaded, "plain")
+
+
+# Wrong types and ranges -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"batch_size": "four"}, r"batch_size: found 'four'; input should be a valid integer$"),
+        ({"batch_size": True}, r"batch_size: found True; input should be a valid integer$"),
+        ({"batch_size": 2.5}, r"batch_size: found 2\.5; input should be a valid integer"),
+        ({"batch_size": 0}, r"batch_size: found 0; input should be greater than 0$"),
+        ({"lr": -1e-4}, r"lr: found -0\.0001; input should be greater than 0$"),
+        ({"lr": 3.0}, r"lr: found 3\.0; input should be less than or equal to 1$"),
+        ({"lr": float("nan")}, r"lr: found nan; input should be greater than 0$"),
+        ({"betas": [0.9]}, r"betas\.1: found .*field required$"),
+        ({"optimizer": "adem"}, r"optimizer: found 'adem'; input should be 'adam', 'adamw' or 'sgd'$"),
+        ({"weights": {"mse": -1.0}}, r"weights\.mse: found -1\.0; input should be greater than or equal to 0$"),
+        ({"schedule": {"kind": "step"}}, r"schedule: found .*; kind step needs every_epochs or every_steps$"),
+        ({"precision": "half"}, r"precision: found 'half'; input should be 'float32', 'bfloat16' or 'float16'$"),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_was_found_and_expected(tmp_path, train, message):
+    loaded = params.load(written(tmp_path, with_run(train=train)))
+    with pytest.raises(ParamsError, match=message):
+        recipe(loaded, "plain")
+
+
+def test_a_number_that_yaml_reads_as_text_is_explained(tmp_path):
+    path = written(tmp_path)
+    path.write_text(path.read_text().replace("lr: 0.001", "lr: 1e-3"))
+    assert yaml.safe_load(path.read_text())["methods"]["mrfnet"]["sample"]["train"]["lr"] == "1e-3"
+    with pytest.raises(ParamsError, match=r"lr: found '1e-3'.*\(YAML reads 1e-4 as text: write 1\.0e-4\)$"):
+        recipe(params.load(path), "plain")
+
+
+def test_seeds_below_zero_are_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"seed: found -1; input should be greater than or equal to 0"):
+        params.load(written(tmp_path, {"seed": -1}))
+    with pytest.raises(ParamsError, match=r"runs\.deblur\.plain\.seed: found -3; input should be greater"):
+        params.load(written(tmp_path, with_run(seed=-3)))
+
+
+def test_several_mistakes_come_in_one_message(tmp_path):
+    with pytest.raises(ParamsError) as caught:
+        params.load(written(tmp_path, {"sead": 1, "threads": -2}))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+def network(channels: int = 8, slope: float = 0.1, rounds: int | None = 2, light: bool = True, sides=(3, 5)):
+    """Stand in for a network's constructor."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"channels": "many"}, r"run a: network\.channels: found 'many', expected int like 8$"),
+        ({"channels": 8.0}, r"channels: found 8\.0, expected int like 8$"),
+        ({"slope": "1e-3"}, r"slope: found '1e-3', expected float like 0\.1 \(YAML reads 1e-4 as text"),
+        ({"light": 1}, r"light: found 1, expected bool like True$"),
+        ({"sides": 3}, r"sides: found 3, expected tuple like \(3, 5\)$"),
+        ({"rounds": True}, r"rounds: found True, expected int like 2$"),
+    ],
+)
+def test_an_argument_of_another_kind_than_its_default_is_refused(arguments, message):
+    with pytest.raises(ParamsError, match=message):
+        check_arguments(network, arguments, "run a: network")
+
+
+def test_arguments_of_the_kind_of_their_defaults_pass():
+    check_arguments(network, {"channels": 4, "slope": 1, "rounds": None, "light": False, "sides": [1, 2]}, "here")
+
+
+# The file itself ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "empty, or not a mapping"),
+        (b"- 1\n- 2\n", "empty, or not a mapping"),
+        (b"a: [1, 2", "not YAML"),
+        (b"\xff\xfe\x00", "not YAML"),
+    ],
+)
+def test_a_file_that_is_no_mapping_is_refused(tmp_path, content, message):
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(ParamsError, match=rf"{tmp_path}/params\.yaml: {message}"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"no\.yaml: no such file; run the command in the project's folder"):
+        params.load(tmp_path / "no.yaml")
+    with pytest.raises(ParamsError, match="cannot be read: Is a directory"):
+        params.load(tmp_path)
+
+
+# Profiles and merging -------------------------------------------------------------------------------------------------
+
+
+def test_merging_goes_mapping_by_mapping_and_replaces_everything_else_whole():
+    base = {"a": 1, "b": {"c": [1, 2], "d": 3}, "e": {"f": 1}}
+    assert merged(base, {"b": {"c": [9]}, "e": 5, "g": 7}) == {"a": 1, "b": {"c": [9], "d": 3}, "e": 5, "g": 7}
+    assert base == {"a": 1, "b": {"c": [1, 2], "d": 3}, "e": {"f": 1}}
+
+
+@pytest.mark.parametrize(
+    ("profile", "channels", "lr", "steps", "batch_size", "weights"),
+    [
+        ("paper", 64, 2e-4, None, 16, {"mse": 0.0}),
+        ("sample", 16, 1e-3, 300, 8, {"mse": 0.0, "scale_refinement": 2.0}),
+        ("tour", 8, 1e-3, 60, 8, {"mse": 0.0, "scale_refinement": 2.0}),
+    ],
+)
+def test_profiles_extend_each_other(tmp_path, profile, channels, lr, steps, batch_size, weights):
+    found = recipe(params.load(written(tmp_path), profile), "plain")
+    assert found.network == {"channels": channels} and found.paper_network == {"channels": 64}
+    assert (found.train.lr, found.train.steps, found.train.batch_size) == (lr, steps, batch_size)
+    assert found.train.epochs == 50 and found.train.crop_size == 256
+    assert found.train.weights == weights
+
+
+def test_a_run_has_the_last_word(tmp_path):
+    own = with_run(network={"channels": 5}, train={"lr": 0.5, "weights": {"mse": 3.0}}, seed=9)
+    found = recipe(params.load(written(tmp_path, own), "tour"), "plain")
+    assert found.network == {"channels": 5} and found.paper_network == {"channels": 5}
+    assert (found.train.lr, found.train.steps, found.seed) == (0.5, 60, 9)
+    assert found.train.weights == {"mse": 3.0, "scale_refinement": 2.0}
+
+
+def test_the_profile_is_the_arguments_the_environments_or_the_files(tmp_path, monkeypatch):
+    path = written(tmp_path)
+    assert params.load(path).profile == "sample"
+    monkeypatch.setenv("SHARPBENCH_PROFILE", "tour")
+    assert params.load(path).profile == "tour"
+    assert params.load(path, "paper").profile == "paper"
+
+
+@pytest.mark.parametrize("profile", ["papr", "PAPER", ""])
+def test_an_unknown_profile_is_refused(tmp_path, monkeypatch, profile):
+    path = written(tmp_path, {"profile": profile})
+    with pytest.raises(ParamsError, match=rf"{path}: profile: found '{profile}', the nearest are: .*paper"):
+        params.load(path)
+    if profile:
+        monkeypatch.setenv("SHARPBENCH_PROFILE", profile)
+        with pytest.raises(ParamsError, match=f"profile: found '{profile}'"):
+            params.load(written(tmp_path))
+
+
+def test_dataset_options_follow_the_profile(tmp_path):
+    gopro = {"originals": {"response": "linear"}, "offline": {"draws": 6, "max_side": 320}, "tour": {"draws": 2}}
+    path = written(tmp_path, {"datasets": {"gopro": gopro}})
+    assert dataset_options(params.load(path), "gopro", originals=False) == {"draws": 6, "max_side": 320}
+    assert dataset_options(params.load(path, "tour"), "gopro", originals=False) == {"draws": 2, "max_side": 320}
+    assert dataset_options(params.load(path, "tour"), "gopro", originals=True) == {"response": "linear"}
+    assert dataset_options(params.load(path), "kohler", originals=False) == {}
+
+
+def test_evaluation_merges_along_the_profiles(tmp_path):
+    given = {"evaluate": {"paper": {"metrics": ["mae"], "keep_images": 4}, "sample": {"keep_images": 1}}}
+    found = evaluation(params.load(written(tmp_path, given)))
+    assert (found.metrics, found.keep_images, found.timing_repeats) == (["mae"], 1, 3)
+
+
+# Runs -----------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_run_gives_the_nearest(tmp_path):
+    with pytest.raises(ParamsError, match="no run 'plian'; the nearest are: plain"):
+        recipe(params.load(written(tmp_path)), "plian")
+
+
+def test_an_unknown_method_or_dataset_of_a_run_gives_the_nearest(tmp_path):
+    loaded = params.load(written(tmp_path, with_run(method="mrfnt")))
+    with pytest.raises(UserError, match=r"no entry 'mrfnt' in methods/; the nearest are: mrfnet"):
+        runs.resolve(loaded, "plain")
+    loaded = params.load(written(tmp_path, with_run(dataset="gorpo")))
+    with pytest.raises(UserError, match=r"no entry 'gorpo' in datasets/; the nearest are: gopro"):
+        runs.resolve(loaded, "plain")
+
+
+def test_a_task_that_method_or_dataset_does_not_serve_is_refused(tmp_path):
+    loaded = params.load(written(tmp_path, with_run(task="dual-pixel")))
+    with pytest.raises(ParamsError, match="mrfnet does deblur, gopro serves deblur, the run asks for dual-pixel"):
+        runs.resolve(loaded, "plain")
+    loaded = params.load(written(tmp_path, with_run(dataset="canon-dp")))
+    with pytest.raises(ParamsError, match="mrfnet does deblur, canon-dp serves dual-pixel$"):
+        runs.resolve(loaded, "plain")
+
+
+def test_a_recipe_survives_its_own_json():
+    train = recipe(params.load(FILE, "paper"), "edgeconnect-paris").train
+    assert checked(Train, train.model_dump(mode="json"), "here") == train
+
+
+def test_registry_names_are_hyphened_and_leave_shared_files_out():
+    assert "paris-streetview" in registry.names("datasets") and "edgeconnect" in registry.names("methods")
+    assert not [name for name in registry.names("methods") if name.startswith(("-", "_"))]
+    assert registry.module_name("datasets", "paris-streetview") == "datasets.paris_streetview"

@@ -1,0 +1,129 @@
+"""The pipeline as a user runs it: real `dvc repro` in a clone, with the example method of docs/add-a-method.md."""
+
+from __future__ import annotations
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+GROUPS = sorted(path.parent.name for path in ROOT.glob("pipeline/*/dvc.yaml") if "\n  train:" in path.read_text())
+
+
+def shared_imports(module: Path) -> set[str]:
+    """Return the shared files under methods/ that a file imports, those of its imports included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_text())):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        names += [f"{node.module}.{alias.name}" for alias in node.names] if isinstance(node, ast.ImportFrom) else []
+        for name in names:
+            parts = name.split(".")
+            if len(parts) == 2 and parts[0] == "methods" and parts[1].startswith("_"):
+                found |= {parts[1]} | shared_imports(ROOT / "methods" / f"{parts[1]}.py")
+    return found
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_depends_on_every_shared_file_that_its_methods_import(group):
+    deps = yaml.safe_load((ROOT / "pipeline" / group / "dvc.yaml").read_text())["stages"]["train"]["do"]["deps"]
+    runs = yaml.safe_load((ROOT / "params.yaml").read_text())["runs"][group]
+    needed = {name for run in runs.values() for name in shared_imports(ROOT / "methods" / f"{run['method']}.py")}
+    assert needed == {Path(dep).stem for dep in deps if dep.startswith("methods/_")}
+
+
+def repro(folder: Path, *arguments: str) -> str:
+    """Run `dvc repro` and return what it printed. The environment's own commands come first on the path."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "DVC_NO_ANALYTICS": "1", "OMP_NUM_THREADS": "1", "NO_COLOR": "1"}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-m", "dvc", "repro", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ran(output: str) -> list[str]:
+    """Return the stages that a repro ran, without their file's name."""
+    lines = [line for line in output.splitlines() if line.startswith("Running stage '")]
+    return [line.split("'")[1].split(":")[-1] for line in lines]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    """A clone of the committed and uncommitted files, with two short runs left in `params.yaml`."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for name in listed.stdout.splitlines():
+        kept = not name.startswith(("tests/", "docs/images/")) and not name.endswith("dvc.lock")
+        if kept and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    path = folder / "params.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["datasets"] = {"gopro": {"offline": {"draws": 1, "test_draws": 1, "max_side": 128}}}
+    one = {"mrfnet-gopro": values["runs"]["deblur"]["mrfnet-gopro"]}
+    values["runs"] = {"deblur": one, "inpaint": {}, "dual-pixel": {}}
+    values["methods"]["mrfnet"]["sample"] = {"network": {"channels": 4}, "train": {"steps": 3}}
+    values["defaults"]["sample"]["train"] |= {"steps": 3, "batch_size": 2}
+    values["baselines"] = {"input-gopro": {"method": "input", "dataset": "gopro"}}
+    values["transfers"], values["chains"] = {}, {}
+    values["evaluate"]["paper"] |= {"macs_sizes": [], "cost_size": [64, 64]}
+    values["evaluate"]["sample"] = {"metrics": ["psnr-rgb8", "ssim-gauss11"], "timing_repeats": 1, "keep_images": 2}
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
+    return folder
+
+
+def test_one_file_and_two_lines_add_a_method_and_train_it_alone(clone):
+    first = ran(repro(clone))
+    scored = {"evaluate@mrfnet-gopro", "evaluate@input-gopro"}
+    assert set(first) == {"build@gopro", "train@mrfnet-gopro", "report"} | scored
+    assert first[-1] == "report"
+    assert ran(repro(clone)) == []
+
+    shutil.copy(ROOT / "docs" / "examples" / "mine.py", clone / "methods" / "mine.py")
+    text = (clone / "params.yaml").read_text()
+    text = text.replace("methods:\n", "methods:\n  mine: {}\n", 1)
+    text = text.replace("  deblur:\n", "  deblur:\n    mine-gopro: {method: mine, dataset: gopro}\n", 1)
+    (clone / "params.yaml").write_text(text)
+    assert ran(repro(clone)) == ["train@mine-gopro", "evaluate@mine-gopro", "report"]
+
+    page = (clone / "reports" / "out" / "sample" / "index.html").read_text()
+    tables = "".join(path.read_text() for path in (clone / "reports" / "out" / "sample" / "tables").glob("*.md"))
+    assert "mine" in tables
+    assert "mine-gopro" in page
+
+
+def test_a_changed_method_trains_itself_alone(clone):
+    repro(clone)
+    module = clone / "methods" / "mine.py"
+    module.write_text(module.read_text().replace("channels: int = 32", "channels: int = 16"))
+    assert ran(repro(clone)) == ["train@mine-gopro", "evaluate@mine-gopro", "report"]
+
+
+def test_a_changed_report_or_readme_trains_nothing(clone):
+    (clone / "README.md").write_text("other words")
+    assert ran(repro(clone)) == []
+    template = clone / "reports" / "page.html"
+    template.write_text(template.read_text() + "\n")
+    assert ran(repro(clone)) == ["report"]
+
+
+def test_the_example_costs_at_most_25_lines_beyond_its_network():
+    source = (ROOT / "docs" / "examples" / "mine.py").read_text()
+    network = next(n for n in ast.parse(source).body if isinstance(n, ast.ClassDef))
+    assert network.end_lineno is not None
+    assert len(source.splitlines()) - (network.end_lineno - network.lineno + 1) <= 25
