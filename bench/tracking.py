@@ -29,17 +29,18 @@ TAG, KEY = "sharpbench.run", "sharpbench.key"
 
 def address(configured: str = "") -> str:
     """Return the tracking URI in use: MLFLOW_TRACKING_URI, else the configured one, else the SQLite file."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{DATABASE}"
+    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{Path(DATABASE).absolute()}"
 
 
 @contextmanager
 def _reached(place: str) -> Iterator[None]:
-    """Turn MLflow's error into one message."""
+    """Turn an error of MLflow, or of the database under it, into one message."""
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except MlflowException as error:
+    except (MlflowException, SQLAlchemyError) as error:
         raise UserError(
             f"MLflow at {place}: {str(error).splitlines()[0]}; nothing of the run is lost: when this is mended the "
             "same command goes on"

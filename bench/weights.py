@@ -115,7 +115,8 @@ def digest(path: Path, size: int, changed: int) -> str:
 def explain(key: str, folder: Path | None = None) -> str:
     """One sentence on what to fetch and where to put it, for weights that `find` did not find."""
     file = known(key)
-    places = f"{folder} or {shared_folder()}" if folder is not None else f"{shared_folder()}"
+    shared = str(shared_folder()).replace(str(Path.home()), "~", 1)
+    places = f"{folder} or {shared}" if folder is not None else shared
     return (
         f"the weights {key!r} ({file.title}) are not on this machine: fetch {file.url} "
         f"(about {file.mebibytes} MiB, SHA-256 {file.sha256}...) and put it, under this name, into {places}"

@@ -40,9 +40,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
+    import cv2
     import torch
 
     torch.set_num_threads(1)
+    # A build forks; a child of a process whose OpenCV has threads waits for them for ever.
+    cv2.setNumThreads(1)
 
 
 @pytest.fixture(scope="session")
@@ -67,8 +70,8 @@ profile: sample
 threads: 1
 evaluate:
   sample:
-    metrics: [psnr-rgb8, ssim-gauss11, psnr-float, psnr-y, ssim-uniform7, ssim-y, ssim-matlab-rgb, mae, mse, l1-relative,
-              l2-relative, psnr-rgb8-hole, mae-hole, psnr-kohler, ssim-kohler, lpips-alex, fid]
+    metrics: [psnr-rgb8, ssim-gauss11, psnr-float, psnr-y, ssim-uniform7, ssim-y, ssim-matlab-rgb, mae, mse,
+              l1-relative, l2-relative, psnr-rgb8-hole, mae-hole, psnr-kohler, ssim-kohler, lpips-alex, fid]
     cost_size: [32, 48]
     timing_repeats: 1
     keep_images: 2

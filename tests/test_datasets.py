@@ -183,6 +183,7 @@ def command(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
+        check=False,
     )
 
 

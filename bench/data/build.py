@@ -28,6 +28,8 @@ from bench.data.images import as_float, read_png, write_png
 from bench.files import explained, locked, read_json, sha256, write_json
 from bench.params import check_arguments
 
+KILLED = "a process that made images was killed, perhaps for want of memory"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -100,10 +102,7 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
                 for done in tqdm(as_completed(jobs), f"build {job.name}", len(jobs), disable=None, unit="image"):
                     rows[jobs[done].split, jobs[done].name] = done.result()
             except BrokenProcessPool:
-                raise UserError(
-                    f"{work}: a process that made images was killed, perhaps for want of memory; what is made is kept: "
-                    "build again with fewer --jobs"
-                ) from None
+                raise UserError(f"{work}: {KILLED}; what is made is kept: build again with fewer --jobs") from None
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
@@ -285,7 +284,10 @@ def verify(job: Job) -> dict[str, int]:
     with ProcessPoolExecutor(initializer=_one_thread) as pool:
         jobs = [pool.submit(_read, item) for item in todo]
         for done in tqdm(as_completed(jobs), f"verify {job.name}", len(jobs), disable=None, unit="image"):
-            done.result()
+            try:
+                done.result()
+            except BrokenProcessPool:
+                raise UserError(f"{job.originals or job.name}: {KILLED}; try again") from None
     return {split: sum(item.split == split for item in todo) for split in dict.fromkeys(i.split for i in todo)}
 
 

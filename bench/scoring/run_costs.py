@@ -41,6 +41,9 @@ def add_costs(table: Table, restorer: Restorer, chosen: Evaluate, files: list[Pa
     table.add(cost.COSTS["seconds"], seconds, size=size)
     trained = [part for part in restorer.parts if part.networks is not None]
     if not trained:
+        table.add(cost.COSTS["params"], 0.0)
+        table.add(cost.COSTS["macs"], float("nan"), "it has no network: multiply-adds are counted for networks alone", size)
+        table.add(cost.COSTS["file-size"], float("nan"), "it has no weights")
         return
     total = sum(cost.parameters(part.networks).total for part in trained if part.networks is not None)
     table.add(cost.COSTS["params-total"], total / 1e6)

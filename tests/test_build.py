@@ -1,0 +1,422 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import registry
+from bench.contracts import DataError, Dataset, Item, Made, UserError
+from bench.data import build as building
+from bench.data import manifest
+from bench.data.build import Job, build, draw, items, verify
+from bench.data.images import read_png, write_png
+from bench.files import sha256
+
+ROOT = Path(__file__).parents[1]
+Make = Callable[[np.random.Generator], Made]
+
+
+def pixels(rng: np.random.Generator, calls: Path, name: str, sides: tuple[int, int]) -> Made:
+    """Draw a sample of noise with two further truths, noting the call."""
+    with (calls / name).open("a") as file:
+        file.write(".")
+    target = rng.integers(0, 256, (*sides, 3), dtype=np.uint8)
+    mask = np.where(rng.random(sides) < 0.3, 255, 0).astype(np.uint8)
+    images = {"target": target, "blurred": target // 2, "mask": mask}
+    return Made(images, {"kind": "half"}, {"mask_ratio": float(mask.mean() / 255)}, [target // 3, target // 4])
+
+
+def killed(rng: np.random.Generator, inner: Make, marker: Path) -> Made:
+    """Let the process die as by kill -9 while the marker is there."""
+    if marker.exists():
+        os._exit(137)
+    return inner(rng)
+
+
+def failing(rng: np.random.Generator, inner: Make, marker: Path) -> Made:
+    if marker.exists():
+        raise DataError("originals/x.png: damaged")
+    return inner(rng)
+
+
+@pytest.fixture
+def toys(tmp_path, monkeypatch):
+    """Register a dataset of six images of noise; return their calls' folder and a way to wrap one item's making."""
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    wrapped: dict[str, Callable[[Make], Make]] = {}
+
+    def offline(draws: int = 4) -> list[Item]:
+        made = []
+        for number in range(draws + 2):
+            split, name = ("train", f"n{number}") if number < draws else ("test", f"t{number}")
+            make = partial(pixels, calls=calls, name=name, sides=(20 + number, 31))
+            make = wrapped.get(name, lambda inner: inner)(make)
+            made.append(Item(name, split, make, "noise", "CC0-1.0"))
+        return made
+
+    def originals(root: Path, partial: bool = False) -> list[Item]:
+        return []
+
+    entry = Dataset(
+        "Toys",
+        ("sharp-inpaint",),
+        ("target", "blurred", "mask"),
+        originals,
+        offline,
+        {},
+        "nowhere: write them yourself",
+    )
+    monkeypatch.setattr(registry, "dataset", lambda name: entry)
+    return calls, wrapped
+
+
+JOB = Job("toys", None, {}, 0, "sample")
+
+
+def counts(calls: Path) -> dict[str, int]:
+    return {path.name: len(path.read_text()) for path in sorted(calls.iterdir())}
+
+
+def images(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*.png"))}
+
+
+# What is built --------------------------------------------------------------------------------------------------------
+
+
+def test_pixels_and_manifest_depend_on_neither_order_nor_processes(toys, tmp_path, monkeypatch):
+    one = build(JOB, tmp_path / "one", 1)
+    two = build(JOB, tmp_path / "two", 2)
+    assert len(images(one.parent)) == 6 * 3 + 6 * 2
+    assert images(one.parent) == images(two.parent)
+    assert sha256(one) == sha256(two)
+    entry = registry.dataset("toys")
+    backwards = Dataset(**{**vars(entry), "offline": lambda: entry.offline()[::-1]})
+    monkeypatch.setattr(registry, "dataset", lambda name: backwards)
+    assert images(build(JOB, tmp_path / "three", 1).parent) == images(one.parent)
+
+
+def test_a_generator_is_a_function_of_seed_dataset_split_and_name():
+    item = Item("a", "train", lambda rng: Made({}), "", "")
+    drawn = [
+        draw(0, "toys", item).random(),
+        draw(1, "toys", item).random(),
+        draw(0, "other", item).random(),
+        draw(0, "toys", Item("b", "train", item.make, "", "")).random(),
+        draw(0, "toys", Item("a", "test", item.make, "", "")).random(),
+    ]
+    assert len(set(drawn)) == 5
+    assert drawn[0] == draw(0, "toys", item).random()
+
+
+def test_further_images_leave_the_first_ones_as_they_were(toys, tmp_path):
+    few, many = build(JOB, tmp_path / "few", 1), build(Job("toys", None, {"draws": 5}, 0, "sample"), tmp_path / "m", 1)
+    train = {name: digest for name, digest in images(few.parent).items() if name.startswith("train")}
+    assert train.items() <= images(many.parent).items()
+
+
+def test_the_manifest_says_all_of_every_image(toys, tmp_path):
+    built = manifest.read(build(JOB, tmp_path / "set", 1).parent)
+    assert built.about["origin"] == "offline photographs" and built.about["images"] == {"train": 4, "test": 2}
+    assert (built.about["partial"], built.about["seed"], built.about["profile"]) == (False, 0, "sample")
+    assert built.digest == sha256(built.folder / manifest.NAME)
+    assert list(built.split("test")["name"]) == ["t4", "t5"]
+    for row in built.rows.itertuples():
+        assert row.origin == "offline photographs" and row.licence == "CC0-1.0" and row.bits == 8
+        assert json.loads(row.degradation) == {"kind": "half"}
+        for field in ("target", "blurred", "mask"):
+            file = built.folder / getattr(row, f"file_{field}")
+            assert sha256(file) == getattr(row, f"sha256_{field}")
+            assert read_png(file).shape[:2] == (row.height, row.width)
+        assert [sha256(built.folder / r["file"]) for r in json.loads(row.references)] == [
+            r["sha256"] for r in json.loads(row.references)
+        ]
+        mask = read_png(built.folder / row.file_mask)
+        assert set(np.unique(mask)) <= {0, 255} and row.mask_ratio == pytest.approx(mask.mean() / 255)
+    with pytest.raises(DataError, match="no image in split 'val'; it has: test, train"):
+        built.split("val")
+
+
+def test_packed_images_equal_the_png_files(toys, tmp_path):
+    built = manifest.read(build(JOB, tmp_path / "set", 1).parent)
+    for field, channels in (("target", 3), ("blurred", 3), ("mask", 1)):
+        raw = np.fromfile(built.folder / "packed" / f"{field}.bin", np.uint8)
+        assert raw.size == int((built.split("train")["height"] * built.split("train")["width"]).sum()) * channels
+        for _, row in built.split("train").iterrows():
+            start, shape = row[f"packed_{field}"], (row["height"], row["width"], channels)
+            packed = raw[start : start + np.prod(shape)].reshape(shape)
+            assert np.array_equal(packed.squeeze(), read_png(built.folder / row[f"file_{field}"]))
+        assert (built.split("test")[f"packed_{field}"] == -1).all()
+
+
+def test_png_files_keep_8_and_16_bits(tmp_path):
+    rng = np.random.default_rng(0)
+    for dtype in (np.uint8, np.uint16):
+        for shape in ((7, 5, 3), (7, 5)):
+            image = rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
+            assert write_png(tmp_path / "a.png", image) == sha256(tmp_path / "a.png")
+            assert np.array_equal(read_png(tmp_path / "a.png"), image) and read_png(tmp_path / "a.png").dtype == dtype
+    with pytest.raises(TypeError, match="not float64"):
+        write_png(tmp_path / "a.png", np.zeros((3, 3)))
+
+
+# Going on -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_interrupted_build_makes_only_what_is_missing(toys, tmp_path):
+    calls, wrapped = toys
+    marker = tmp_path / "marker"
+    undisturbed = images(build(JOB, tmp_path / "whole", 1).parent)
+    for path in calls.iterdir():
+        path.unlink()
+    marker.touch()
+    wrapped["n3"] = lambda make: partial(failing, inner=make, marker=marker)
+    with pytest.raises(DataError, match=r"x\.png: damaged"):
+        build(JOB, tmp_path / "set", 1)
+    assert not (tmp_path / "set").exists()
+    made = counts(calls)
+    assert {"n0", "n1", "n2"} <= set(made) and "n3" not in made
+    marker.unlink()
+    build(JOB, tmp_path / "set", 1)
+    assert counts(calls) == dict.fromkeys(["n0", "n1", "n2", "n3", "t4", "t5"], 1)
+    assert images(tmp_path / "set") == undisturbed
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["manifest.parquet", "packed", "test", "train"]
+    assert not (tmp_path / ".set.building").exists()
+
+
+def test_a_killed_worker_is_one_message_and_the_build_goes_on(toys, tmp_path):
+    calls, wrapped = toys
+    marker = tmp_path / "marker"
+    marker.touch()
+    wrapped["n2"] = lambda make: partial(killed, inner=make, marker=marker)
+    with pytest.raises(UserError, match=r"was killed, perhaps for want of memory.*build again with fewer --jobs"):
+        build(JOB, tmp_path / "set", 1)
+    marker.unlink()
+    build(JOB, tmp_path / "set", 1)
+    assert counts(calls) == dict.fromkeys(["n0", "n1", "n2", "n3", "t4", "t5"], 1)
+
+
+@pytest.mark.parametrize("file", ["train/target/n0.png", "train/references/n0/002.png", "rows/train/n0.json"])
+def test_a_damaged_file_found_on_going_on_is_made_again(toys, tmp_path, file):
+    calls, wrapped = toys
+    marker = tmp_path / "marker"
+    marker.touch()
+    wrapped["n1"] = lambda make: partial(failing, inner=make, marker=marker)
+    with pytest.raises(DataError):
+        build(JOB, tmp_path / "set", 1)
+    damaged = tmp_path / ".set.building" / file
+    damaged.write_bytes(damaged.read_bytes()[:-7])
+    marker.unlink()
+    build(JOB, tmp_path / "set", 1)
+    assert counts(calls)["n0"] == 2 and counts(calls)["n1"] == 1
+    assert images(tmp_path / "set") == images(build(JOB, tmp_path / "other", 1).parent)
+
+
+@pytest.mark.parametrize(
+    "other", [Job("toys", None, {}, 1, "sample"), Job("toys", None, {"draws": 3}, 0, "sample")], ids=["seed", "options"]
+)
+def test_another_job_keeps_nothing_of_the_interrupted_one(toys, tmp_path, other):
+    calls, wrapped = toys
+    marker = tmp_path / "marker"
+    marker.touch()
+    wrapped["n2"] = lambda make: partial(failing, inner=make, marker=marker)
+    with pytest.raises(DataError):
+        build(JOB, tmp_path / "set", 1)
+    marker.unlink()
+    build(other, tmp_path / "set", 1)
+    assert counts(calls)["n0"] == 2
+    assert images(tmp_path / "set") == images(build(other, tmp_path / "fresh", 1).parent)
+
+
+def test_a_build_replaces_an_older_one_whole(toys, tmp_path):
+    build(Job("toys", None, {"draws": 5}, 0, "sample"), tmp_path / "set", 1)
+    build(JOB, tmp_path / "set", 1)
+    assert images(tmp_path / "set") == images(build(JOB, tmp_path / "fresh", 1).parent)
+
+
+# Bad places -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_of_something_else_is_never_replaced(toys, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    with pytest.raises(UserError, match="home: holds something else than a built set"):
+        build(JOB, tmp_path / "home", 1)
+    assert (tmp_path / "home" / "letter.txt").read_text() == "dear"
+    with pytest.raises(UserError, match=r"letter\.txt: holds something else"):
+        build(JOB, tmp_path / "home" / "letter.txt", 1)
+    with pytest.raises(UserError, match=r"--out: found \., expected a folder with a name"):
+        build(JOB, Path("."), 1)
+    (tmp_path / "empty").mkdir()
+    assert build(JOB, tmp_path / "empty", 1).is_file()
+
+
+def test_a_place_that_cannot_be_written_is_found_before_the_work(toys, tmp_path):
+    calls, _ = toys
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"file/\.set\.building: Not a directory"):
+        build(JOB, tmp_path / "file" / "set", 1)
+    assert counts(calls) == {}
+
+
+def test_a_read_only_file_system_is_named(toys, tmp_path, monkeypatch):
+    def refuse(self, *args, **options):
+        raise OSError(errno.EROFS, "Read-only file system", str(self))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=rf"{tmp_path}: this folder cannot be written; choose another one or change"):
+        build(JOB, tmp_path / "data" / "set", 1)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Give a file system of 256 KiB; skip where mounting is not allowed."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "none", place], check=False, capture_output=True)
+    if done.returncode:
+        pytest.skip("mounting is not allowed here")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_full_disk_is_one_message_and_leaves_no_set(toys, small_disk):
+    with pytest.raises(UserError, match=r"the disk is full \(0 MiB free\); free some space and run it again"):
+        build(Job("toys", None, {"draws": 60}, 0, "sample"), small_disk / "set", 1)
+    assert not (small_disk / "set").exists()
+    assert not list(small_disk.rglob("*.part"))
+
+
+def test_a_disk_that_fills_up_while_packing_leaves_no_set(toys, tmp_path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    calls, _ = toys
+    monkeypatch.setattr(building, "_pack", full)
+    with pytest.raises(UserError, match=r"set: the disk is full \(\d+ MiB free\)"):
+        build(JOB, tmp_path / "set", 1)
+    assert not (tmp_path / "set").exists()
+    monkeypatch.undo()
+    assert set(counts(calls).values()) == {1}
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from bench.files import locked
+with locked(Path(sys.argv[1]), "building places2"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_two_builds_of_one_set_at_once(tmp_path):
+    (tmp_path / "params.yaml").write_text("profile: sample\ndatasets: {places2: {offline: {draws: 1}}}\n")
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    place = tmp_path / "data" / "sample" / ".places2.building"
+    first = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(place)], env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert first.stdout is not None and first.stdout.readline() == "held\n"
+        began = time.monotonic()
+        second = subprocess.run(
+            [sys.executable, "-m", "bench", "build", "places2"],
+            cwd=tmp_path, env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert time.monotonic() - began < 30
+    finally:
+        first.kill()
+        first.wait()
+    assert second.returncode == 2
+    expected = "sharpbench build: data/sample/.places2.building: another process is building places2 here"
+    assert second.stderr.startswith(expected) and len(second.stderr.splitlines()) == 1
+
+
+# Bad datasets ---------------------------------------------------------------------------------------------------------
+
+
+def swapped(monkeypatch, **changes):
+    entry = Dataset(**{**vars(registry.dataset("toys")), **changes})
+    monkeypatch.setattr(registry, "dataset", lambda name: entry)
+
+
+def test_doubled_names_and_no_images_are_refused(toys, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"no such folder\. Toys: nowhere: write them yourself"):
+        items(Job("toys", tmp_path / "none", {}, 0, "paper"))
+    with pytest.raises(DataError, match=r"no image found\. Toys: nowhere"):
+        items(Job("toys", tmp_path, {}, 0, "paper"))
+    made = registry.dataset("toys").offline()
+    swapped(monkeypatch, offline=lambda: [*made, made[0]])
+    with pytest.raises(DataError, match="two images of one split have the same name"):
+        items(JOB)
+
+
+def test_a_misspelt_option_names_the_nearest(toys):
+    with pytest.raises(UserError, match=r"datasets\.toys\.offline\.draw: unknown argument; the nearest are: draws"):
+        items(Job("toys", None, {"draw": 3}, 0, "sample"))
+
+
+def missing_mask(rng: np.random.Generator) -> Made:
+    return Made({"target": np.zeros((4, 4, 3), np.uint8), "blurred": np.zeros((4, 4, 3), np.uint8)})
+
+
+def two_sizes(rng: np.random.Generator) -> Made:
+    black = np.zeros((4, 4, 3), np.uint8)
+    return Made({"target": black, "blurred": black[:3], "mask": black[..., 0]})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [(missing_mask, "toys: train/a: no mask was made"), (two_sizes, "toys: train/a: the images of one sample differ")],
+)
+def test_a_dataset_that_breaks_its_word_is_named(toys, tmp_path, monkeypatch, make, message):
+    swapped(monkeypatch, offline=lambda: [Item("a", "train", make, "", "")])
+    with pytest.raises(DataError, match=message):
+        build(JOB, tmp_path / "set", 1)
+
+
+def test_verify_counts_and_reads_everything(toys):
+    calls, wrapped = toys
+    assert verify(JOB) == {"train": 4, "test": 2}
+    assert counts(calls) == dict.fromkeys(["n0", "n1", "n2", "n3", "t4", "t5"], 1)
+    marker = calls.parent / "marker"
+    marker.touch()
+    wrapped["t5"] = lambda make: partial(failing, inner=make, marker=marker)
+    with pytest.raises(DataError, match=r"x\.png: damaged"):
+        verify(JOB)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 no parquet", None])
+def test_a_manifest_that_is_none_is_refused(tmp_path, content):
+    if content is None:
+        with pytest.raises(DataError, match="not built yet; run: python -m bench build set"):
+            manifest.read(tmp_path / "set")
+        return
+    (tmp_path / manifest.NAME).write_bytes(content)
+    with pytest.raises(DataError, match=r"manifest\.parquet: not a manifest of Sharpbench"):
+        manifest.read(tmp_path)
+
+
+def test_a_packed_file_of_another_length_is_refused(toys, tmp_path):
+    from bench.data.batches import Crops
+
+    built = manifest.read(build(JOB, tmp_path / "set", 1).parent)
+    packed = built.folder / "packed" / "blurred.bin"
+    assert len(Crops(built, "sharp-inpaint", 16, [], 0)) == 4
+    packed.write_bytes(packed.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"blurred\.bin: found 7,997 bytes, expected 7,998; build the dataset again"):
+        Crops(built, "sharp-inpaint", 16, [], 0)
+    packed.unlink()
+    with pytest.raises(DataError, match=r"blurred\.bin: found 0 bytes"):
+        Crops(built, "sharp-inpaint", 16, [], 0)
