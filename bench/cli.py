@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
     add = command(
         "train",
         "train a run of params.yaml, or go on with it where it was stopped",
-        "Several processes or machines: accelerate launch --num_processes N -m bench train RUN",
+        "Several processes or machines: torchrun --nproc-per-node N -m bench train RUN",
     )
     add.add_argument("run")
 

@@ -765,10 +765,13 @@ def overviews(runs: Sequence[Group], published: Published) -> list[Table]:
 
 
 def parts(table: Table) -> list[tuple[str, tuple[Head, ...]]]:
-    """The columns of a table in parts that can be read: all, or one part a metric where there are too many."""
-    if len(table.heads) <= WIDEST:
-        return [("", table.heads)]
+    """The columns of a table in parts that can be read: all, or one part a metric where there are too many.
+
+    A table of one column a metric stays whole: it scrolls.
+    """
     names = list(dict.fromkeys(head.name for head in table.heads))
+    if len(table.heads) <= WIDEST or len(names) == len(table.heads):
+        return [("", table.heads)]
     return [(name, tuple(head for head in table.heads if head.name == name)) for name in names]
 
 

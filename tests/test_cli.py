@@ -42,6 +42,8 @@ def project(tmp_path, monkeypatch):
     monkeypatch.delenv("SHARPBENCH_PROFILE", raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "params.yaml").write_text(PARAMS)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").touch()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -113,12 +115,12 @@ def test_a_command_line_that_is_none_exits_with_2(arguments, capsys):
             ("import", "mrfnt", "w.pth", "--dataset", "gopro", "--name", "x"),
             "no entry 'mrfnt' in methods/; the nearest are: mrfnet",
         ),
-        (("restore", "mrfnet-gorpo", "params.yaml", "--out", "o"), "no run 'mrfnet-gorpo'; the nearest are: "),
+        (("restore", "mrfnet-gorpo", "images/a.png", "--out", "."), "no run 'mrfnet-gorpo'; the nearest are: "),
     ],
 )
 def test_an_unknown_name_gives_the_nearest(project, capsys, arguments, expected):
     assert expected in refused(capsys, *arguments)
-    assert sorted(path.name for path in project.iterdir()) == ["params.yaml"]
+    assert sorted(path.name for path in project.iterdir()) == ["images", "params.yaml"]
 
 
 def test_an_unknown_metric_gives_the_nearest(project, capsys):

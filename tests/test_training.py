@@ -674,8 +674,8 @@ train.train(params.load(), sys.argv[1])
 @pytest.mark.slow
 def test_two_processes_reach_the_weights_of_one(project):
     (project / "ranks.py").write_text(RANKS)
-    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1",
-              "--mixed_precision", "no", "--dynamo_backend", "no", "ranks.py", "shared"]  # fmt: skip
+    # `accelerate launch` starts several processes on GPUs only; torchrun does on both.
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "ranks.py", "shared"]
     done = subprocess.run(**command(project, *launch), stdout=subprocess.PIPE, check=False, timeout=120)
     assert done.returncode == 0, done.stderr.decode()
     ranks = [torch.load(project / f"rank{rank}.pt", weights_only=True) for rank in (0, 1)]

@@ -53,12 +53,16 @@ def train(params: Params, name: str) -> Path:
     out = runs.folder(params, name)
     need_writable(out.parent)
     tune_allocator()
+    import torch
     from accelerate import Accelerator
 
     from bench.training.loop import PRECISION, phase_steps
 
     threads = set_threads(params.threads)
-    accelerator = Accelerator(mixed_precision=PRECISION[recipe.train.precision])
+    # Unless told that there is only the CPU, accelerate takes each process that torchrun starts there for the only one.
+    accelerator = Accelerator(
+        cpu=not torch.accelerator.is_available(), mixed_precision=PRECISION[recipe.train.precision]
+    )
     if recipe.train.batch_size % accelerator.num_processes:
         raise ParamsError(
             f"params.yaml: run {name}: train.batch_size: {recipe.train.batch_size} cannot be shared by "
