@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,12 +57,18 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("dataset")
     add.add_argument("--originals", type=Path, required=True, metavar="DIR", help="the folder of the official files")
     add.add_argument("--partial", action="store_true", help="accept fewer files than the official count")
+    add.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="lay over params.yaml's options"
+    )
 
     add = command("build", "build a dataset: degraded pairs and their manifest", "An interrupted build goes on.")
     add.add_argument("dataset")
     add.add_argument("--originals", type=Path, metavar="DIR", help="official files; without them the stand-in is built")
     add.add_argument("--out", type=Path, metavar="DIR", help="default: data/<profile>/<dataset>")
     add.add_argument("--partial", action="store_true", help="accept fewer files; every row and table then says so")
+    add.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="lay over params.yaml's options"
+    )
     add.add_argument("--jobs", type=int, metavar="N", help="processes; default: one a core")
 
     add = command(
@@ -120,6 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     from bench import commands
 
+    # What a dataset leaves out with --partial is news for a person, not for the line of code that noticed it.
+    warnings.formatwarning = lambda message, *about: f"sharpbench {options.command}: warning: {message}\n"
     try:
         getattr(commands, f"run_{options.command}")(options)
     except UserError as error:

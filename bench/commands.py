@@ -79,8 +79,18 @@ def _job(options: argparse.Namespace, originals: Path | None) -> tuple[params.Pa
     registry.module_name("datasets", name)
     if originals is None and loaded.profile == "paper":
         originals = Path(loaded.paths.originals, name)
-    choices = params.dataset_options(loaded, name, originals is not None)
+    choices = params.dataset_options(loaded, name, originals is not None) | _given(options.option)
     return loaded, Job(name, originals, choices, loaded.seed, loaded.profile, options.partial)
+
+
+def _given(options: Sequence[str]) -> dict[str, object]:
+    """Read NAME=VALUE options as params.yaml would. Raises UserError for one without a value."""
+    import yaml
+
+    pairs = [text.partition("=") for text in options]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise UserError(f"--option: found {wrong[0]!r}, expected NAME=VALUE, as in resolution=large")
+    return {name: yaml.safe_load(value) for name, _, value in pairs}
 
 
 def run_verify(options: argparse.Namespace) -> None:

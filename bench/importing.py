@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,16 +59,22 @@ def _read(path: Path) -> Any:
         if path.suffix == ".npz":
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # Of a pickle's protocol; what follows says more.
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "weights_only" in str(error).lower() or "unsupported" in str(error).lower():
-            raise WeightsError(
-                f"{path}: refused: this pickle holds more than tensors and could run code when loaded; "
-                "save its state dict alone (torch.save(network.state_dict(), ...)) or as .safetensors"
-            ) from None
-        raise WeightsError(f"{path}: damaged, or not a file of weights ({str(error).splitlines()[0]})") from None
+        # torch names a GLOBAL where a pickle would call something; a bare pickle, which it does not read, begins so.
+        with path.open("rb") as file:
+            if "GLOBAL" in str(error) or file.read(1) == b"\x80":
+                raise WeightsError(
+                    f"{path}: refused: this pickle holds more than tensors, or is none of torch's, and could run code "
+                    "when loaded; save its state dict alone (torch.save(network.state_dict(), ...)) or as .safetensors"
+                ) from None
+        raise WeightsError(f"{path}: damaged, or not a file of weights; fetch it again") from None
     except Exception as error:  # each format has errors of its own
-        raise WeightsError(f"{path}: damaged, or not a file of weights ({str(error).splitlines()[0]})") from None
+        told = (str(error).splitlines() or [""])[0]
+        raise WeightsError(f"{path}: damaged, or not a file of weights ({type(error).__name__}: {told})") from None
 
 
 def _unwrapped(state: Any, path: Path) -> dict[str, Any]:

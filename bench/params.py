@@ -203,6 +203,18 @@ class Recipe(_Model):
     train: Train
 
 
+class _Loader(yaml.SafeLoader):
+    """PyYAML's, which takes the last of two equal keys in silence; this one refuses them."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                mark = node.value[number][0].start_mark
+                raise yaml.constructor.ConstructorError(problem=f"key {key!r} stands there twice", problem_mark=mark)
+        return super().construct_mapping(node, deep)
+
+
 def load(path: Path = PATH, profile: str | None = None) -> Params:
     """Read and check the file; the profile is the argument's, SHARPBENCH_PROFILE's or the file's, in this order.
 
@@ -210,7 +222,7 @@ def load(path: Path = PATH, profile: str | None = None) -> Params:
         ParamsError: the file is missing or not YAML, or a key is unknown, of the wrong type or out of range.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ParamsError(
             f"{path}: no such file; run the command in the project's folder or name it by --params"
@@ -232,6 +244,17 @@ def load(path: Path = PATH, profile: str | None = None) -> Params:
         for key in keys:
             if key not in known:
                 raise ParamsError(f"{path}: {package}.{key}: no such entry; the nearest are: {nearest(key, known)}")
+    groups: list[Mapping[str, Any]] = [
+        *params.runs.values(),
+        params.baselines,
+        params.transfers,
+        params.tour.runs,
+        params.tour.baselines,
+    ]
+    used = [name for group in [*groups, all_chains(params)] for name in group]
+    for name in used:
+        if used.count(name) > 1:
+            raise ParamsError(f"{path}: two runs have the name {name!r}; each needs its own, it names their folder")
     return params
 
 

@@ -89,7 +89,8 @@ class Trained:
 def known(params: Params) -> list[str]:
     """Return the runs that can be evaluated: those of params.yaml and those imported."""
     parent = folder(params, "x").parent
-    found = {path.parent.name for path in parent.glob(f"*/{RECORD}")}
+    # A process that was killed may have left a folder of a hidden name half filled.
+    found = {path.parent.name for path in parent.glob(f"[!.]*/{RECORD}")}
     return sorted(found | set(all_runs(params)))
 
 

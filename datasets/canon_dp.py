@@ -17,6 +17,7 @@ The stand-in runs the simulator of RDPD (see `_dual_pixel`) on photographs, in 8
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from functools import lru_cache
 from functools import partial as bind
@@ -199,7 +200,8 @@ def originals(root: Path, *, partial: bool = False, patch: int | None = 512, ove
 
     Args:
         root: the folder that holds dd_dp_dataset_canon, or that folder itself.
-        partial: fewer scenes than the official count pass, and a split that is not there at all.
+        partial: fewer scenes than the official count pass, a split that is not there at all, and reduced copies:
+            images smaller than a patch are stored whole, with a warning.
         patch: side in pixels of the stored training patches, the flattest 30% of each image left out, and of the
             validation patches, 1% overlapping and all kept; None stores these images whole.
         overlap: share of the side that neighbouring training patches share.
@@ -238,12 +240,15 @@ def originals(root: Path, *, partial: bool = False, patch: int | None = 512, ove
             height, width = sizes[group["centre"]]
             short, long = min(height, width), max(height, width)
             makes: dict[str, Callable[[np.random.Generator], Made]]
-            if split == "test" or patch is None:
+            small = patch is not None and patch > short
+            if small and split != "test" and partial:
+                warnings.warn(f"{name}: {long}x{short} is smaller than a patch of {patch}; stored whole", stacklevel=2)
+            if split == "test" or patch is None or (small and partial):
                 known = split == "test" and len(groups) == COUNTS["test"]
                 scene = ("indoor" if place in INDOOR else "outdoor") if known else ""
                 makes = {name: bind(read_whole, files, scene)}
             else:
-                if patch > short:
+                if small:
                     raise ParamsError(
                         f"patch: found {patch}, expected at most {short}, the shorter side of {name} in pixels"
                     )

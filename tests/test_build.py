@@ -202,8 +202,10 @@ def test_a_killed_worker_is_one_message_and_the_build_goes_on(toys, tmp_path):
     with pytest.raises(UserError, match=r"was killed, perhaps for want of memory.*build again with fewer --jobs"):
         build(JOB, tmp_path / "set", 1)
     marker.unlink()
+    (tmp_path / ".set.building" / "train" / "target" / ".n1.png.4711.part").touch()
     build(JOB, tmp_path / "set", 1)
     assert counts(calls) == dict.fromkeys(["n0", "n1", "n2", "n3", "t4", "t5"], 1)
+    assert not list((tmp_path / "set").rglob("*.part"))
 
 
 @pytest.mark.parametrize("file", ["train/target/n0.png", "train/references/n0/002.png", "rows/train/n0.json"])

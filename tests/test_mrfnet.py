@@ -1,9 +1,6 @@
-"""MRFNet: the sizes of its ablations, its scales, how far it sees, and its blocks against RefineNet's."""
+"""MRFNet: the sizes of its ablations, its scales, and how far it sees."""
 
 from __future__ import annotations
-
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.contracts import DataError, ParamsError
-from methods.mrfnet import CRP, RCU, MRFNet, MRFUnit, losses, max_pool5, method, reach
-
-GOLDEN = Path(__file__).parent / "golden"
+from methods.mrfnet import MRFNet, MRFUnit, losses, max_pool5, method, reach
 
 
 def count(**arguments) -> int:
@@ -249,54 +244,6 @@ def test_a_tile_with_its_margin_agrees_with_the_whole():
 def test_pooling_by_rows_and_columns_is_pooling_by_windows():
     x = torch.randn(2, 5, 9, 13)
     assert torch.equal(max_pool5(x), F.max_pool2d(x, 5, stride=1, padding=2))
-
-
-def golden(name: str, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.syspath_prepend(str(GOLDEN))
-    for module in ("case", "weights"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-    from case import load
-
-    case = load(name)
-    features, expected = case.inputs["features"], case.outputs["features_out"]
-    tensors = {key: torch.from_numpy(value) for key, value in case.state.items()}
-    return case.about["arguments"], tensors, torch.from_numpy(features), torch.from_numpy(expected)
-
-
-def relative_error(ours: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((ours - expected).norm() / expected.norm()).item()
-
-
-def without_biases(module: nn.Module) -> nn.Module:
-    """RefineNet's convolutions have none where ours have: a bias of 0 is none."""
-    for name, parameter in module.named_parameters():
-        if name.endswith("bias"):
-            nn.init.zeros_(parameter)
-    return module
-
-
-def test_crp_is_that_of_light_weight_refinenet(monkeypatch):
-    arguments, state, features, expected = golden("refinenet_lw_crp4", monkeypatch)
-    pool = without_biases(CRP(arguments["in_planes"], 1, arguments["n_stages"]))
-    ours = {f"stages.{i}.weight": state[f"{i + 1}_outvar_dimred.weight"] for i in range(arguments["n_stages"])}
-    assert pool.load_state_dict(ours, strict=False).unexpected_keys == []
-    with torch.no_grad():
-        assert relative_error(pool(features), expected) < 1e-6
-
-
-def test_rcu_is_that_of_refinenet(monkeypatch):
-    arguments, state, features, expected = golden("refinenet_rcu2", monkeypatch)
-    for unit in range(1, arguments["n_blocks"] + 1):
-        rcu = without_biases(RCU(arguments["in_planes"], light=False))
-        ours = {
-            "convs.0.weight": state[f"{unit}_conv.weight"],
-            "convs.0.bias": state[f"{unit}_conv.bias"],
-            "convs.1.weight": state[f"{unit}_conv_relu_varout_dimred.weight"],
-        }
-        assert rcu.load_state_dict(ours, strict=False).unexpected_keys == []
-        with torch.no_grad():
-            features = rcu(features)
-    assert relative_error(features, expected) < 1e-6
 
 
 # Messages -------------------------------------------------------------------------------------------------------------

@@ -254,6 +254,20 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, content, message):
         params.load(tmp_path / "params.yaml")
 
 
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path):
+    path = written(tmp_path)
+    path.write_text(path.read_text() + "threads: 1\nseed: 2\nthreads: 2\n")
+    line = len(path.read_text().splitlines())
+    with pytest.raises(ParamsError, match=rf"(?s)not YAML: key 'threads' stands there twice.*line {line}, column 1"):
+        params.load(path)
+
+
+def test_two_runs_of_one_name_are_refused(tmp_path):
+    twice = {"baselines": {"plain": {"method": "input", "dataset": "gopro"}}}
+    with pytest.raises(ParamsError, match=r"two runs have the name 'plain'"):
+        params.load(written(tmp_path, twice))
+
+
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
     with pytest.raises(ParamsError, match=r"no\.yaml: no such file; run the command in the project's folder"):
         params.load(tmp_path / "no.yaml")

@@ -112,6 +112,8 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
             manifest.write(work / manifest.NAME, ordered, _about(job, todo))
             shutil.rmtree(work / "rows")
             (work / "job.json").unlink()
+            for stale in work.rglob(".*.part"):  # of a process that was killed while it wrote
+                stale.unlink()
             if out.exists():
                 shutil.rmtree(out)
             work.rename(out)
