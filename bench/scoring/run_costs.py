@@ -42,7 +42,8 @@ def add_costs(table: Table, restorer: Restorer, chosen: Evaluate, files: list[Pa
     trained = [part for part in restorer.parts if part.networks is not None]
     if not trained:
         table.add(cost.COSTS["params"], 0.0)
-        table.add(cost.COSTS["macs"], float("nan"), "it has no network: multiply-adds are counted for networks alone", size)
+        reason = "it has no network: multiply-adds are counted for networks alone"
+        table.add(cost.COSTS["macs"], float("nan"), reason, size)
         table.add(cost.COSTS["file-size"], float("nan"), "it has no weights")
         return
     total = sum(cost.parameters(part.networks).total for part in trained if part.networks is not None)
