@@ -54,13 +54,6 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def need_space(folder: Path, wanted: int) -> None:
-    """Raise UserError unless `wanted` bytes are free where `folder` is or will be."""
-    free = shutil.disk_usage(_existing(folder.absolute())).free
-    if free < wanted:
-        raise UserError(f"{folder}: {wanted / 2**20:.0f} MiB are needed, {free / 2**20:.0f} MiB are free")
-
-
 def need_writable(folder: Path) -> None:
     """Create `folder` and raise UserError, before any work starts, if nothing can be written in it."""
     probe = folder / f".probe.{os.getpid()}"

@@ -20,7 +20,7 @@ def report(params: Params) -> Path:
     from reports.render import render
 
     root = runs.scores_folder(params)
-    folders = sorted(path.parent for path in root.glob("*/record.json"))
+    folders = sorted(path.parent for path in root.glob("[!.]*/record.json"))
     if not folders:
         raise UserError(f"{root}: nothing was scored yet; run: dvc repro")
     client = tracking.connect(params.tracking)

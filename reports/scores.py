@@ -128,7 +128,7 @@ def read(root: Path, profile: str) -> list[Evaluation]:
     Raises:
         UserError: no evaluation there, or one that cannot be read.
     """
-    folders = sorted(path.parent for path in root.glob("*/record.json"))
+    folders = sorted(path.parent for path in root.glob("[!.]*/record.json"))
     if not folders:
         raise UserError(f"{root}: no evaluation (a folder with record.json) to report; evaluate a run first")
     found: dict[str, Evaluation] = {}

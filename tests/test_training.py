@@ -42,8 +42,8 @@ GAN = {
     "dataset": "places2",
     "network": {"channels": 4, "num_blocks": 1, "critic_channels": 4},
 }
-LONG = SHORT | {"steps": 120, "augment": ["flip_horizontal", "rotate", "noise"]}
-PHASES = SHORT | {"phases": {"edge": 50, "inpaint": 50, "joint": 50}}
+LONG = SHORT | {"steps": 200, "augment": ["flip_horizontal", "rotate", "noise"]}
+PHASES = SHORT | {"phases": {"edge": 60, "inpaint": 60, "joint": 60}}
 RUNS = {
     "plain-calm": SUPERVISED | {"train": LONG},
     "plain-killed": SUPERVISED | {"train": LONG},
@@ -158,7 +158,7 @@ def kill_at_random(project: Path, name: str, moment: random.Random, started: boo
         while stamp() == before and time.monotonic() < deadline:
             assert process.poll() is None, process.stderr and process.stderr.read().decode()
             time.sleep(0.01)
-        time.sleep(moment.uniform(0, 0.25))
+        time.sleep(moment.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL, "it had ended before it was killed"
 

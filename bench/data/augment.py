@@ -40,6 +40,7 @@ def swap_views_on_flip(sample: Sample, rng: np.random.Generator) -> Sample:
     The right half of a lens sees a mirrored scene as the left half saw the scene; without the exchange a point behind
     the focus would look like one before it.
     """
+    _expect("left" in sample, "swap_views_on_flip", f"fields {', '.join(sample)}", "left and right views: dual-pixel")
     flipped = flip_horizontal(sample, rng)
     return flipped if flipped is sample else flipped | {"left": flipped["right"], "right": flipped["left"]}
 

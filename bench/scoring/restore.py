@@ -59,9 +59,14 @@ def pad(image: Tensor, multiple: int, min_size: int) -> Tensor:
     return image
 
 
-def _spans(size: int, tile: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, size, tile):
-        yield start, min(start + tile, size)
+def _windows(size: int, side: int, rim: int) -> Iterator[tuple[int, int, int]]:
+    """Give each window's start and the first and last pixel that it keeps, a rim away from its ends inside the image.
+
+    All have one size: tensors of many sizes fragment the memory (5.0 GB instead of 2.9 for 12 megapixels by MRFNet).
+    """
+    starts = [*range(0, size - side, side - 2 * rim), size - side] if size > side else [0]
+    edges = [0, *(start + side - rim for start in starts[:-1]), size]
+    yield from zip(starts, edges, edges[1:], strict=False)
 
 
 def _exact_tiles(method: Method, networks: nn.ModuleDict | None, batch: Mapping[str, Tensor], tile: int) -> Tensor:
@@ -69,15 +74,15 @@ def _exact_tiles(method: Method, networks: nn.ModuleDict | None, batch: Mapping[
     assert method.margin is not None
     step = -(-tile // method.multiple) * method.multiple
     rim = -(-method.margin // method.multiple) * method.multiple
+    side = max(step + 2 * rim, method.min_size)
     some = next(iter(batch.values()))
     count, _, height, width = some.shape
     pred = some.new_empty((count, 3, height, width))
-    for top, bottom in _spans(height, step):
-        for left, right in _spans(width, step):
-            y0, y1, x0, x1 = max(top - rim, 0), min(bottom + rim, height), max(left - rim, 0), min(right + rim, width)
-            window = {name: value[..., y0:y1, x0:x1] for name, value in batch.items()}
+    for y, top, bottom in _windows(height, side, rim):
+        for x, left, right in _windows(width, side, rim):
+            window = {name: value[..., y : y + side, x : x + side] for name, value in batch.items()}
             piece = method.restore(networks, window)
-            pred[..., top:bottom, left:right] = piece[..., top - y0 : bottom - y0, left - x0 : right - x0]
+            pred[..., top:bottom, left:right] = piece[..., top - y : bottom - y, left - x : right - x]
     return pred
 
 
