@@ -443,11 +443,16 @@ def test_no_photograph_is_overwritten(ready, photo, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_photograph_of_12_megapixels_fits_into_4_gigabytes(tmp_path):
-    """MRFNet at the paper's width on 4000x3000 pixels, in a process of its own; the peak is that process's."""
+def test_a_photograph_of_12_megapixels_fits_into_2_gigabytes(tmp_path):
+    """MRFNet at a quarter of its width on 4000x3000 pixels, in a process of its own; the peak is that process's.
+
+    At the paper's width the same command takes 2.8 GB.
+    """
     from tests.conftest import PARAMS, Project
 
-    (tmp_path / "params.yaml").write_text(PARAMS.replace("{channels: 4}}}\n  dmphn", "{channels: 32}}}\n  dmphn"))
+    (tmp_path / "params.yaml").write_text(
+        PARAMS.replace("mrfnet: {sample: {network: {channels: 4}}}", "mrfnet: {sample: {network: {channels: 8}}}")
+    )
     project = Project(tmp_path)
     project.good("build", "gopro", "--jobs", "1")
     project.pretend_trained("mrfnet-gopro")
@@ -466,4 +471,4 @@ def test_a_photograph_of_12_megapixels_fits_into_4_gigabytes(tmp_path):
     assert "large.jpg: 4000x3000 is restored in tiles" in done.stdout
     assert read_png(tmp_path / "restored" / "large.png").shape == (3000, 4000, 3)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024  # Linux counts in KiB
-    assert peak < 4e9
+    assert peak < 2e9
