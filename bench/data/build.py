@@ -58,6 +58,10 @@ def items(job: Job) -> list[Item]:
     entry = registry.dataset(job.name)
     maker = entry.offline if job.originals is None else entry.originals
     kind = "offline" if job.originals is None else "originals"
+    import cv2
+
+    # Processes are forked later: a pool of OpenCV's threads in this one would leave them waiting for ever.
+    cv2.setNumThreads(1)
     check_arguments(maker, job.options, f"params.yaml: datasets.{job.name}.{kind}")
     if job.originals is None:
         found = maker(**job.options)
@@ -92,8 +96,8 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
 
     _check_out(out)
     work = out.with_name(f".{out.name}.building")
+    todo = items(job)  # bad originals are found before anything is written
     with locked(work, f"building {job.name}"):
-        todo = items(job)
         _start_or_resume(work, job)
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_one_thread) as pool:
@@ -187,13 +191,14 @@ def _code() -> str:
 def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     """Make and write one image, or find it made, and return its row."""
     done = work / "rows" / item.split / f"{item.name}.json"
-    if row := _noted(done):
+    sources = json.dumps([_source_digest(path) for path in item.files])
+    if (row := _noted(done)) and row["source_sha256"] == sources:
         written = [(row[key], row[f"sha256_{key[5:]}"]) for key in row if key.startswith("file_")]
         written += [(entry["file"], entry["sha256"]) for entry in json.loads(row["references"])]
         if all(_intact(work / file, digest) for file, digest in written):
             return row
     made = item.make(draw(job.seed, job.name, item))
-    row = _row(job, item, made)
+    row = _row(job, item, made, sources)
     for field, image in made.images.items():
         file = Path(item.split, field, f"{item.name}.png")
         row[f"file_{field}"], row[f"sha256_{field}"] = str(file), write_png(work / file, image)
@@ -218,7 +223,7 @@ def _intact(path: Path, digest: str) -> bool:
     return path.is_file() and sha256(path) == digest
 
 
-def _row(job: Job, item: Item, made: Made) -> dict[str, Any]:
+def _row(job: Job, item: Item, made: Made, sources: str) -> dict[str, Any]:
     if missing := set(registry.dataset(job.name).fields) - set(made.images):
         raise DataError(f"{job.name}: {item.split}/{item.name}: no {', '.join(sorted(missing))} was made")
     target = made.images["target"]
@@ -239,7 +244,7 @@ def _row(job: Job, item: Item, made: Made) -> dict[str, Any]:
         "input_psnr": _input_psnr(made.images),
         "seed": job.seed,
         "source": item.source,
-        "source_sha256": json.dumps([_source_digest(path) for path in item.files]),
+        "source_sha256": sources,
         "licence": item.licence,
     }
 

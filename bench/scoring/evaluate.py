@@ -345,6 +345,9 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
         return restorer.restore(batch)[0].permute(1, 2, 0).cpu().numpy()
 
     record |= {"evaluation": plan.name}
+    if weights := record["provenance"].get("weights_sha256"):
+        kept = ("git_commit", "git_dirty", "python", "packages", "machine")
+        record["trained_by"] = {key: record["provenance"][key] for key in kept} | {"weights_sha256": weights}
     record["provenance"] |= here() | {"manifest_sha256": built.digest, "evaluated_on": str(device), "threads": threads}
     record |= {key: built.about[key] for key in ("origin", "partial")} | {"dataset_title": built.about["title"]}
     table = Table(_common(record, plan.name))
