@@ -38,7 +38,8 @@ def scale_refinement(preds: Sequence[Tensor], target: Tensor) -> Tensor:
     """
     total = target.new_zeros(())
     for pred in preds:
-        truth = target if pred.shape == target.shape else F.adaptive_avg_pool2d(target, (pred.shape[-2], pred.shape[-1]))
+        height, width = pred.shape[-2:]
+        truth = target if pred.shape == target.shape else F.adaptive_avg_pool2d(target, (height, width))
         total = total + F.mse_loss(pred, truth)
     return total / (2 * len(preds))
 

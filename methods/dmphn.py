@@ -3,7 +3,7 @@
 Paper: H. Zhang, Y. Dai, H. Li, P. Koniusz, "Deep Stacked Hierarchical Multi-patch Network for Image Deblurring", CVPR
 2019. Code: HongguangZhang/DMPHN-cvpr19-master (no licence), commit 9fff261, whose released weights load through
 `reference`. The network is that code's, within rounding. Only the order of the work differs: the patches of a level go
-through their network as one batch or, without gradients on a CPU, one by one with the pairs done in bands (`lean`).
+through their network as one batch, and without gradients on a CPU the pairs work in place (`lean`).
 """
 
 from __future__ import annotations
@@ -27,10 +27,6 @@ AXES = (ROWS, COLUMNS, ROWS, COLUMNS)
 """How a level's patches are halved to give the next level's. The last, for 1-2-4-8-16, is our reading: the code ends at
 eight patches, four rows of two."""
 
-BAND_BYTES = 16 * 2**20
-"""About the largest block that a pair takes in `lean`. By default glibc fetches a block above 32 MiB from the system
-every time, and the kernel clears its pages: at 1280x720 that costs as much as the convolutions. Smaller ones stay."""
-
 ENCODER_LAYERS = (1, 2, 3, 5, 6, 7, 9, 10, 11)
 DECODER_LAYERS = (13, 14, 16, 17, 18, 20, 21, 22, 24)
 """The authors' numbers of our layers in their order; the ones left out are sums and activations."""
@@ -48,21 +44,8 @@ class Pair(nn.Module):
         return x + self.conv2(torch.relu(self.conv1(x)))
 
     def add_(self, x: Tensor) -> Tensor:
-        """The same on `x` (1, C, H, W) itself, in bands of rows: no gradients, and no block far above BAND_BYTES.
-
-        A band is computed with the two rows on each side that its own rows look at; the rows above are kept, because
-        the band above has overwritten them. Outside the image both convolutions see zeros, as in `forward`.
-        """
-        height = x.shape[ROWS]
-        rows = max(1, BAND_BYTES // (x[:, :, :1].numel() * x.element_size()))
-        above = x[:, :, :0]
-        for top in range(0, height, rows):
-            band = x[:, :, top : top + rows]
-            seen = torch.cat((above, x[:, :, top : top + rows + 2]), ROWS)
-            skip = above.shape[ROWS]
-            above = seen[:, :, : skip + rows][:, :, -2:]
-            band += self.conv2(self.conv1(seen).relu_())[:, :, skip : skip + band.shape[ROWS]]
-        return x
+        """The same on `x` itself, without gradients: one block of memory less, and one less pass over it."""
+        return x.add_(self.conv2(self.conv1(x).relu_()))
 
 
 def encoder(channels: int) -> nn.Sequential:
@@ -106,20 +89,11 @@ def join(x: Tensor, axis: int) -> Tensor:
 
 
 def lean(layers: nn.Module, x: Tensor) -> Tensor:
-    """What `layers(x)` gives, made with few fresh blocks of memory: image by image, channels-last, the pairs in place.
-
-    Args:
-        layers: an encoder or a decoder.
-        x: (N, C, H, W), left as it is. Needs gradients switched off.
-    """
-
-    def one(image: Tensor) -> Tensor:
-        image = image.clone(memory_format=torch.channels_last)
-        for layer in layers.children():
-            image = layer.add_(image) if isinstance(layer, Pair) else layer(image)
-        return image
-
-    return torch.cat([one(image) for image in x.split(1)])
+    """What `layers(x)` gives, channels-last and with the pairs in place; (N, C, H, W), left as it is; no gradients."""
+    x = x.clone(memory_format=torch.channels_last)
+    for layer in layers.children():
+        x = layer.add_(x) if isinstance(layer, Pair) else layer(x)
+    return x
 
 
 def run(layers: nn.Module, x: Tensor) -> Tensor:
