@@ -17,7 +17,7 @@ from functools import partial
 
 import numpy as np
 
-from bench.contracts import DataError, ParamsError
+from bench.contracts import DataError, Item, Made, ParamsError
 
 CC0 = "CC0 1.0"
 CC_BY = "CC BY 2.0"
@@ -229,3 +229,26 @@ def check_least(name: str, value: float, least: float) -> None:
     whole = isinstance(least, int)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not value >= least:
         raise ParamsError(f"{name}: found {value!r}, expected a {'whole ' * whole}number of at least {least}")
+
+
+def stand_in(
+    draws: int, test_draws: int, maker: Callable[[Photograph, str, int], Callable[[np.random.Generator], Made]]
+) -> list[Item]:
+    """List a stand-in's items: several draws of every photograph, named after it.
+
+    Args:
+        draws: images of each training photograph.
+        test_draws: images of each validation and test photograph.
+        maker: (photograph, split, number of the draw) to what makes the image.
+
+    Raises:
+        ParamsError: for a number below 1.
+    """
+    check_least("draws", draws, 1)
+    check_least("test_draws", test_draws, 1)
+    return [
+        Item(f"{photo.name}-{draw:03d}", split, maker(photo, split, draw), photo.source, photo.licence)
+        for split in ("train", "val", "test")
+        for photo in photographs(split)
+        for draw in range(draws if split == "train" else test_draws)
+    ]

@@ -29,7 +29,7 @@ import numpy as np
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.imagefiles import check_sizes, list_images, read_rgb, require_folder, same_size
 from datasets._dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, drawn_depth, simulate
-from datasets._photographs import Photograph, check_least, motorcycle_depth, photographs
+from datasets._photographs import Photograph, check_least, motorcycle_depth, stand_in
 
 COUNTS = {"train": 350, "val": 74, "test": 76}  # scenes; the name lists of DPDNet's code
 FOLDERS = {"left": "{}_l/source", "right": "{}_r/source", "centre": "{}_c/source", "target": "{}_c/target"}
@@ -336,24 +336,13 @@ def offline(
     Raises:
         ParamsError: when an option is out of its range.
     """
-    check_least("draws", draws, 1)
-    check_least("test_draws", test_draws, 1)
     if max_side is not None:
         check_least("max_side", max_side, 64)
     if camera_set is not None:
         check_camera_set(camera_set)
-    return [
-        Item(
-            f"{photograph.name}-{draw:03d}",
-            split,
-            bind(make_offline, photograph, max_side, camera_set, radial_distortion),
-            photograph.source,
-            photograph.licence,
-        )
-        for split in ("train", "val", "test")
-        for photograph in photographs(split)
-        for draw in range(draws if split == "train" else test_draws)
-    ]
+    return stand_in(
+        draws, test_draws, lambda photo, split, draw: bind(make_offline, photo, max_side, camera_set, radial_distortion)
+    )
 
 
 dataset = Dataset(

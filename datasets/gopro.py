@@ -28,7 +28,7 @@ import numpy as np
 from bench.contracts import DataError, Dataset, Item, Made
 from bench.imagefiles import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
 from datasets._blur import average, check_response, expose
-from datasets._photographs import Photograph, check_least, photographs, random_crop
+from datasets._photographs import Photograph, check_least, random_crop, stand_in
 
 LICENCE = "CC BY 4.0"
 Images = dict[int, tuple[Path, ...]]
@@ -285,22 +285,13 @@ def offline(
         ParamsError: for a number out of range or an unknown response.
     """
     check_response(response)
-    check_least("draws", draws, 1)
-    check_least("test_draws", test_draws, 1)
     check_least("max_side", max_side, 64)
     check_least("step", step, 0.0)
-    return [
-        Item(
-            f"{photograph.name}-{draw:03d}",
-            split,
-            bind(shake, photograph, max_side if split == "train" else None, step, response),
-            photograph.source,
-            photograph.licence,
-        )
-        for split in ("train", "val", "test")
-        for photograph in photographs(split)
-        for draw in range(draws if split == "train" else test_draws)
-    ]
+    return stand_in(
+        draws,
+        test_draws,
+        lambda photo, split, draw: bind(shake, photo, max_side if split == "train" else None, step, response),
+    )
 
 
 dataset = Dataset(

@@ -23,7 +23,7 @@ from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.imagefiles import EXTENSIONS, describe, read_rgb, require_folder
 from datasets import _masks
 from datasets._blur import recipe
-from datasets._photographs import Photograph, check_least, photographs, random_crop
+from datasets._photographs import Photograph, random_crop, stand_in
 
 COUNTS = {"train": 1_803_460, "test": 36_500}  # the standard set; its page and file lists
 CHALLENGE = 8_026_628  # training images of the challenge set, which contains the standard one
@@ -223,20 +223,7 @@ def offline(*, draws: int = 6, test_draws: int = 3, bands: Sequence[str] = _mask
         ParamsError: when an option is out of its range.
     """
     bands = _masks.parse_bands(bands)
-    check_least("draws", draws, 1)
-    check_least("test_draws", test_draws, 1)
-    return [
-        Item(
-            f"{photograph.name}-{draw:03d}",
-            split,
-            bind(make_offline, photograph, bands[draw % len(bands)]),
-            photograph.source,
-            photograph.licence,
-        )
-        for split in ("train", "val", "test")
-        for photograph in photographs(split)
-        for draw in range(draws if split == "train" else test_draws)
-    ]
+    return stand_in(draws, test_draws, lambda photo, split, draw: bind(make_offline, photo, bands[draw % len(bands)]))
 
 
 dataset = Dataset(

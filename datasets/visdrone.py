@@ -24,7 +24,7 @@ from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.imagefiles import describe, image_size, list_images, read_rgb, require_folder
 from datasets._blur import recipe
 from datasets._masks import BANDS, draw, parse_band, parse_bands
-from datasets._photographs import Photograph, check_least, photographs, random_crop
+from datasets._photographs import Photograph, random_crop, stand_in
 
 LICENCE = "research use, no redistribution (no licence text is published)"
 SIDE = 256  # pixels
@@ -158,20 +158,9 @@ def offline(*, draws: int = 8, test_draws: int = 6, bands: Sequence[str] = BANDS
         ParamsError: for a number out of range or a band that is none.
     """
     bands = parse_bands(bands)
-    check_least("draws", draws, 1)
-    check_least("test_draws", test_draws, 1)
-    return [
-        Item(
-            f"{photograph.name}-{index:03d}",
-            split,
-            bind(crop_photograph, photograph, bands[index % len(bands)]),
-            photograph.source,
-            photograph.licence,
-        )
-        for split in ("train", "val", "test")
-        for photograph in photographs(split)
-        for index in range(draws if split == "train" else test_draws)
-    ]
+    return stand_in(
+        draws, test_draws, lambda photo, split, draw: bind(crop_photograph, photo, bands[draw % len(bands)])
+    )
 
 
 dataset = Dataset(
