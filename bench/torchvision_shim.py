@@ -22,17 +22,18 @@ def make_importable() -> object:
         declared: torchvision is absent, or its operators load.
     """
     import torch
+    from torch import library
 
     found = importlib.util.find_spec("torchvision")
     if found is None or found.origin is None:
         return None
-    for library in sorted(Path(found.origin).parent.glob("_C*")):
+    for compiled in sorted(Path(found.origin).parent.glob("_C*")):
         try:
-            torch.ops.load_library(str(library))
+            torch.ops.load_library(str(compiled))
         except OSError:  # built for another torch: the case this module is for
             continue
         return None
-    declared = torch.library.Library("torchvision", "FRAGMENT")
+    declared = library.Library("torchvision", "FRAGMENT")
     for name in ("nms", "qnms"):
         declared.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
     return declared
