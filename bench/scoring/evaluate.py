@@ -350,7 +350,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
         record["trained_by"] = {key: record["provenance"][key] for key in kept} | {"weights_sha256": weights}
     record["provenance"] |= here() | {"manifest_sha256": built.digest, "evaluated_on": str(device), "threads": threads}
     record |= {key: built.about[key] for key in ("origin", "partial")} | {"dataset_title": built.about["title"]}
-    table = Table(_common(record, plan.name))
+    table = Table(common_columns(record, plan.name))
     out = runs.scores_folder(params, plan.name)
 
     def fill(folder: Path) -> None:
@@ -360,7 +360,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
         add_costs(table, restorer, chosen, files, str(device))
         judge = Perceptual(perceptual_ids, weights_folder(params), restorer.task)
         images = score(predict, built, restorer.task, table, chosen, folder, judge, save)
-        _finish(folder, table, record, images)
+        write_scores(folder, table, record, images)
         for part in restorer.parts[-1:]:
             losses = runs.folder(params, part.record["run"]) / runs.LOSSES
             if losses.is_file() and len(restorer.parts) == 1:
@@ -370,12 +370,14 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     return out
 
 
-def _common(record: Mapping[str, Any], evaluation_name: str) -> dict[str, Any]:
+def common_columns(record: Mapping[str, Any], evaluation_name: str) -> dict[str, Any]:
+    """Return the columns that all rows of one evaluation share."""
     keys = ("method", "dataset", "task", "profile", "origin", "partial")
     return {"run": evaluation_name} | {key: record[key] for key in keys}
 
 
-def _finish(folder: Path, table: Table, record: dict[str, Any], images: list[dict[str, Any]]) -> None:
+def write_scores(folder: Path, table: Table, record: dict[str, Any], images: list[dict[str, Any]]) -> None:
+    """Write the scores and the record of one evaluation; its id is a hash of the scores and their provenance."""
     frame = table.frame()
     frame.to_parquet(folder / SCORES, index=False)
     missing = frame[frame["reason"] != ""].drop_duplicates("metric")

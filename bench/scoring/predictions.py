@@ -16,7 +16,16 @@ from bench.imagefiles import image_size, read_rgb
 from bench.importing import check_new_name
 from bench.params import Params, evaluation, weights_folder
 from bench.provenance import here
-from bench.scoring.evaluate import Case, Perceptual, Table, _common, _finish, inputs_of, score, split_metrics
+from bench.scoring.evaluate import (
+    Case,
+    Perceptual,
+    Table,
+    common_columns,
+    inputs_of,
+    score,
+    split_metrics,
+    write_scores,
+)
 
 
 def files(folder: Path, rows: Any, inputs: tuple[str, ...]) -> dict[tuple[str, str], Path]:
@@ -108,7 +117,7 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
         "limits": [],
         "provenance": here() | {"manifest_sha256": built.digest, "mlflow_run": "", "predictions_sha256": digest},
     }
-    table = Table(_common(record, label))
+    table = Table(common_columns(record, label))
 
     def predict(case: Case) -> np.ndarray:
         return read(found[case.input, case.row["name"]], case.truth)
@@ -116,7 +125,7 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
     def fill(target: Path) -> None:
         judge = Perceptual(perceptual_ids, weights_folder(params), task)
         images = score(predict, built, task, table, chosen, target, judge, inputs=inputs)
-        _finish(target, table, record, images)
+        write_scores(target, table, record, images)
 
     out = runs.scores_folder(params, label)
     replace_folder(out, fill)
