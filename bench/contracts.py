@@ -19,7 +19,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     Batch = Mapping[str, Tensor]
-    """A batch: `x`, or `left` and `right`; `mask` where the task has one; `target` (absent when restoring)."""
+    """A batch: `x`, or `left` and `right`; `mask` where the task has one; the method's `layers` by name.
+
+    While training also `target`, `progress` (a scalar: the share of the phase's steps that are done, in [0, 1)), and for
+    sharp-inpaint `blurred`, the blurred image without its hole.
+    """
     Outputs = Mapping[str, Tensor | Sequence[Tensor]]
     """What a phase's forward pass gives its players; `pred` is the restored image where there is one."""
     Losses = dict[str, Tensor]
@@ -82,17 +86,36 @@ class Phase:
 class Helper:
     """A frozen network of somebody else's weights that some losses look through (VGG).
 
-    Where its file is not on this machine the losses that need it are left out, the run and every table say so.
+    Where its file is not on this machine the losses that need it are left out, the run and every table say so; with
+    `train.random_helpers` the same network of random weights takes its place, which they say too.
 
     Args:
         weights: the key of its file among the known weights ("vgg19", "vgg16").
-        build: the file to the network; it reads with `weights_only=True`.
+        build: the file, or None for random weights, to the network; it reads with `weights_only=True`.
         losses: names of the losses that need it; they are returned only if `networks` holds the helper.
     """
 
     weights: str
-    build: Callable[[Path], nn.Module]
+    build: Callable[[Path | None], nn.Module]
     losses: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A further image of every sample, too slow to be made at each training step (the texture of an image).
+
+    Made once for every training image by the stage that builds a dataset's layers, then cut and flipped like the images;
+    for an image to restore it is made on the spot, from what a method is given there.
+
+    Args:
+        of_target: the truth (H, W, 3), float32 in [0, 1], to the layer (H, W, C), float32 in [-1, 1].
+        of_input: x (H, W, 3) and mask (H, W, 1), 1 = hole, both float32 in [0, 1], to the layer of the same shape.
+        module: the file that makes it, relative to the project ("methods/_rtv.py"): a change of it makes it anew.
+    """
+
+    of_target: Callable[[np.ndarray], np.ndarray]
+    of_input: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    module: str
 
 
 @dataclass(frozen=True)
@@ -113,6 +136,10 @@ class Method:
             and agree with the whole image. None where it is not bounded: then `tiling` says why.
         tiling: one sentence on how an image too large for memory is cut, shown to the user when it is.
         helpers: frozen networks by name; while training they stand in `networks` under these names where available.
+        layers: further images of every sample, which stand in the batch under these names.
+        watched: names of losses that are logged for their curves alone: never weighted, never lowered.
+        insides: (networks, batch) to what happens inside while one image is restored, by the name that a figure prints:
+            images (1, 1 or 3, h, w) in [0, 1], or weights (K,). Runs in eval mode without gradients; None without such.
         limits: what the method cannot do, each with its reason; the report prints them.
     """
 
@@ -127,6 +154,9 @@ class Method:
     margin: int | None = None
     tiling: str = ""
     helpers: Mapping[str, Helper] = field(default_factory=dict)
+    layers: Mapping[str, Layer] = field(default_factory=dict)
+    watched: tuple[str, ...] = ()
+    insides: Callable[[nn.ModuleDict, Batch], Mapping[str, Tensor]] | None = None
     limits: tuple[str, ...] = ()
 
 

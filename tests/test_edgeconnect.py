@@ -10,18 +10,8 @@ from skimage.color import rgb2gray
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError
-from methods.edgeconnect import (
-    Generator,
-    canny,
-    colour_input,
-    edge_generator_losses,
-    edge_input,
-    generator_losses,
-    joint_forward,
-    luminance,
-    method,
-    predicted_edges,
-)
+from methods._edge_model import Generator, canny, edge_generator_losses, edge_input, luminance, predicted_edges
+from methods.edgeconnect import colour_input, generator_losses, joint_forward, method
 
 WEIGHTS = {
     "edge_critic": {"adversarial": 1.0},

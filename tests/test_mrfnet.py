@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.contracts import DataError, ParamsError
-from methods.mrfnet import MRFNet, MRFUnit, losses, max_pool5, method, reach
+from methods._multipath import MRFNet, MRFUnit, max_pool5, reach
+from methods.mrfnet import losses, method
 
 
 def count(**arguments) -> int:

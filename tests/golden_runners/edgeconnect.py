@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from case import Case
 
+from methods._edge_model import Generator
 from methods._patch_critic import PatchCritic
-from methods.edgeconnect import Generator, method
+from methods.edgeconnect import method
 
 
 def generator(case: Case) -> dict[str, np.ndarray]:
