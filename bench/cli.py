@@ -20,6 +20,7 @@ the usual way:
 by hand:
   python -m bench build gopro                 the stand-in from photographs inside installed packages
   python -m bench build gopro --originals originals/gopro
+  python -m bench layers paris-streetview     what some methods need beside it (their textures)
   python -m bench train mrfnet-gopro          stop it whenever you like: the same command goes on
   python -m bench evaluate mrfnet-gopro
   python -m bench report
@@ -53,6 +54,14 @@ def parser() -> argparse.ArgumentParser:
     add = command("list", "list methods, datasets, metrics or runs, with what each is")
     add.add_argument("what", nargs="?", choices=["methods", "datasets", "metrics", "runs"], help="default: all four")
 
+    add = command(
+        "describe",
+        "write a page on each method: what it is, readings, losses, runs, the paper's recipe, limits",
+        "Drawn from docstrings, params.yaml and the networks themselves; never edited by hand.",
+    )
+    add.add_argument("methods", nargs="*", metavar="METHOD", help="default: all of them")
+    add.add_argument("--out", type=Path, default=Path("docs/methods"), metavar="DIR", help="default: docs/methods")
+
     add = command("verify", "check downloaded files: layout, counts, sizes, depth; every file is read whole")
     add.add_argument("dataset")
     add.add_argument("--originals", type=Path, required=True, metavar="DIR", help="the folder of the official files")
@@ -69,6 +78,17 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="lay over params.yaml's options"
     )
+    add.add_argument("--jobs", type=int, metavar="N", help="processes; default: one a core")
+
+    add = command(
+        "layers",
+        "make what methods need beside a built set: the texture of each training image, say",
+        "Some methods are given further images that are too slow to be made at each training step. This makes them\n"
+        "once, into <dataset>.layers beside the built set, for every run on the dataset in params.yaml. Run it after\n"
+        "`build` and before `train`; stopped, it goes on. For an image to restore they are made on the spot.",
+    )
+    add.add_argument("dataset")
+    add.add_argument("--only", metavar="LAYER", default="", help="one of them; default: all that its runs need")
     add.add_argument("--jobs", type=int, metavar="N", help="processes; default: one a core")
 
     add = command(

@@ -67,6 +67,14 @@ def _first_line(package: str, name: str) -> str:
     return (importlib.import_module(registry.module_name(package, name)).__doc__ or "").strip().splitlines()[0]
 
 
+def run_describe(options: argparse.Namespace) -> None:
+    """Write the pages of methods."""
+    from bench.describe import write
+
+    for path in write(options.methods, options.params, options.out):
+        print(f"-> {path}")
+
+
 def _counts(counts: object) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in dict(counts).items()) or "no official count"  # type: ignore[call-overload]
 
@@ -105,14 +113,18 @@ def run_verify(options: argparse.Namespace) -> None:
         print(f"partial: the official counts are {_counts(official)}")
 
 
+def _check_jobs(options: argparse.Namespace) -> None:
+    if options.jobs is not None and options.jobs < 1:
+        raise UserError(f"--jobs: found {options.jobs}, expected 1 or more")
+
+
 def run_build(options: argparse.Namespace) -> None:
     """Build a dataset."""
     from bench import runs
     from bench.data.build import build
 
     loaded, job = _job(options, options.originals)
-    if options.jobs is not None and options.jobs < 1:
-        raise UserError(f"--jobs: found {options.jobs}, expected 1 or more")
+    _check_jobs(options)
     out = options.out or runs.data_folder(loaded, options.dataset.replace("_", "-"))
     path = build(job, out, options.jobs)  # type: ignore[arg-type]
     from bench.data import manifest
@@ -120,6 +132,24 @@ def run_build(options: argparse.Namespace) -> None:
     about = manifest.read(path.parent).about
     origin = f"{about['origin']}{' (partial)' * about['partial']}"
     print(f"{options.dataset}: {_counts(about['images'])} from {origin} -> {path}")
+
+
+def run_layers(options: argparse.Namespace) -> None:
+    """Make a built set's layers."""
+    from bench import runs
+    from bench.data import layers, manifest
+
+    loaded, name = _load(options), options.dataset.replace("_", "-")
+    registry.module_name("datasets", name)
+    found = layers.declared(loaded, name)
+    if not found:
+        raise UserError(f"{name}: no method of a run on it needs layers; train at once")
+    if options.only and options.only not in found:
+        raise UserError(f"{name}: no layer {options.only!r}; its runs need: {', '.join(sorted(found))}")
+    _check_jobs(options)
+    built = manifest.read(runs.data_folder(loaded, name))
+    for key in [options.only] if options.only else sorted(found):
+        print(f"{name}: layer {key} -> {layers.make(built, key, found[key], options.jobs)}")
 
 
 def run_train(options: argparse.Namespace) -> None:

@@ -8,7 +8,6 @@ uint16, (H, W, 3). A mask is (N, 1, H, W) with 1 = hole, on disk (H, W) uint8 wi
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
     Batch = Mapping[str, Tensor]
     """A batch: `x`, or `left` and `right`; `mask` where the task has one; the method's `layers` by name.
 
-    While training also `target`, `progress` (a scalar: the share of the phase's steps that are done, in [0, 1)), and for
-    sharp-inpaint `blurred`, the blurred image without its hole.
+    While training also `target`, `progress` (a scalar: the share of the phase's steps that are done, in [0, 1)), and
+    for sharp-inpaint `blurred`, the blurred image without its hole.
     """
     Outputs = Mapping[str, Tensor | Sequence[Tensor]]
     """What a phase's forward pass gives its players; `pred` is the restored image where there is one."""
@@ -104,8 +103,8 @@ class Helper:
 class Layer:
     """A further image of every sample, too slow to be made at each training step (the texture of an image).
 
-    Made once for every training image by the stage that builds a dataset's layers, then cut and flipped like the images;
-    for an image to restore it is made on the spot, from what a method is given there.
+    Made once for every training image by the stage that makes a dataset's layers, then cut and flipped like the
+    images; for an image to restore it is made on the spot, from what a method is given there.
 
     Args:
         of_target: the truth (H, W, 3), float32 in [0, 1], to the layer (H, W, C), float32 in [-1, 1].
@@ -133,7 +132,8 @@ class Method:
         multiple: sides must be multiples of this; the engine pads by reflection and crops after.
         min_size: the smallest side that the network takes, in pixels.
         margin: pixels around an output pixel that can influence it, where that is bounded; tiles overlap by this much
-            and agree with the whole image. None where it is not bounded: then `tiling` says why.
+            and agree with the whole image. None where it is not bounded: then `tiling` says why. A function where it
+            depends on the network: it is called with those of the network's arguments that it takes, by name.
         tiling: one sentence on how an image too large for memory is cut, shown to the user when it is.
         helpers: frozen networks by name; while training they stand in `networks` under these names where available.
         layers: further images of every sample, which stand in the batch under these names.
@@ -151,7 +151,7 @@ class Method:
     tiny: Mapping[str, Any] = field(default_factory=dict)
     multiple: int = 1
     min_size: int = 1
-    margin: int | None = None
+    margin: int | Callable[..., int | None] | None = None
     tiling: str = ""
     helpers: Mapping[str, Helper] = field(default_factory=dict)
     layers: Mapping[str, Layer] = field(default_factory=dict)
@@ -202,8 +202,9 @@ def supervised(
     def networks(**arguments: Any) -> Mapping[str, nn.Module]:
         return {"network": network(**arguments)}
 
-    # A misspelt argument in params.yaml is found by this signature before anything is built.
-    networks.__signature__ = inspect.signature(network)  # type: ignore[attr-defined]
+    # `inspect` then sees the network's own signature and docstring: a misspelt argument in params.yaml is found before
+    # anything is built, and its page says what each argument means.
+    networks.__wrapped__ = network  # type: ignore[attr-defined]
     phase = Phase(lambda networks, batch: {"pred": call(networks, batch)}, {"network": Player(("network",), losses)})
     return Method(
         (task,),

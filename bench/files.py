@@ -86,6 +86,14 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: damaged JSON ({error})") from None
 
 
+def noted(path: Path) -> dict[str, Any]:
+    """Read what an earlier attempt noted; nothing where it is missing or damaged, and the work is done again."""
+    try:
+        return read_json(path)
+    except UserError:
+        return {}
+
+
 def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Fill a new folder and put it in the place of `path`: a reader sees the old folder or the whole new one."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -98,14 +98,12 @@ def networks_in_use(method: Method, task: str, networks: nn.ModuleDict) -> list[
     """Return the names of the networks that restoring one small image runs: a critic is none of them."""
     import torch
 
-    from bench.scoring.restore import pad
+    from bench.scoring.restore import prepared
     from bench.scoring.run_costs import shapes
 
     called: set[str] = set()
     hooks = [net.register_forward_pre_hook(lambda *_, name=name: called.add(name)) for name, net in networks.items()]
-    batch = {
-        name: pad(torch.zeros(shape), method.multiple, method.min_size) for name, shape in shapes(task, 8, 8).items()
-    }
+    batch = prepared(method, {name: torch.zeros(shape) for name, shape in shapes(task, 8, 8).items()})
     with torch.inference_mode():
         method.restore(networks.eval(), batch)
     for hook in hooks:
@@ -190,14 +188,15 @@ def import_weights(params: Params, name: str, sources: dict[str, Path], dataset:
     paper = (params.methods.get(name.replace("-", "_")) or {}).get("paper")
     arguments = dict(paper.network) if paper else {}
     networks = reference_networks(name, arguments, sources, common[0])
-    same = [run.row for run in all_runs(params).values() if run.row and run.method.replace("_", "-") == name]
-    row = same[0] if same else name.replace("_", "-")
+    same = [run.rows for run in all_runs(params).values() if run.rows and run.method.replace("_", "-") == name]
+    row, *also = same[0] if same else (name.replace("_", "-"),)
     recipe = Recipe(
         name=run,
         method=name,
         dataset=dataset,
         task=common[0],
         row=row,
+        also=tuple(also),
         title=f"{row} (authors' weights)",
         profile=params.profile,
         seed=params.seed,

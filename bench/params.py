@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bench.contracts import ParamsError
 from bench.registry import names, nearest
@@ -36,6 +36,8 @@ Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
 Rate = Annotated[float, Field(gt=0, le=1, strict=True)]
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 """What a person means as a number and PyYAML reads as text."""
+Rows = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""One row of the published tables, or several: the same method may stand in them under several names."""
 
 
 class _Model(BaseModel):
@@ -72,7 +74,10 @@ class PlayerTrain(_Model):
 
 
 class Train(_Model):
-    """A recipe. The length is `steps` if given, else `epochs`; with several phases `phases` gives each its steps."""
+    """A recipe. The length is `steps` if given, else `epochs`; with several phases `phases` gives each its steps.
+
+    `random_helpers` draws the frozen networks of losses (VGG) from the run's seed instead of reading their files.
+    """
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     lr: Rate = 1e-4
@@ -88,6 +93,7 @@ class Train(_Model):
     augment: list[str | dict[str, dict[str, Any]]] = []
     weights: dict[str, Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]] = {}
     players: dict[str, PlayerTrain] = {}
+    random_helpers: Annotated[bool, Field(strict=True)] = False
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     input: Literal["blurred", "sharp"] | None = None
 
@@ -100,12 +106,12 @@ class MethodProfile(_Model):
 
 
 class Run(_Model):
-    """One training: a method with its arguments on a dataset. `as` is its row in the published tables."""
+    """One training: a method with its arguments on a dataset. `as` is its row, or its rows, in the published tables."""
 
     method: str
     dataset: str
     task: Literal["deblur", "inpaint", "sharp-inpaint", "dual-pixel"] | None = None
-    row: str | None = Field(None, alias="as")
+    rows: Rows = Field((), alias="as")
     title: str | None = None
     seed: Count | None = None
     network: dict[str, Any] = {}
@@ -117,7 +123,7 @@ class Transfer(_Model):
 
     run: str
     dataset: str
-    row: str | None = Field(None, alias="as")
+    rows: Rows = Field((), alias="as")
 
 
 class Chain(_Model):
@@ -126,7 +132,7 @@ class Chain(_Model):
     first: str
     second: str
     dataset: str
-    row: str | None = Field(None, alias="as")
+    rows: Rows = Field((), alias="as")
 
 
 class DatasetParams(_Model):
@@ -135,6 +141,14 @@ class DatasetParams(_Model):
     originals: dict[str, Any] = {}
     offline: dict[str, Any] = {}
     tour: dict[str, Any] = {}
+
+
+class LayerStage(_Model):
+    """A layer that the pipeline makes for a dataset's training images: its name with the methods, and their file."""
+
+    dataset: str
+    layer: str
+    module: str
 
 
 class Evaluate(_Model):
@@ -180,6 +194,7 @@ class Params(_Model):
     defaults: dict[Profile, MethodProfile] = {}
     methods: dict[str, dict[Profile, MethodProfile] | None] = {}
     datasets: dict[str, DatasetParams] = {}
+    layers: dict[str, LayerStage] = {}
     runs: dict[str, dict[str, Run]] = {}
     baselines: dict[str, Run] = {}
     transfers: dict[str, Transfer] = {}
@@ -188,13 +203,14 @@ class Params(_Model):
 
 
 class Recipe(_Model):
-    """All that one run is, resolved: this is what is hashed, logged and printed."""
+    """All that one run is, resolved: this is what is hashed, logged and printed. It stands in `row`, and in `also`."""
 
     name: str
     method: str
     dataset: str
     task: str
     row: str
+    also: tuple[str, ...] = ()
     title: str
     profile: str
     seed: int
@@ -244,6 +260,10 @@ def load(path: Path = PATH, profile: str | None = None) -> Params:
         for key in keys:
             if key not in known:
                 raise ParamsError(f"{path}: {package}.{key}: no such entry; the nearest are: {nearest(key, known)}")
+    for name, stage in params.layers.items():
+        if stage.dataset not in (known := names("datasets")):
+            near = nearest(stage.dataset, known)
+            raise ParamsError(f"{path}: layers.{name}: no dataset {stage.dataset!r}; the nearest are: {near}")
     groups: list[Mapping[str, Any]] = [
         *params.runs.values(),
         params.baselines,
@@ -348,7 +368,8 @@ def recipe(params: Params, name: str) -> Recipe:
         method=run.method,
         dataset=run.dataset,
         task=run.task or "",
-        row=run.row or run.method.replace("_", "-"),
+        row=run.rows[0] if run.rows else run.method.replace("_", "-"),
+        also=run.rows[1:],
         title=run.title or run.method.replace("_", "-"),
         profile=params.profile,
         seed=params.seed if run.seed is None else run.seed,

@@ -5,8 +5,9 @@ A run's folder holds `weights.safetensors` (none without training), `record.json
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,10 +108,18 @@ def load(params: Params, name: str, device: Any = "cpu") -> Trained:
             raise UserError(f"no run {name!r}; the nearest are: {nearest(name, known(params))}")
         raise UserError(f"{place}: run {name} has not been trained yet; run: python -m bench train {name}")
     record = read_json(place / RECORD)
-    method = registry.method(record["method"])
+    method = settled(registry.method(record["method"]), record["network"])
     if method.networks is None:
         return Trained(record, method, None)
     return Trained(record, method, build(method, record["network"], place / WEIGHTS, device))
+
+
+def settled(method: Method, arguments: Mapping[str, Any]) -> Method:
+    """Return the method with the margin that it has with these network arguments: a number, or None."""
+    if not callable(method.margin):
+        return method
+    taken = inspect.signature(method.margin).parameters
+    return replace(method, margin=method.margin(**{name: arguments[name] for name in arguments if name in taken}))
 
 
 def build(method: Method, arguments: Mapping[str, Any], weights: Path, device: Any) -> nn.ModuleDict:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bench.contracts import Helper, WeightsError
 from methods._losses import l1
+from methods._precision import full_precision
 
 CONVOLUTIONS = {"vgg16": (2, 2, 3, 3, 3), "vgg19": (2, 2, 4, 4, 4)}  # of each stage, Table 1
 WIDTHS = (64, 128, 256, 512, 512)
@@ -90,7 +91,7 @@ def gram(features: Tensor) -> Tensor:
     Always float32: a style loss is a small difference of large sums, which half precision would lose.
     """
     rows = features.float().flatten(2)
-    with torch.autocast(features.device.type, enabled=False):
+    with full_precision(features):
         return rows @ rows.mT / (rows.shape[1] * rows.shape[2])
 
 
@@ -104,12 +105,32 @@ def style(vgg: nn.Module, pred: Tensor, target: Tensor, layers: Sequence[str]) -
     return torch.stack([l1(gram(a), gram(b)) for a, b in zip(vgg(pred, layers), truth, strict=True)]).sum()
 
 
-def load_vgg(name: str, path: Path) -> Vgg:
+def random_vgg(name: str) -> Vgg:
+    """Build the frozen network `name` with weights drawn from torch's present seed.
+
+    Our reading: K. He et al., "Delving Deep into Rectifiers", ICCV 2015, Section 2.2, forward: normal, of variance
+    2 / (9 in_channels), biases zero, so that features keep their size through all layers.
+    """
+    network = Vgg(name)
+    for layer in network.layers.values():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            assert layer.bias is not None
+            nn.init.zeros_(layer.bias)
+    return network.eval().requires_grad_(False)
+
+
+def load_vgg(name: str, path: Path | None) -> Vgg:
     """Build the frozen network `name` ("vgg16", "vgg19") from a torchvision state dict, read without unpickling code.
+
+    Args:
+        path: None for random weights.
 
     Raises:
         WeightsError: when the file cannot be read so, or does not hold this network.
     """
+    if path is None:
+        return random_vgg(name)
     where = f"{path}: weights of {name}"
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)

@@ -16,6 +16,7 @@ COMMANDS = [
     "list",
     "verify",
     "build",
+    "layers",
     "train",
     "evaluate",
     "report",
@@ -23,6 +24,7 @@ COMMANDS = [
     "score",
     "restore",
     "doctor",
+    "describe",
     "dashboard",
 ]
 HEAVY = {"torch", "pandas", "mlflow", "numpy", "cv2", "pydantic", "accelerate", "matplotlib", "scipy", "skimage"}
@@ -110,6 +112,7 @@ def test_a_command_line_that_is_none_exits_with_2(arguments, capsys):
         (("train", "mrfnet-gorpo"), "no run 'mrfnet-gorpo'; the nearest are: mrfnet-gopro"),
         (("evaluate", "mrfnt-gopro"), "no run 'mrfnt-gopro'; the nearest are: mrfnet-gopro"),
         (("build", "gopr"), "no entry 'gopr' in datasets/; the nearest are: gopro"),
+        (("layers", "gopr"), "no entry 'gopr' in datasets/; the nearest are: gopro"),
         (("verify", "gopr", "--originals", "."), "no entry 'gopr' in datasets/; the nearest are: gopro"),
         (
             ("import", "mrfnt", "w.pth", "--dataset", "gopro", "--name", "x"),
@@ -148,6 +151,7 @@ def test_unknown_things_under_python_m_bench_exit_with_2_and_one_line(project):
         (("train", "input-gopro"), "input needs no training; run: python -m bench evaluate input-gopro"),
         (("evaluate", "mrfnet-gopro"), "python -m bench"),
         (("build", "gopro", "--jobs", "0"), "--jobs: found 0, expected 1 or more"),
+        (("layers", "gopro"), "gopro: no method of a run on it needs layers; train at once"),
         (("build", "gopro", "--originals", "none"), "none: no such folder. GOPRO"),
         (("report",), "nothing was scored yet; run: dvc repro"),
         (("dashboard",), "mlflow.db: no runs yet; run: dvc repro"),

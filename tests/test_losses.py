@@ -215,6 +215,18 @@ def test_vgg_computes_what_its_file_says_and_is_frozen(vgg19_file: Path) -> None
         vgg(x, ("relu9_1",))
 
 
+def test_a_random_vgg_is_drawn_from_the_seed_and_keeps_the_size_of_its_features() -> None:
+    torch.manual_seed(3)
+    vgg = load_vgg("vgg16", None)
+    torch.manual_seed(3)
+    again = helper("vgg16", ()).build(None)
+    assert all(torch.equal(a, b) for a, b in zip(vgg.state_dict().values(), again.state_dict().values(), strict=True))
+    assert not vgg.training and not any(p.requires_grad for p in vgg.parameters())
+    assert vgg.layers["conv3_2"].weight.var().item() == pytest.approx(2 / (9 * 256), rel=0.02)
+    relu2_2, relu4_3 = vgg(torch.randn(1, 3, 64, 64), ("relu2_2", "relu4_3"))
+    assert 0.2 < (relu4_3.square().mean() / relu2_2.square().mean()).item() < 5  # 0.014 by torch's own draws
+
+
 def test_a_file_that_is_not_the_network_is_refused(vgg19_file: Path, tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"features\.17\.weight is nothing, expected \(512, 256, 3, 3\)"):
         load_vgg("vgg16", vgg19_file)

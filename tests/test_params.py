@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
+from torch import nn
 
 from bench import params, registry, runs
 from bench.contracts import ParamsError, UserError
+from bench.files import write_json
 from bench.params import (
     Schedule,
     Train,
@@ -19,6 +24,7 @@ from bench.params import (
     merged,
     recipe,
 )
+from bench.scoring.restore import restore
 
 FILE = Path(__file__).parents[1] / "params.yaml"
 
@@ -366,6 +372,40 @@ def test_a_task_that_method_or_dataset_does_not_serve_is_refused(tmp_path):
     loaded = params.load(written(tmp_path, with_run(dataset="canon-dp")))
     with pytest.raises(ParamsError, match=r"mrfnet does deblur, canon-dp serves dual-pixel$"):
         runs.resolve(loaded, "plain")
+
+
+def reach(rounds: int, num_paths: int = 4) -> int:
+    return 10 * rounds + num_paths
+
+
+def test_a_margin_may_depend_on_the_networks_arguments():
+    plain = registry.method("mrfnet")
+    method = replace(plain, margin=reach)
+    assert runs.settled(method, {"channels": 8, "rounds": 3}).margin == 34
+    assert runs.settled(method, {"num_paths": 2, "rounds": 1}).margin == 12
+    for fixed in (None, 7):
+        method = replace(plain, margin=fixed)
+        assert runs.settled(method, {"channels": 8}) is method
+
+
+@pytest.mark.parametrize(("arguments", "margin"), [({}, 219), ({"num_paths": 1}, 11), ({"residual": False}, 131)])
+def test_a_loaded_run_is_tiled_by_the_margin_of_its_own_network(tmp_path, arguments, margin):
+    loaded = params.load(written(tmp_path, {"paths": {"out": str(tmp_path / "out")}}))
+    place = runs.folder(loaded, "plain")
+    place.mkdir(parents=True)
+    torch.manual_seed(0)
+    arguments = {"channels": 4} | arguments
+    networks = nn.ModuleDict(registry.method("mrfnet").networks(**arguments))
+    save_file(networks.state_dict(), place / runs.WEIGHTS)
+    write_json(place / runs.RECORD, {"method": "mrfnet", "network": arguments})
+    trained = runs.load(loaded, "plain")
+    assert trained.method.margin == margin
+    batch = {"x": torch.rand(1, 3, 64, 640)}
+    whole, tiled = (
+        restore(trained.method, trained.networks, batch),
+        restore(trained.method, trained.networks, batch, 0, 64),
+    )
+    torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
 
 
 def test_a_recipe_survives_its_own_json():

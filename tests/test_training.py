@@ -28,11 +28,11 @@ from bench.data import manifest
 from bench.data.batches import Crops, task_arrays
 from bench.data.build import Job, build
 from bench.data.images import as_float, read_png
-from bench.files import locked
+from bench.files import locked, read_json
 from bench.params import Recipe, Schedule, Train
 from bench.training import loop
 from bench.training.loop import PRECISION, Training, make_optimizer, phase_steps, rate, weighted
-from bench.training.train import fingerprint, helpers
+from bench.training.train import fingerprint, helpers, random_helpers
 
 ROOT = Path(__file__).parents[1]
 SHORT = {"batch_size": 2, "crop_size": 32}
@@ -50,6 +50,7 @@ RUNS = {
     "gan-calm": GAN | {"train": PHASES},
     "gan-killed": GAN | {"train": PHASES},
     "short": SUPERVISED | {"train": SHORT | {"steps": 12}},
+    "random": GAN | {"train": SHORT | {"phases": {"inpaint": 1}, "random_helpers": True}},
     "shared": SUPERVISED | {"train": SHORT | {"steps": 12, "batch_size": 4}},
 }
 
@@ -362,6 +363,87 @@ def test_several_updates_of_the_player_that_restored_the_batch_are_refused(built
         training.run()
 
 
+def exploding(power: float) -> Method:
+    """A toy whose loss is multiplied by `power` from the sixth update on; the rehearsal is call 0."""
+    calls = iter(range(10**6))
+
+    def error(pred: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (pred - target).square().mean() * (power if next(calls) > 5 else 1.0)
+
+    return supervised("deblur", Toy, error)
+
+
+def test_a_loss_far_above_its_first_value_for_twenty_updates_stops_a_training(built, tmp_path):
+    training = made_training(built, tmp_path / "a", exploding(1e12), steps=40, lr=1e-9)
+    training.checkpoint_seconds = 0
+    with pytest.raises(UserError) as caught:
+        training.run()
+    assert str(caught.value).startswith("toy: a loss of network is far above what it began with at step 24 (phase ")
+    assert f"the last good checkpoint is {training.checkpoint}" in str(caught.value)
+    # None is written while the loss is too high.
+    assert torch.load(training.checkpoint, weights_only=True)["progress"]["total"] == 5
+    assert made_training(built, tmp_path / "b", exploding(1e3), steps=40, lr=1e-9).run().total == 40
+
+
+# Phases that a run does not have --------------------------------------------------------------------------------------
+
+
+def staged(first: bool = True) -> dict[str, nn.Module]:
+    return ({"first": nn.Conv2d(3, 3, 1)} if first else {}) | {"second": nn.Conv2d(3, 3, 1)}
+
+
+def staged_phase(name: str, player: str, loss: str) -> Phase:
+    return Phase(
+        lambda nets, batch: {"pred": nets[name](batch["x"])},
+        {player: Player((name,), lambda nets, batch, out: {loss: error(out["pred"], batch["target"])})},
+    )
+
+
+STAGED = Method(
+    ("deblur",),
+    staged,
+    {"one": staged_phase("first", "early", "near"), "two": staged_phase("second", "late", "far")},
+    lambda nets, batch: nets["second"](batch["x"]),
+)
+
+
+def staged_training(built, folder: Path, arguments: dict[str, Any], **train: Any) -> Training:
+    recipe = made_recipe(**train).model_copy(update={"network": arguments})
+    crops = Crops(built, "deblur", recipe.train.crop_size, [], 0)
+    folder.mkdir()
+    accelerator = Accelerator(cpu=True)
+    return Training(recipe, STAGED, crops, {}, accelerator, folder, lambda points: None, checkpoint_seconds=1e9)
+
+
+def test_a_phase_whose_network_a_run_does_not_have_is_left_out(built, tmp_path):
+    phases, weights = {"one": 0, "two": 2}, {"near": 2.0, "early.near": 3.0, "late.far": 1.0}
+    training = staged_training(built, tmp_path / "a", {"first": False}, phases=phases, weights=weights)
+    assert training.left_out == ["one"] and list(training.own) == ["second"]
+    progress = training.run()
+    assert progress.total == 2 and {row[1:3] for row in progress.history} == {("two", "late")}
+    again = staged_training(built, tmp_path / "b", {"first": False}, phases=phases, weights={"late.fr": 1.0})
+    with pytest.raises(ParamsError, match=r"train\.weights\.late\.fr: no loss of this name"):
+        again.run()
+
+
+def test_the_last_phase_left_out_ends_the_training(built, tmp_path):
+    training = staged_training(built, tmp_path / "a", {"first": False}, phases={"two": 2})
+    training.method = Method(**{**vars(STAGED), "phases": dict(reversed(STAGED.phases.items()))})
+    training.steps = {"two": 2, "one": 0}
+    assert training.run().total == 2
+
+
+def test_steps_of_a_phase_whose_network_is_not_there_are_refused(built, tmp_path):
+    with pytest.raises(ParamsError) as caught:
+        staged_training(built, tmp_path / "a", {"first": False}, phases={"one": 5, "two": 2})
+    assert str(caught.value) == (
+        "params.yaml: run toy: train.phases.one: found 5 steps, expected 0: the phase moves the network first, which a "
+        "run of these arguments does not have"
+    )
+    whole = staged_training(built, tmp_path / "b", {}, phases={"one": 1, "two": 1})
+    assert whole.left_out == [] and whole.run().total == 2
+
+
 # Lengths, rates, losses -----------------------------------------------------------------------------------------------
 
 
@@ -435,6 +517,54 @@ def test_optimisers_follow_the_recipe_and_the_player(name, kind):
     key = "momentum" if name == "sgd" else "betas"
     expected = (0.8, 0.1) if name == "sgd" else ((0.8, 0.9), (0.1, 0.2))
     assert (common.defaults[key], critic.defaults[key]) == expected
+
+
+def test_watched_losses_are_logged_and_neither_weighted_nor_lowered(built, tmp_path):
+    def losses(pred: torch.Tensor, target: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"error": error(pred, target), "scale_1": 1000 * error(pred, target).detach(), "scale_2": pred.sum()}
+
+    method = supervised("deblur", Toy, losses, watched=("scale_1", "scale_2"))
+    logged: list[Any] = []
+    watched = made_training(built, tmp_path / "a", method, log=logged.extend, weights={"error": 2.0})
+    progress = watched.run()
+    plain = made_training(built, tmp_path / "b", supervised("deblur", Toy, error), weights={"error": 2.0})
+    plain.run()
+    for name, value in plain.networks.state_dict().items():
+        assert torch.equal(value, watched.networks.state_dict()[name])
+    first = {row[3]: row[4] for row in progress.history[:4]}
+    assert set(first) == {"error", "scale_1", "scale_2", "total"}
+    assert first["total"] == pytest.approx(2 * first["error"])
+    assert first["scale_1"] == pytest.approx(1000 * first["error"])
+    assert {point[0] for point in logged} >= {"loss.network.scale_1", "loss.network.scale_2"}
+    for weight in ("scale_1", "network.scale_2"):
+        training = made_training(built, tmp_path / weight, method, weights={weight: 1.0})
+        with pytest.raises(ParamsError, match=rf"train\.weights\.{weight}: this loss is watched alone: it is logged"):
+            training.run()
+
+
+def test_a_batch_says_how_far_its_phase_has_come(built, tmp_path):
+    seen: list[torch.Tensor] = []
+
+    def forward(networks, batch):
+        seen.append(batch["progress"])
+        return TOY.phases["train"].forward(networks, batch)
+
+    phase = Phase(forward, TOY.phases["train"].players)
+    method = Method(**{**vars(TOY), "phases": {"one": phase, "two": phase}})
+    made_training(built, tmp_path / "a", method, phases={"one": 4, "two": 2}).run()
+    assert all(value.shape == () and value.dtype == torch.float32 for value in seen)
+    assert [float(value) for value in seen] == [0, 0, 0, 0.25, 0.5, 0.75, 0, 0.5]  # the rehearsal of both, then steps
+    del seen[:]
+    stopped = made_training(built, tmp_path / "b", method, phases={"one": 4, "two": 2})
+    stopped._save = lambda: (_ for _ in ()).throw(KeyboardInterrupt)  # type: ignore[method-assign]
+    stopped.checkpoint_seconds = 0
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    del stopped._save
+    stopped._save()
+    del seen[:]
+    made_training(built, tmp_path / "b", method, phases={"one": 4, "two": 2}).run()
+    assert [float(value) for value in seen] == [0.25, 0.5, 0.75, 0, 0.5]
 
 
 def test_kept_losses_of_a_long_training_are_evenly_spaced(built, tmp_path, monkeypatch):
@@ -606,7 +736,13 @@ def test_holes_are_empty_in_the_input_and_masks_are_neither_empty_nor_full(built
         sample = crops.sample(0, index)
         assert set(np.unique(sample["mask"])) == {0.0, 1.0}
         assert np.abs(sample["x"] * sample["mask"]).max() == 0 and sample["target"].shape == (24, 24, 3)
+        assert np.array_equal(sample["blurred"] * (1 - sample["mask"]), sample["x"])
+        assert np.abs(sample["blurred"] * sample["mask"]).max() > 0
     fields = {"target": np.ones((2, 2, 3)), "blurred": np.full((2, 2, 3), 0.5), "mask": np.eye(2)[..., None]}
+    assert "blurred" not in task_arrays("inpaint", fields, "blurred")
+    for source, value in (("", 0.5), ("blurred", 0.5), ("sharp", 1)):
+        arrays = task_arrays("sharp-inpaint", fields, source)
+        assert arrays["x"].max() == value and np.array_equal(arrays["blurred"], fields["blurred"])
     assert (
         task_arrays("inpaint", fields)["x"].max() == 1 and task_arrays("inpaint", fields, "blurred")["x"].max() == 0.5
     )
@@ -637,6 +773,8 @@ def test_a_changed_recipe_data_or_machine_never_goes_on_from_anothers_checkpoint
         fingerprint(recipe, built, [], 2, 1, "cpu"),
         fingerprint(recipe, built, [], 1, 2, "cpu"),
         fingerprint(recipe, built, [], 1, 1, "cuda"),
+        fingerprint(recipe, built, [], 1, 1, "cpu", {"texture": "one"}),
+        fingerprint(recipe, built, [], 1, 1, "cpu", {"texture": "another"}),
     ]
     assert len({same, *changed}) == len(changed) + 1
 
@@ -649,6 +787,41 @@ def test_helpers_without_their_file_leave_their_losses_out(project, monkeypatch,
     assert found == {} and [entry["loss"] for entry in missing] == ["perceptual", "style"]
     unweighted = recipe.train.model_copy(update={"weights": {"perceptual": 0.0, "generator.style": 0.0}})
     assert helpers(method, recipe.model_copy(update={"train": unweighted}), tmp_path) == ({}, [])
+
+
+def test_random_helpers_are_drawn_from_the_runs_seed_even_beside_their_file(project, monkeypatch, tmp_path):
+    from bench import weights
+
+    monkeypatch.chdir(project)
+    recipe, method = runs.resolve(params.load(), "gan-calm")
+    monkeypatch.setattr(weights, "find", lambda key, folder: tmp_path / "vgg19.pth")
+    train = recipe.train.model_copy(update={"random_helpers": True})
+    drawn = []
+    for seed in (0, 0, 1):
+        torch.rand(3)  # another history
+        found, missing = helpers(method, recipe.model_copy(update={"train": train, "seed": seed}), tmp_path)
+        assert list(found) == ["vgg19"] and missing == []
+        drawn.append(found["vgg19"].state_dict())
+    assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in drawn[0])
+    name = "layers.conv3_1.weight"
+    assert not torch.equal(drawn[0][name], drawn[2][name])
+    both = [{"helper": "vgg19", "losses": ["perceptual", "style"]}]
+    assert random_helpers(method, recipe.model_copy(update={"train": train})) == both
+    fewer = recipe.model_copy(update={"train": train.model_copy(update={"weights": {"style": 0.0}})})
+    assert random_helpers(method, fewer) == [{"helper": "vgg19", "losses": ["perceptual"]}]
+    assert random_helpers(method, recipe) == []
+
+
+def test_a_run_of_random_helpers_says_so_once_and_in_its_record(project, monkeypatch, capsys):
+    monkeypatch.chdir(project)
+    assert cli.main(["train", "random"]) == 0
+    printed = capsys.readouterr().out
+    said = "random: vgg19 has RANDOM weights, as train.random_helpers asks, in the losses perceptual, style"
+    assert printed.count("RANDOM") == 1 and said in printed
+    record = read_json(project / "out/sample/runs/random/record.json")
+    assert record["random_helpers"] == [{"helper": "vgg19", "losses": ["perceptual", "style"]}]
+    assert record["missing_losses"] == []
+    assert {"perceptual", "style"} <= set(losses(project, "random")["name"])
 
 
 # Several processes ----------------------------------------------------------------------------------------------------

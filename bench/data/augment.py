@@ -2,6 +2,8 @@
 
 A sample is a dict of float32 arrays (H, W, C) in [0, 1]: `blurred` or `x`, `left`, `right`, `centre` and `target` with
 three channels, `mask` with one, 1 = hole. An operation returns a new dict and leaves the given arrays as they are.
+A method's layers of any number of channels and range go with the images wherever pixels move, and stay those of the
+stored image where colours change: they are made once, and a layer of the changed colours would have to be made anew.
 
 MRFNet (Section IV.B) and DFFNet (Section 4.2) flip, rotate by random angles, exchange channels, change the saturation
 and add noise; DMTNet (Section 4.1) flips; LMFN does nothing of it.
@@ -22,6 +24,7 @@ Sample = dict[str, np.ndarray]
 Operation = Callable[..., Sample]
 
 CLEAN = ("target", "mask")  # fields that no sensor noise reaches
+COLOURS = ("permute_channels", "saturation", "noise")  # operations that move no pixel
 
 
 def flip_horizontal(sample: Sample, rng: np.random.Generator) -> Sample:
@@ -67,8 +70,13 @@ def rotate(sample: Sample, rng: np.random.Generator, degrees: float = 180.0) -> 
 
     def turn(name: str, image: np.ndarray) -> np.ndarray:
         flags = cv2.INTER_NEAREST if name == "mask" else cv2.INTER_LINEAR
-        turned = cv2.warpAffine(image, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-        return turned.reshape(image.shape)  # OpenCV drops the axis of a single channel
+        # OpenCV interpolates other numbers of channels, which layers may have, at places rounded to 1/32 pixel.
+        parts = [image] if image.shape[2] in (1, 3) else [np.ascontiguousarray(c) for c in np.moveaxis(image, 2, 0)]
+        turned = [
+            cv2.warpAffine(part, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
+            for part in parts
+        ]
+        return np.dstack(turned)  # it drops the axis of a single channel
 
     return {name: turn(name, image) for name, image in sample.items()}
 
@@ -133,7 +141,10 @@ OPTIONS = {name: tuple(inspect.signature(operation).parameters)[2:] for name, op
 
 
 def apply(
-    operations: Sequence[str | Mapping[str, Mapping[str, Any]]], sample: Sample, rng: np.random.Generator
+    operations: Sequence[str | Mapping[str, Mapping[str, Any]]],
+    sample: Sample,
+    rng: np.random.Generator,
+    layers: Sequence[str] = (),
 ) -> Sample:
     """Run the named operations in order.
 
@@ -141,6 +152,7 @@ def apply(
         operations: names, or a name with its options: ["flip_horizontal", {"saturation": {"low": 0.5, "high": 1.5}}].
         sample: float32 (H, W, C) in [0, 1] by field.
         rng: the sample's own generator.
+        layers: names in the sample that are layers, (H, W, C) of any range: no operation on colours changes them.
 
     Returns:
         contiguous arrays by the same fields.
@@ -149,7 +161,9 @@ def apply(
     """
     for entry in operations:
         operation, options = resolve(entry)
-        sample = operation(sample, rng, **options)
+        kept = {name: sample[name] for name in layers} if operation.__name__ in COLOURS else {}
+        images = {name: image for name, image in sample.items() if name not in kept}
+        sample = {**operation(images, rng, **options), **kept}
     return {name: np.ascontiguousarray(image) for name, image in sample.items()}
 
 

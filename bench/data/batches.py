@@ -12,6 +12,7 @@ import numpy as np
 from bench.contracts import DataError
 from bench.data import augment
 from bench.data.images import as_float
+from bench.data.layers import KIND, MadeLayer
 from bench.data.manifest import BuiltSet
 
 if TYPE_CHECKING:
@@ -34,18 +35,20 @@ def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -
 
     Args:
         fields: float32 (H, W, C) in [0, 1] by field.
-        source: for inpainting, "blurred" puts the hole into the blurred image instead of the sharp one.
+        source: for inpainting, the image that gets the hole, "blurred" or "sharp"; without it that is the blurred one
+            for sharp-inpaint, the sharp one for inpaint.
 
     Returns:
-        `x`, or `left` and `right`; `mask`; `target`. In the hole `x` is 0.
+        `x`, or `left` and `right`; `mask`; `target`; for sharp-inpaint `blurred`, without a hole. In the hole `x` is 0.
     """
     arrays = {"target": fields["target"]}
     if task == "dual-pixel":
         return arrays | {"left": fields["left"], "right": fields["right"]}
     if task == "deblur":
         return arrays | {"x": fields["blurred"]}
-    blurred = task == "sharp-inpaint" or source == "blurred"
-    x = fields["blurred"] if blurred else fields["target"]
+    if task == "sharp-inpaint":
+        arrays["blurred"], source = fields["blurred"], source or "blurred"
+    x = fields["blurred"] if source == "blurred" else fields["target"]
     return arrays | {"mask": fields["mask"], "x": x * (1 - fields["mask"])}
 
 
@@ -55,18 +58,29 @@ def needed_fields(task: str, source: str = "") -> tuple[str, ...]:
 
 
 class Crops:
-    """Random crops of a built set's training images, from its memory-mapped packed files.
+    """Random crops of a built set's training images and of their layers, from memory-mapped packed files.
+
+    Args:
+        layers: the layers of the set that the method declares, by name, as `bench.data.layers.read` gives them.
 
     Raises:
         DataError: the set does not serve the task, or an image is smaller than the crop.
     """
 
     def __init__(
-        self, built: BuiltSet, task: str, crop_size: int, operations: Sequence[Any], seed: int, source: str = ""
+        self,
+        built: BuiltSet,
+        task: str,
+        crop_size: int,
+        operations: Sequence[Any],
+        seed: int,
+        source: str = "",
+        layers: Mapping[str, MadeLayer] | None = None,
     ):
         self.rows = built.split("train").reset_index(drop=True)
         self.task, self.size, self.operations, self.seed, self.source = task, crop_size, operations, seed, source
         self.fields = needed_fields(task, source)
+        self.layers = dict(layers or {})
         if missing := [field for field in self.fields if f"packed_{field}" not in self.rows]:
             raise DataError(
                 f"{built.folder}: task {task!r} needs {', '.join(missing)}, which this dataset does not have"
@@ -82,12 +96,17 @@ class Crops:
         self.depth = np.uint16 if self.rows["bits"].iloc[0] == 16 else np.uint8
         self.offsets = {field: self.rows[f"packed_{field}"].to_numpy() for field in self.fields}
         self.packed = {field: self._open(built.folder / "packed" / f"{field}.bin", field) for field in self.fields}
+        for name, layer in self.layers.items():
+            self.packed[name] = np.memmap(layer.packed, np.uint8, "r")
+            self.offsets[name] = layer.offsets
         self._order = (-1, np.empty(0, int))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def _layout(self, field: str) -> tuple[np.dtype, int]:
+        if field in self.layers:
+            return KIND, self.layers[field].channels
         return (np.dtype(np.uint8), 1) if field == "mask" else (np.dtype(self.depth), 3)
 
     def _open(self, path: Path, field: str) -> np.ndarray:
@@ -111,13 +130,18 @@ class Crops:
         return int(rng.integers(height - self.size + 1)), int(rng.integers(width - self.size + 1))
 
     def sample(self, epoch: int, index: int) -> dict[str, np.ndarray]:
-        """Return one training sample, cropped and augmented: float32 (size, size, C) in [0, 1] by name."""
+        """Return one training sample, cropped and augmented: float32 (size, size, C) by name.
+
+        Images are in [0, 1]; layers, cut by the same window, in their own range.
+        """
         rng = np.random.default_rng([self.seed, epoch, index])
         top, left = self._corner(rng, index)
         fields = {f: as_float(self._window(f, index, top, left)) for f in self.fields if f != "mask"}
         if "mask" in self.fields:
             fields["mask"] = self._mask(rng)
-        return task_arrays(self.task, augment.apply(self.operations, fields, rng), self.source)
+        fields |= {name: self._window(name, index, top, left).astype(np.float32) for name in self.layers}
+        changed = augment.apply(self.operations, fields, rng, tuple(self.layers))
+        return task_arrays(self.task, changed, self.source) | {name: changed[name] for name in self.layers}
 
     def _mask(self, rng: np.random.Generator) -> np.ndarray:
         """Cut a mask from any image's, so that a picture is seen with many holes; never an empty or a full one."""

@@ -25,7 +25,7 @@ from bench import registry
 from bench.contracts import DataError, Item, Made, UserError
 from bench.data import manifest
 from bench.data.images import as_float, read_png, write_png
-from bench.files import explained, locked, read_json, sha256, write_json
+from bench.files import explained, locked, noted, sha256, write_json
 from bench.params import check_arguments
 
 KILLED = "a process that made images was killed, perhaps for want of memory"
@@ -100,7 +100,7 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     with locked(work, f"building {job.name}"):
         _start_or_resume(work, job)
         rows: dict[tuple[str, str], dict[str, Any]] = {}
-        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_one_thread) as pool:
+        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=one_thread) as pool:
             jobs = {pool.submit(bind(_make, job, work), item): item for item in todo}
             try:
                 for done in tqdm(as_completed(jobs), f"build {job.name}", len(jobs), disable=None, unit="image"):
@@ -137,7 +137,8 @@ def _check_out(out: Path) -> None:
         )
 
 
-def _one_thread() -> None:
+def one_thread() -> None:
+    """Prepare a process that makes images: they share the cores, each computes with one thread."""
     import signal
 
     import cv2
@@ -171,7 +172,7 @@ def _start_or_resume(work: Path, job: Job) -> None:
         "code": _code(),
     }
     about = json.loads(json.dumps(about, default=str))
-    if _noted(work / "job.json") == about:
+    if noted(work / "job.json") == about:
         return
     for path in work.iterdir():
         if path.is_dir():
@@ -192,7 +193,7 @@ def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     """Make and write one image, or find it made, and return its row."""
     done = work / "rows" / item.split / f"{item.name}.json"
     sources = json.dumps([_source_digest(path) for path in item.files])
-    if (row := _noted(done)) and row["source_sha256"] == sources:
+    if (row := noted(done)) and row["source_sha256"] == sources:
         written = [(row[key], row[f"sha256_{key[5:]}"]) for key in row if key.startswith("file_")]
         written += [(entry["file"], entry["sha256"]) for entry in json.loads(row["references"])]
         if all(_intact(work / file, digest) for file, digest in written):
@@ -209,14 +210,6 @@ def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     row["references"] = json.dumps(references)
     write_json(done, row)
     return row
-
-
-def _noted(path: Path) -> dict[str, Any]:
-    """Read what an earlier build noted; nothing where it is missing or damaged, and the work is done again."""
-    try:
-        return read_json(path)
-    except UserError:
-        return {}
 
 
 def _intact(path: Path, digest: str) -> bool:
@@ -288,7 +281,7 @@ def verify(job: Job) -> dict[str, int]:
     from tqdm import tqdm
 
     todo = items(job)
-    with ProcessPoolExecutor(initializer=_one_thread) as pool:
+    with ProcessPoolExecutor(initializer=one_thread) as pool:
         jobs = [pool.submit(_read, item) for item in todo]
         for done in tqdm(as_completed(jobs), f"verify {job.name}", len(jobs), disable=None, unit="image"):
             try:

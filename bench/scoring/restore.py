@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Method
+from bench.contracts import Layer, Method
 from bench.runs import Trained
 
 TILE = 448
@@ -26,15 +26,17 @@ def restore(
     """Restore a batch of images of any size.
 
     Args:
+        method: of `runs.load`, which has settled what depends on the network's arguments.
         batch: inputs by name, (N, C, H, W) float32 in [0, 1].
         whole: images of at most so many pixels are not cut.
         tile: side of a tile's kept part, in pixels.
 
     Returns:
-        (N, 3, H, W) in [0, 1]. For inpainting the known pixels are those of `x`.
+        (N, 3, H, W) in [0, 1]. For inpainting the known pixels are those of `x`; a method for sharp-inpaint alone
+        makes all of them.
     """
     height, width = next(iter(batch.values())).shape[-2:]
-    padded = {name: pad(value, method.multiple, method.min_size) for name, value in batch.items()}
+    padded = prepared(method, batch)
     with torch.inference_mode():
         if height * width <= whole:
             pred = method.restore(networks, padded)
@@ -43,9 +45,24 @@ def restore(
         else:
             pred = _blended_tiles(method, networks, padded, tile)
         pred = pred[..., :height, :width].float().clamp(0, 1)
-        if "mask" in batch:
+        if "inpaint" in method.tasks and "mask" in batch:  # of a blurred image the known pixels are to be restored too
             pred = batch["mask"] * pred + (1 - batch["mask"]) * batch["x"]
     return pred
+
+
+def prepared(method: Method, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a method is given: the inputs, padded to sizes that it takes, and the layers that it declares.
+
+    A layer is made of the whole image, before anything is cut: a tile alone would have another one at its rim.
+    """
+    padded = {name: pad(value, method.multiple, method.min_size) for name, value in batch.items()}
+    return padded | {name: _layer_of_input(layer, padded) for name, layer in method.layers.items()}
+
+
+def _layer_of_input(layer: Layer, batch: Mapping[str, Tensor]) -> Tensor:
+    x, mask = (batch[name].permute(0, 2, 3, 1).float().cpu().numpy() for name in ("x", "mask"))
+    made = np.stack([layer.of_input(*pair) for pair in zip(x, mask, strict=True)])
+    return torch.from_numpy(made).permute(0, 3, 1, 2).to(batch["x"])
 
 
 def pad(image: Tensor, multiple: int, min_size: int) -> Tensor:
@@ -71,7 +88,7 @@ def _windows(size: int, side: int, rim: int) -> Iterator[tuple[int, int, int]]:
 
 def _exact_tiles(method: Method, networks: nn.ModuleDict | None, batch: Mapping[str, Tensor], tile: int) -> Tensor:
     """Restore windows that reach `margin` beyond what is kept: each kept pixel sees all that it would see whole."""
-    assert method.margin is not None
+    assert isinstance(method.margin, int), "settled when the run was loaded"
     step = -(-tile // method.multiple) * method.multiple
     rim = -(-method.margin // method.multiple) * method.multiple
     side = max(step + 2 * rim, method.min_size)

@@ -74,7 +74,9 @@ def _add_work(table: Table, trained: list[Trained], chosen: Evaluate) -> None:
 
 def work(part: Trained, height: int, width: int, device: str) -> cost.Work:
     """Count one run's work on an image of this size, padded as it is when restored."""
-    from bench.scoring.restore import pad
+    import torch
+
+    from bench.scoring.restore import pad, prepared
 
     method = part.method
 
@@ -82,4 +84,8 @@ def work(part: Trained, height: int, width: int, device: str) -> cost.Work:
         return method.restore(networks, {n: pad(v, method.multiple, method.min_size) for n, v in batch.items()})  # type: ignore[arg-type]
 
     assert part.networks is not None
-    return cost.work(padded, part.networks, shapes(method.tasks[0], height, width), device)
+    sizes = shapes(method.tasks[0], height, width)
+    # Layers are no work of the network and cannot be made where tensors have no values: here they are shapes alone.
+    small = prepared(method, {name: torch.zeros(size) for name, size in shapes(method.tasks[0], 8, 8).items()})
+    sizes |= {name: (1, small[name].shape[1], height, width) for name in method.layers}
+    return cost.work(padded, part.networks, sizes, device)

@@ -10,7 +10,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=nn.Module)
 PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+DIVERGED, LATER = 1e6, 20
+"""So many times its first value, or 1 where that is more, for so many updates, and a loss has diverged."""
 POINTS = 5000
 """About how many steps' losses a run keeps: every step's of a short one, evenly spaced ones of millions."""
 
@@ -45,6 +47,7 @@ class Progress:
         points: losses that the tracker has not been given for certain.
         history: the losses kept: step, phase, player, name, value, seconds.
         seconds: time spent training, over all attempts.
+        first: each player's total at its first update in the phase.
     """
 
     phase: int = 0
@@ -53,6 +56,7 @@ class Progress:
     points: list[Point] = field(default_factory=list)
     history: list[tuple[int, str, str, str, float, float]] = field(default_factory=list)
     seconds: float = 0.0
+    first: dict[str, float] = field(default_factory=dict)
 
 
 def phase_steps(recipe: Recipe, method: Method, steps_per_epoch: int) -> dict[str, int]:
@@ -67,6 +71,30 @@ def phase_steps(recipe: Recipe, method: Method, steps_per_epoch: int) -> dict[st
     if train.steps is None and train.epochs is None:
         raise ParamsError(f"params.yaml: run {recipe.name}: train: give steps or epochs")
     return {names[0]: train.steps if train.steps is not None else (train.epochs or 0) * steps_per_epoch}
+
+
+def left_out(recipe: Recipe, method: Method, steps: Mapping[str, int], own: Collection[str]) -> list[str]:
+    """Return the phases of 0 steps with a player none of whose networks this run has: an ablation without that stage.
+
+    A player that has some of its networks moves those.
+
+    Args:
+        steps: of each phase.
+        own: the networks of this run.
+
+    Raises:
+        ParamsError: such a phase has steps.
+    """
+    found = []
+    for name, phase in method.phases.items():
+        lacking = [player.networks[0] for player in phase.players.values() if not set(player.networks) & set(own)]
+        if lacking and steps[name]:
+            raise ParamsError(
+                f"params.yaml: run {recipe.name}: train.phases.{name}: found {steps[name]} steps, expected 0: the "
+                f"phase moves the network {lacking[0]}, which a run of these arguments does not have"
+            )
+        found += [name] if lacking else []
+    return found
 
 
 def rate(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:
@@ -101,15 +129,32 @@ def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float], player:
     return torch.stack(terms).sum()
 
 
-def check_weights(method: Method, weights: Mapping[str, float], seen: set[str], name: str) -> None:
+def lowered(losses: Mapping[str, Tensor], watched: Collection[str]) -> dict[str, Tensor]:
+    """Return the losses that a player lowers: all but the watched ones."""
+    return {name: value for name, value in losses.items() if name not in watched}
+
+
+def check_weights(
+    method: Method, weights: Mapping[str, float], seen: set[str], name: str, left_out: Collection[str] = ()
+) -> None:
     """Raise ParamsError when a weight's name is no loss of the method: a misspelt one would be taken as 1 in silence.
 
     Args:
         seen: the losses that the method gave, as "player.loss".
+        left_out: phases that this run does not have: what only their players know passes.
     """
     helped = {loss for helper in method.helpers.values() for loss in helper.losses}
     known = seen | {loss.split(".", 1)[1] for loss in seen} | helped
+    absent = {player for phase in left_out for player in method.phases[phase].players}
     for weight in weights:
+        player, _, loss = weight.rpartition(".")
+        if loss in method.watched:
+            raise ParamsError(
+                f"params.yaml: run {name}: train.weights.{weight}: this loss is watched alone: it is logged and never "
+                "lowered, so it takes no weight"
+            )
+        if absent and (not player or player in absent):
+            continue
         if weight not in known:
             raise ParamsError(
                 f"params.yaml: run {name}: train.weights.{weight}: no loss of this name; "
@@ -171,9 +216,11 @@ class Training:
         self.networks = channels_last(nn.ModuleDict(own | frozen).to(accelerator.device))
         self.steps_per_epoch = math.ceil(len(crops) / recipe.train.batch_size)
         self.steps = phase_steps(recipe, method, self.steps_per_epoch)
+        self.left_out = left_out(recipe, method, self.steps, self.own)
         self.total_steps = sum(self.steps.values())
         self.keep_every = max(1, self.total_steps // POINTS)
         self.progress = Progress()
+        self.far: dict[str, int] = {}  # for how many updates in a row each player's total has been far too high
         self.optimizers: dict[str, Any] = {}
 
     @property
@@ -201,7 +248,9 @@ class Training:
                     continue
                 if index > self.progress.phase:
                     self.progress.phase, self.progress.step = index, 0
-                self._phase(name, steps, waiting, bar)
+                    self.progress.first, self.far = {}, {}
+                if name not in self.left_out:
+                    self._phase(name, steps, waiting, bar)
                 waiting = {}
         # Killed from here on, it goes on from the last step, and its points keep their times.
         self._save()
@@ -211,11 +260,11 @@ class Training:
         """Run every phase on the first batch without an update: bad parameters stop a training before it begins."""
         train = self.recipe.train
         first = self.crops.batch(0, train.batch_size, self._part())
-        batch = {key: value.to(self.accelerator.device) for key, value in first.items()}
+        batch = self._moved(first, 0.0)
         # Batch and spectral norm count what they see; this does not count.
         before = {name: buffer.clone() for name, buffer in self.networks.named_buffers()}
         seen = set()
-        for phase in self.method.phases.values():
+        for phase in (phase for name, phase in self.method.phases.items() if name not in self.left_out):
             with self.accelerator.autocast():
                 outputs = phase.forward(self.networks, batch)
                 for name, player in phase.players.items():
@@ -228,7 +277,12 @@ class Training:
         with torch.no_grad():
             for name, buffer in self.networks.named_buffers():
                 buffer.copy_(before[name])
-        check_weights(self.method, train.weights, seen, self.recipe.name)
+        check_weights(self.method, train.weights, seen, self.recipe.name, self.left_out)
+
+    def _moved(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
+        """Bring a batch to the device, with the share of the phase's steps that are done, in [0, 1)."""
+        batch = {**batch, "progress": torch.tensor(progress, dtype=torch.float32)}
+        return {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
 
     def _part(self) -> slice:
         """Return this process's share of each batch."""
@@ -251,7 +305,8 @@ class Training:
         return any(grad is not None for grad in grads)
 
     def _parameters(self, player: Player) -> list[nn.Parameter]:
-        return [p for name in player.networks for p in self.networks[name].parameters() if p.requires_grad]
+        mine = [self.networks[name] for name in player.networks if name in self.own]
+        return [p for network in mine for p in network.parameters() if p.requires_grad]
 
     def _phase(self, name: str, steps: int, waiting: Mapping[str, Any], bar: Any) -> None:
         phase, train, progress = self.method.phases[name], self.recipe.train, self.progress
@@ -271,8 +326,7 @@ class Training:
             for key, optimizer in self.optimizers.items():
                 for group, lr in zip(optimizer.param_groups, rates[key], strict=True):
                     group["lr"] = lr * factor
-            moved = {key: value.to(self.accelerator.device, non_blocking=True) for key, value in batch.items()}
-            losses = self._step(name, moved)
+            losses = self._step(name, self._moved(batch, progress.step / steps))
             progress.step, progress.total = progress.step + 1, progress.total + 1
             progress.seconds = before + time.monotonic() - began
             now = int(time.time() * 1000)
@@ -281,7 +335,7 @@ class Training:
                 progress.history.append((step, name, player_name, loss, value, progress.seconds))
                 progress.points.append((f"loss.{player_name}.{loss}", value, step, now))
             bar.update()
-            if time.monotonic() - last_save > self.checkpoint_seconds:
+            if time.monotonic() - last_save > self.checkpoint_seconds and not any(self.far.values()):
                 self._save()
                 last_save = time.monotonic()
                 bar.set_postfix({loss: f"{value:.4f}" for (_, loss), value in losses.items()}, refresh=False)
@@ -301,7 +355,7 @@ class Training:
                 _require(frozen, False)
                 with accelerator.autocast():
                     losses = player.losses(self.networks, batch, outputs)
-                total = weighted(losses, train.weights, name)
+                total = weighted(lowered(losses, self.method.watched), train.weights, name)
                 values = {key: float(value.detach()) for key, value in losses.items()}
                 self._check(values | {"total": float(total.detach())}, name, phase_name)
                 accelerator.backward(total, retain_graph=len(phase.players) > 1)
@@ -317,12 +371,16 @@ class Training:
         return result
 
     def _check(self, values: Mapping[str, float], player: str, phase: str) -> None:
-        if all(math.isfinite(value) for value in values.values()):
+        first = self.progress.first.setdefault(player, values["total"])
+        far = abs(values["total"]) > DIVERGED * max(abs(first), 1)
+        self.far[player] = self.far.get(player, 0) + 1 if far else 0
+        if all(math.isfinite(value) for value in values.values()) and self.far[player] < LATER:
             return
+        what = "far above what it began with" if self.far[player] == LATER else "not finite"
         listed = ", ".join(f"{name} = {value:g}" for name, value in values.items())
         last = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.is_file() else "no checkpoint yet"
         raise UserError(
-            f"{self.recipe.name}: a loss of {player} is not finite at step {self.progress.total} (phase {phase}): "
+            f"{self.recipe.name}: a loss of {player} is {what} at step {self.progress.total} (phase {phase}): "
             f"{listed}; {last}. Lower the learning rate, clip gradients or train in float32"
         )
 

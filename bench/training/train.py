@@ -7,12 +7,13 @@ import json
 import shutil
 import time
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench import runs
-from bench.contracts import Method, ParamsError, UserError
-from bench.data import manifest
+from bench.contracts import Helper, Method, ParamsError, UserError
+from bench.data import layers, manifest
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
 from bench.files import locked, need_writable, read_json, replace_folder, sha256, write_json
@@ -23,17 +24,26 @@ from bench.training.device import set_threads, tune_allocator
 ROOT = Path(__file__).parents[2]
 
 
-def fingerprint(recipe: Recipe, built: BuiltSet, helpers: list[str], threads: int, processes: int, device: str) -> str:
+def fingerprint(
+    recipe: Recipe,
+    built: BuiltSet,
+    helpers: list[str],
+    threads: int,
+    processes: int,
+    device: str,
+    layers: Mapping[str, str] | None = None,
+) -> str:
     """Return what a training is a function of, as a hash: a checkpoint of another one is never gone on from.
 
     Args:
         helpers: the frozen networks whose losses take part.
+        layers: the digests of the layers in its batches, by name.
     """
     module = ROOT / "methods" / f"{recipe.method.replace('-', '_')}.py"
     shared = [path for place in ("methods/_*", "bench/training/*", "bench/data/*") for path in ROOT.glob(f"{place}.py")]
     code = {str(path.relative_to(ROOT)): sha256(path) for path in [module, *shared]}
     machine = [threads, processes, device, here()["packages"]]
-    whole = [recipe.model_dump(mode="json"), built.digest, code, helpers, machine]
+    whole = [recipe.model_dump(mode="json"), built.digest, code, helpers, machine, dict(layers or {})]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
@@ -49,7 +59,8 @@ def train(params: Params, name: str) -> Path:
         raise UserError(f"{name}: {recipe.method} needs no training; run: python -m bench evaluate {name}")
     built = manifest.read(runs.data_folder(params, recipe.dataset))
     chosen = recipe.train
-    crops = Crops(built, recipe.task, chosen.crop_size, chosen.augment, recipe.seed, chosen.input or "")
+    made = {key: layers.read(built, key, layer) for key, layer in method.layers.items()}
+    crops = Crops(built, recipe.task, chosen.crop_size, chosen.augment, recipe.seed, chosen.input or "", made)
     out = runs.folder(params, name)
     need_writable(out.parent)
     tune_allocator()
@@ -70,7 +81,10 @@ def train(params: Params, name: str) -> Path:
         )
     phase_steps(recipe, method, 1)
     found = helpers(method, recipe, weights_folder(params))
-    identity = fingerprint(recipe, built, sorted(found[0]), threads, accelerator.num_processes, accelerator.device.type)
+    digests = {key: layer.digest for key, layer in made.items()}
+    identity = fingerprint(
+        recipe, built, sorted(found[0]), threads, accelerator.num_processes, accelerator.device.type, digests
+    )
     resume = Path(params.paths.resume, f"{params.profile}-{name}-{identity[:16]}")
     with _alone(resume, name, accelerator):
         _train(params, recipe, method, built, crops, found, accelerator, threads, resume, out)
@@ -87,13 +101,22 @@ def _alone(resume: Path, name: str, accelerator: Any) -> Any:
 
 
 def helpers(method: Method, recipe: Recipe, folder: Path | None) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """Build the frozen networks that weighted losses look through; list the losses left out for want of a file."""
+    """Build the frozen networks that weighted losses look through; list the losses left out for want of a file.
+
+    Where the recipe asks for `random_helpers` all of them are drawn from the run's seed, files or not.
+    """
+    import torch
+
     from bench import weights
 
     found, missing = {}, []
     for name, helper in method.helpers.items():
-        wanted = [loss for loss in helper.losses if _weight(recipe, loss) > 0]
+        wanted = _wanted(recipe, helper)
         if not wanted:
+            continue
+        if recipe.train.random_helpers:
+            torch.manual_seed(recipe.seed)
+            found[name] = helper.build(None)
             continue
         path = weights.find(helper.weights, folder)
         if path is None:
@@ -101,6 +124,19 @@ def helpers(method: Method, recipe: Recipe, folder: Path | None) -> tuple[dict[s
         else:
             found[name] = helper.build(path)
     return found, missing
+
+
+def random_helpers(method: Method, recipe: Recipe) -> list[dict[str, Any]]:
+    """List the frozen networks that have random weights in this run, with their losses, for its record."""
+    if not recipe.train.random_helpers:
+        return []
+    wanted = {name: _wanted(recipe, helper) for name, helper in method.helpers.items()}
+    return [{"helper": name, "losses": losses} for name, losses in wanted.items() if losses]
+
+
+def _wanted(recipe: Recipe, helper: Helper) -> list[str]:
+    """Return the losses of a helper that have a weight."""
+    return [loss for loss in helper.losses if _weight(recipe, loss) > 0]
 
 
 def _weight(recipe: Recipe, loss: str) -> float:
@@ -114,6 +150,7 @@ def about(recipe: Recipe, method: Method, built: BuiltSet, kind: str) -> dict[st
         "run": recipe.name,
         "method": recipe.method,
         "as": recipe.row,
+        "also_as": list(recipe.also),
         "title": recipe.title,
         "kind": kind,
         "task": recipe.task,
@@ -129,6 +166,7 @@ def about(recipe: Recipe, method: Method, built: BuiltSet, kind: str) -> dict[st
         "steps": 0,
         "train_seconds": 0.0,
         "missing_losses": [],
+        "random_helpers": [],
         "limits": list(method.limits),
         "provenance": here() | {"manifest_sha256": built.digest, "mlflow_run": ""},
     }
@@ -167,9 +205,17 @@ def _train(
     for reason in dict.fromkeys(entry["reason"] for entry in missing):
         lost = ", ".join(entry["loss"] for entry in missing if entry["reason"] == reason)
         say(f"{recipe.name}: trained WITHOUT the losses {lost}: {reason}")
+    drawn = random_helpers(method, recipe)
+    for entry in drawn:
+        say(
+            f"{recipe.name}: {entry['helper']} has RANDOM weights, as train.random_helpers asks, in the losses "
+            f"{', '.join(entry['losses'])}"
+        )
     record = about(recipe, method, built, "trained")
     record["train"] = recipe.train.model_dump(mode="json")
-    record["missing_losses"] = missing
+    record["missing_losses"], record["random_helpers"] = missing, drawn
+    if crops.layers:
+        record["provenance"]["layers"] = {name: layer.digest for name, layer in crops.layers.items()}
     run_id, client = "", None
     if accelerator.is_main_process:
         client = tracking.connect(params.tracking)
@@ -179,12 +225,12 @@ def _train(
         if client is not None:
             tracking.log_points(client, run_id, points)
 
-    training = Training(
-        recipe, method, crops, frozen, accelerator, resume, log, checkpoint_seconds=params.checkpoint_seconds
-    )
-    steps = f"{training.total_steps} steps on {accelerator.device.type}"
-    say(f"{recipe.name}: {steps}, {threads} threads, {recipe.train.precision}")
     try:
+        training = Training(
+            recipe, method, crops, frozen, accelerator, resume, log, checkpoint_seconds=params.checkpoint_seconds
+        )
+        steps = f"{training.total_steps} steps on {accelerator.device.type}"
+        say(f"{recipe.name}: {steps}, {threads} threads, {recipe.train.precision}")
         progress = training.run()
     except (UserError, KeyboardInterrupt):
         if client is not None:

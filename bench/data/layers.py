@@ -1,0 +1,252 @@
+"""Make the layers of a built set: further images of every training image, too slow to be made at each training step.
+
+A layer stands in `<dataset>.layers/<layer>/` beside its built set: one packed file of float16, the training images one
+after the other in the order of their manifest rows, and a manifest that says of which set and by which file it was
+made. A layer of another set, or by a file that has changed since, is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from bench import registry
+from bench.contracts import DataError, Layer, ParamsError, UserError
+from bench.data.images import as_float, read_png
+from bench.data.manifest import BuiltSet
+from bench.files import explained, locked, noted, read_json, sha256, write_json
+from bench.params import PATH, Params, all_runs
+
+ROOT = Path(__file__).parents[2]
+KIND = np.dtype(np.float16)
+PACKED, MANIFEST = "packed.bin", "manifest.json"
+
+
+@dataclass(frozen=True)
+class MadeLayer:
+    """A layer on disk.
+
+    Args:
+        packed: the file of all its pixels, float16 (H, W, C) an image.
+        channels: C.
+        offsets: of each training image, in bytes, in the order of the set's training rows.
+        digest: of its pixels, its set and the file that made it: what a training with it depends on.
+    """
+
+    packed: Path
+    channels: int
+    offsets: np.ndarray
+    digest: str
+
+
+def folder(built: BuiltSet, name: str) -> Path:
+    """Return the folder of a layer of a built set."""
+    return built.folder.with_name(f"{built.folder.name}.layers") / name
+
+
+def declared(params: Params, dataset: str) -> dict[str, Layer]:
+    """Return the layers that the methods of a dataset's runs declare, by name.
+
+    Raises:
+        ParamsError: two methods mean different layers by one name; the section `layers` of params.yaml says otherwise.
+    """
+    found: dict[str, Layer] = {}
+    for name, run in all_runs(params).items():
+        if run.dataset == dataset:
+            for key, layer in registry.method(run.method).layers.items():
+                if found.setdefault(key, layer) != layer:
+                    raise ParamsError(f"{PATH}: run {name}: {run.method} means another layer {key!r} than another run")
+    for key, stage in params.layers.items():
+        expected = found[stage.layer].module if stage.layer in found else "none of this name"
+        if stage.dataset == dataset and stage.module != expected:
+            raise ParamsError(
+                f"{PATH}: layers.{key}: found layer {stage.layer} made by {stage.module}; the methods of the runs on "
+                f"{dataset} declare {expected}"
+            )
+    return found
+
+
+def read(built: BuiltSet, name: str, layer: Layer) -> MadeLayer:
+    """Find a layer of a built set, made of these very images by the present code.
+
+    Raises:
+        DataError: it is missing, stale or cut short; the message says which and what to run.
+    """
+    place = folder(built, name)
+    again = f"run: python -m bench layers {built.folder.name}"
+    if not (place / MANIFEST).is_file():
+        raise DataError(f"{place}: the layer {name!r} has not been made yet; {again}")
+    about = read_json(place / MANIFEST)
+    if about["manifest_sha256"] != built.digest:
+        raise DataError(f"{place}: made of another build of {built.folder.name} than the one that is there; {again}")
+    if about["module_sha256"] != _module_digest(layer):
+        raise DataError(f"{place}: {layer.module} has changed since the layer was made; {again}")
+    sizes = _pixels(built) * about["channels"] * KIND.itemsize
+    file = place / PACKED
+    found = file.stat().st_size if file.is_file() else 0
+    if found != sizes.sum():
+        raise DataError(f"{file}: found {found:,} bytes, expected {sizes.sum():,}; delete the folder, then {again}")
+    return MadeLayer(file, about["channels"], np.cumsum(sizes) - sizes, sha256(place / MANIFEST))
+
+
+def make(built: BuiltSet, name: str, layer: Layer, workers: int | None = None) -> Path:
+    """Make a layer of every training image and return its folder; what is there and fresh is left as it is.
+
+    Everything is made in a folder beside it that takes its place at the end. Interrupted, the next call goes on there.
+
+    Raises:
+        DataError: what the layer's function gave is no layer of its image; an image that cannot be read.
+        UserError: the folder cannot be written, the disk is full, or another process makes this layer.
+    """
+    from tqdm import tqdm
+
+    from bench.data.build import KILLED
+
+    out = folder(built, name)
+    work = out.with_name(f".{name}.making")
+    rows = built.split("train")
+    sizes = _pixels(built) * KIND.itemsize
+    starts = np.cumsum(sizes) - sizes
+    jobs = [
+        (built.folder / row["file_target"], number, int(start))
+        for number, (row, start) in enumerate(zip(rows.to_dict("records"), starts, strict=True))
+    ]
+    # Processes are forked later: a pool of OpenCV's threads in this one would leave them waiting for ever.
+    cv2.setNumThreads(1)
+    with locked(work, f"making the layer {name} of {built.folder.name}"):
+        if _fresh(built, name, layer):
+            shutil.rmtree(work)
+            return out
+        about = {
+            "layer": name,
+            "dataset": built.folder.name,
+            "origin": built.about["origin"],
+            "profile": built.about["profile"],
+            "images": len(rows),
+            "manifest_sha256": built.digest,
+            "module": layer.module,
+            "module_sha256": _module_digest(layer),
+        }
+        _start_or_resume(work, about)
+        made: list[dict[str, Any]] = []
+        title = f"layer {name} of {built.folder.name}"
+        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_one_thread) as pool:
+            waiting = {pool.submit(_make, layer.of_target, work, *job) for job in jobs}
+            try:
+                for done in tqdm(as_completed(waiting), title, len(jobs), disable=None, unit="image"):
+                    made.append(done.result())
+            except BrokenProcessPool:
+                raise UserError(
+                    f"{work}: {KILLED}; what is made is kept: make the layers again with fewer --jobs"
+                ) from None
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+        made.sort(key=lambda row: row["number"])
+        if len({row["channels"] for row in made}) != 1:
+            raise DataError(f"{layer.module}: the layer {name!r} has not the same channels for every image")
+        pixels = hashlib.sha256("".join(row["sha256"] for row in made).encode()).hexdigest()
+        write_json(work / MANIFEST, about | {"channels": made[0]["channels"], "pixels_sha256": pixels})
+        try:
+            shutil.rmtree(work / "rows")
+            (work / "job.json").unlink()
+            if out.exists():
+                shutil.rmtree(out)
+            work.rename(out)
+        except OSError as error:
+            raise explained(error, out) from error
+    (out / ".lock").unlink(missing_ok=True)
+    return out
+
+
+def _one_thread() -> None:
+    """Prepare a process: further than images, layers are made by linear algebra, whose libraries have own threads."""
+    import torch
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    from bench.data.build import one_thread
+
+    one_thread()
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def _fresh(built: BuiltSet, name: str, layer: Layer) -> bool:
+    try:
+        read(built, name, layer)
+    except UserError:
+        return False
+    return True
+
+
+def _module_digest(layer: Layer) -> str:
+    path = ROOT / layer.module
+    if not path.is_file():
+        raise ParamsError(f"{layer.module}: no such file in the project; a layer names the file that makes it")
+    return sha256(path)
+
+
+def _pixels(built: BuiltSet) -> np.ndarray:
+    """Return the pixels of each training image, in the order of the manifest."""
+    return built.split("train")[["height", "width"]].to_numpy(np.int64).prod(axis=1)
+
+
+def _start_or_resume(work: Path, about: dict[str, Any]) -> None:
+    """Keep what was made of the very same set by the very same code; clear anything else."""
+    about = json.loads(json.dumps(about))
+    if noted(work / "job.json") != about:
+        for path in work.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name != ".lock":
+                path.unlink()
+        write_json(work / "job.json", about)
+    (work / PACKED).touch()
+
+
+def _make(
+    of_target: Callable[[np.ndarray], np.ndarray], work: Path, image: Path, number: int, start: int
+) -> dict[str, Any]:
+    """Make one image's layer and write it at its place, or find it made; return its row.
+
+    Args:
+        start: bytes of the images before this one at one channel; how many channels there are is known only then.
+    """
+    note = work / "rows" / f"{number}.json"
+    with (work / PACKED).open("r+b") as file:
+        if row := noted(note):
+            file.seek(start * row["channels"])
+            if hashlib.sha256(file.read(row["bytes"])).hexdigest() == row["sha256"]:
+                return row
+        target = as_float(read_png(image))
+        layer = of_target(target)
+        fits = layer.ndim == 3 and layer.shape[:2] == target.shape[:2]
+        if not fits or not np.isfinite(layer).all() or np.abs(layer).max() > 1:
+            bounds = f"from {layer.min():g} to {layer.max():g}" if layer.size else "empty"
+            raise DataError(
+                f"{image}: its layer is {layer.shape}, {bounds}; expected {(*target.shape[:2], 'C')} in [-1, 1]"
+            )
+        data = layer.astype(KIND).tobytes()
+        try:
+            file.seek(start * layer.shape[2])
+            file.write(data)
+            file.flush()
+        except OSError as error:
+            raise explained(error, work) from error
+        file.seek(start * layer.shape[2])
+        if file.read(len(data)) != data:
+            raise DataError(f"{work / PACKED}: what was read back differs from what was written; check the disk")
+    row = {"number": number, "channels": layer.shape[2], "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    write_json(note, row)
+    return row
