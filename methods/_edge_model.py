@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from bench.contracts import Phase, Player
 from methods._adversarial import log_critic, log_generator
 from methods._losses import l1
-from methods._patch_critic import spectral_norm
+from methods._patch_critic import rename_spectral, spectral_norm, unwrap
 
 if TYPE_CHECKING:
-    from bench.contracts import Batch, Losses, Outputs
+    from bench.contracts import Batch, Losses, Outputs, State
 
 CANNY_SIGMA = 2.0  # pixels, the default of the code
 
@@ -73,11 +73,12 @@ class Generator(nn.Module):
             the last, no biases in the blocks. False for the colours: RGB and edges in, RGB out.
         channels: width of the first convolution.
         num_blocks: residual blocks, at a quarter of the size and four times the width.
+        signed: the colours' output in [-1, 1] instead of [0, 1], for a map that is no image (DGFNet's texture).
     """
 
-    def __init__(self, edges: bool, channels: int = 64, num_blocks: int = 8):
+    def __init__(self, edges: bool, channels: int = 64, num_blocks: int = 8, signed: bool = False):
         super().__init__()
-        self.edges = edges
+        self.edges, self.signed = edges, signed
         self.entry = nn.Conv2d(3 if edges else 4, channels, 7, padding=3, padding_mode="reflect")
         self.down1 = nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1)
         self.down2 = nn.Conv2d(2 * channels, 4 * channels, 4, stride=2, padding=1)
@@ -97,7 +98,7 @@ class Generator(nn.Module):
         """Complete `x`, made by `edge_input` or `colour_input`, sides multiples of 4.
 
         Returns:
-            (N, 1, H, W) probabilities of an edge, or (N, 3, H, W) RGB in [0, 1], not composited.
+            (N, 1, H, W) probabilities of an edge, or (N, 3, H, W) RGB in [0, 1] (`signed`: in [-1, 1]), not composited.
         """
         for down in (self.entry, self.down1, self.down2):
             x = F.relu(instance_norm(down(x)))
@@ -105,7 +106,9 @@ class Generator(nn.Module):
         for up in (self.up1, self.up2):
             x = F.relu(instance_norm(up(x)))
         x = self.exit(x)
-        return torch.sigmoid(x) if self.edges else (torch.tanh(x) + 1) / 2
+        if self.edges:
+            return torch.sigmoid(x)
+        return torch.tanh(x) if self.signed else (torch.tanh(x) + 1) / 2
 
 
 def edge_input(grey: Tensor, edges: Tensor, mask: Tensor) -> Tensor:
@@ -142,6 +145,26 @@ def edge_generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Output
         real = networks["edge_critic"](outputs["real"])
     matching = torch.stack([l1(a.float(), b.float()) for a, b in zip(fake, real, strict=True)]).sum()
     return {"adversarial": log_generator(fake[-1]), "feature_matching": matching}
+
+
+def rename_generator(state: State) -> State:
+    """Turn the authors' state dict of either generator into ours; old files' running statistics are left out."""
+    layers = {
+        "encoder.1": "entry",
+        "encoder.4": "down1",
+        "encoder.7": "down2",
+        "decoder.0": "up1",
+        "decoder.3": "up2",
+        "decoder.7": "exit",
+    }
+
+    def rename(name: str) -> str:
+        layer, _, kind = name.rpartition(".")
+        block = layer.replace("middle.", "blocks.").replace("conv_block.1", "conv1").replace("conv_block.5", "conv2")
+        return rename_spectral(f"{layers.get(layer, block)}.{kind}")
+
+    stale = ("running_mean", "running_var", "num_batches_tracked")
+    return {rename(name): value for name, value in unwrap(state, "generator").items() if not name.endswith(stale)}
 
 
 EDGE_PHASE = Phase(

@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from bench.contracts import Method, ParamsError, Phase, Player
 from methods import _vgg
 from methods._adversarial import log_critic, log_generator
-from methods._edge_model import EDGE_PHASE, Generator, canny, luminance, predicted_edges
+from methods._edge_model import EDGE_PHASE, Generator, canny, luminance, predicted_edges, rename_generator
 from methods._losses import l1_over_hole
-from methods._patch_critic import PatchCritic, rename_critic, rename_spectral, unwrap
+from methods._patch_critic import PatchCritic, rename_critic
 
 if TYPE_CHECKING:
-    from bench.contracts import Batch, Losses, Outputs, State
+    from bench.contracts import Batch, Losses, Outputs
 
 PERCEPTUAL_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 STYLE_LAYERS = ("relu2_2", "relu3_4", "relu4_4", "relu5_2")
@@ -103,26 +103,6 @@ def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
     grey = luminance(x)
     edges = predicted_edges(networks, grey, canny(grey, known=1 - mask), mask)
     return networks["generator"](colour_input(x, edges, mask))
-
-
-def rename_generator(state: State) -> State:
-    """Turn the authors' state dict of either generator into ours; old files' running statistics are left out."""
-    layers = {
-        "encoder.1": "entry",
-        "encoder.4": "down1",
-        "encoder.7": "down2",
-        "decoder.0": "up1",
-        "decoder.3": "up2",
-        "decoder.7": "exit",
-    }
-
-    def rename(name: str) -> str:
-        layer, _, kind = name.rpartition(".")
-        block = layer.replace("middle.", "blocks.").replace("conv_block.1", "conv1").replace("conv_block.5", "conv2")
-        return rename_spectral(f"{layers.get(layer, block)}.{kind}")
-
-    stale = ("running_mean", "running_var", "num_batches_tracked")
-    return {rename(name): value for name, value in unwrap(state, "generator").items() if not name.endswith(stale)}
 
 
 COLOURS = {"critic": Player(("critic",), critic_losses), "generator": Player(("generator",), generator_losses)}

@@ -1,0 +1,317 @@
+"""DGFNet: detail generation and fusion for inpainting; an image and its texture are completed apart, then fused.
+
+Paper: W. Yang, W. Shi, "Detail Generation and Fusion Networks for Image Inpainting" (Shenzhen University; it names no
+venue). No code is known, so no reference weights exist. The texture T is the image minus its smooth part by relative
+total variation (L. Xu et al., SIGGRAPH Asia 2012); the coarse branch is RFR (J. Li et al., CVPR 2020); the critic is
+SN-PatchGAN (J. Yu et al., ICCV 2019).
+
+Our reading, where the paper is silent:
+- The texture branch, "a simple encoder-decoder", is EdgeConnect's colour generator with tanh; it is given T and mask.
+- Both results enter the fusion as composites, known pixels outside the hole. "Several convolution layers" before it are
+  one 7x7 to 32 with LeakyReLU each; DPFMs are 3x3, doubling to 512; the decoder is nearest x2, the F_out of that size
+  (at full size the stem's F_c), 3x3, batch norm and LeakyReLU; the last 3x3 has no activation. Biases everywhere; all
+  slopes are 0.2. Eq. 4 prints F_c' twice: the second is F_t'.
+- Losses follow RFR's code in what they average and in that VGG sees both output and composite; weights are the paper's.
+  Style is divided by c h w, as there: without it a weight of 180 would drown the rest. VGG sees T as it is, signed.
+- The critic sees RGB composites (eq. 8) without a mask.
+- One optimiser moves the three networks, and gradients flow from the fusion into both branches.
+- While training T is that of the truth, its hole cut out; when restoring it is made from the image with its hole. The
+  paper takes it from the masked image always; made at every step that would cost more than the step.
+- Fine-tuning freezes batch norms, as RFR's does. Its players have names of their own for their rate.
+
+Ablations (Table 2): `texture` and `dpfm` both false are the baseline, RFR plus a fusion network on its result alone;
+with `dpfm` false, features are concatenated and convolved (3x3, stride 2) in place of each module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.contracts import Method, ParamsError, Phase, Player
+from methods import _vgg
+from methods._adversarial import hinge_critic
+from methods._edge_model import Generator
+from methods._rfr import RFR, composite, frozen_norms, region_losses, vgg_losses
+from methods._rtv import TEXTURE
+from methods._sn_patch_critic import SNPatchCritic
+
+if TYPE_CHECKING:
+    from bench.contracts import Batch, Losses, Outputs
+
+SLOPE = 0.2
+PARTS = ("coarse", "texture", "fusion")
+
+
+class DPFM(nn.Module):
+    """The difference perception fusion module: each feature map passes a gate that saw both (eq. 1 to 3).
+
+    Args:
+        in_channels: width of F_c and of F_t.
+        out_channels: width of either result, at half the size.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int):
+        super().__init__()
+        self.gate = nn.Conv2d(2 * in_channels, 2 * out_channels, 3, stride=2, padding=1)
+        self.gate_norm = nn.BatchNorm2d(2 * out_channels)
+        self.coarse = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.coarse_norm = nn.BatchNorm2d(out_channels)
+        self.texture = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.texture_norm = nn.BatchNorm2d(out_channels)
+
+    def gates(self, coarse: Tensor, texture: Tensor) -> tuple[Tensor, Tensor]:
+        """W_c and W_t in (0, 1), each (N, out_channels, H / 2, W / 2), of F_c and F_t (N, in_channels, H, W): eq. 1."""
+        both = torch.sigmoid(self.gate_norm(self.gate(torch.cat([coarse, texture], dim=1))))
+        first, second = both.chunk(2, dim=1)
+        return first, second
+
+    def forward(self, coarse: Tensor, texture: Tensor) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """F_c' and F_t' of F_c and F_t (eq. 2, 3), and the gates."""
+        gates = self.gates(coarse, texture)
+        coarse = self.coarse_norm(gates[0] * F.leaky_relu(self.coarse(coarse), SLOPE))
+        texture = self.texture_norm(gates[1] * F.leaky_relu(self.texture(texture), SLOPE))
+        return coarse, texture, gates
+
+
+def normed(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    """A 3x3 convolution, batch norm and LeakyReLU."""
+    conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1)
+    return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.LeakyReLU(SLOPE))
+
+
+class Fusion(nn.Module):
+    """The fusion network: an encoder to a sixteenth of the size, a decoder with skips. 13,727,491 parameters.
+
+    Args:
+        channels: width of each stem; doubled by each of the four levels.
+        texture: False leaves the texture out.
+        dpfm: False puts a convolution of everything in place of each DPFM.
+    """
+
+    def __init__(self, channels: int = 32, texture: bool = True, dpfm: bool = True):
+        super().__init__()
+        self.with_dpfm = dpfm
+        streams = 2 if texture else 1
+        self.stems = nn.ModuleList(nn.Conv2d(3, channels, 7, padding=3) for _ in range(streams))
+        widths = [channels * 2**level for level in range(5)]
+        self.levels = nn.ModuleList(
+            DPFM(before, after) if dpfm else normed(streams * before, streams * after, stride=2)
+            for before, after in pairwise(widths)
+        )
+        skips = [channels, *(streams * width for width in widths[1:])]
+        below = [*widths[1:4], skips[4]]  # what comes up from the level underneath
+        self.decoder = nn.ModuleList(normed(below[i] + skips[i], widths[i]) for i in (3, 2, 1, 0))
+        self.exit = nn.Conv2d(channels, 3, 3, padding=1)
+
+    def forward(self, images: list[Tensor]) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """Fuse the composite image (N, 3, H, W) in [0, 1] and, if there is one, the composite texture in [-1, 1].
+
+        Returns:
+            the image (N, 3, H, W), not clipped, and (W_c, W_t) of each DPFM, the finest first.
+        """
+        features = [F.leaky_relu(stem(image), SLOPE) for stem, image in zip(self.stems, images, strict=True)]
+        maps, gates = [features[0]], []
+        for level in self.levels:
+            if self.with_dpfm:
+                *features, gate = level(*features)
+                gates.append(gate)
+            else:
+                features = [level(torch.cat(features, dim=1))]
+            maps.append(torch.cat(features, dim=1))
+        x = maps.pop()
+        for layer in self.decoder:
+            x = layer(torch.cat([F.interpolate(x, scale_factor=2), maps.pop()], dim=1))
+        return self.exit(x), gates
+
+
+@dataclass
+class Completed:
+    """What the generator makes of a batch.
+
+    Args:
+        coarse: I_c (N, 3, H, W), the result of RFR, not composited.
+        texture: the completed T (N, 3, H, W) in [-1, 1], not composited; None without the texture branch.
+        fusion: the final image (N, 3, H, W), neither clipped nor composited.
+        gates: W_c and W_t of each DPFM, the finest first; empty without DPFMs.
+    """
+
+    coarse: Tensor
+    texture: Tensor | None
+    fusion: Tensor
+    gates: list[tuple[Tensor, Tensor]]
+
+
+class DGFNet(nn.Module):
+    """The generator: coarse branch, texture branch and fusion network. 55,726,151 parameters.
+
+    `networks` says what the arguments mean.
+    """
+
+    def __init__(
+        self,
+        channels: int = 64,
+        rounds: int = 6,
+        kernel_size: int = 7,
+        num_blocks: int = 8,
+        texture: bool = True,
+        dpfm: bool = True,
+    ):
+        super().__init__()
+        if dpfm and not texture:
+            raise ParamsError("dgfnet: dpfm true with texture false: a DPFM fuses image and texture; set dpfm to false")
+        if num_blocks < 1:
+            raise ParamsError(f"dgfnet: num_blocks is {num_blocks}, expected 1 or more")
+        self.coarse = RFR(channels, rounds, kernel_size)
+        self.texture = Generator(False, channels, num_blocks, signed=True) if texture else None
+        self.fusion = Fusion(channels // 2, texture, dpfm)
+
+    def forward(self, batch: Batch) -> Completed:
+        """Complete a batch of `x`, `mask` and, with the texture branch, `texture`; sides multiples of 16.
+
+        `texture` is (N, 3, H, W), signed in [-1, 1]; what it holds in the hole is not looked at.
+        """
+        x, mask = batch["x"], batch["mask"]
+        coarse = self.coarse(x, mask)
+        images, texture = [composite(coarse, x, mask)], None
+        if self.texture is not None:
+            known = batch["texture"] * (1 - mask)
+            texture = self.texture(torch.cat([known, mask], dim=1))
+            images.append(composite(texture, known, mask))
+        fusion, gates = self.fusion(images)
+        return Completed(coarse, texture, fusion, gates)
+
+
+def clipped_hinge_generator(fake: Tensor) -> Tensor:
+    """max(0, 1 - fake) (eq. 9 as printed; the usual hinge loss, DeepFill v2's too, is -fake, not clipped)."""
+    return F.relu(1 - fake.float()).mean()
+
+
+def forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
+    """Complete a batch: `pred` is the fused image, `coarse` and `texture` what the branches made."""
+    completed = networks["generator"](batch)
+    outputs = {"pred": completed.fusion, "coarse": completed.coarse}
+    return outputs if completed.texture is None else outputs | {"texture": completed.texture}
+
+
+def finetune_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
+    """Complete a batch with frozen batch norms."""
+    with frozen_norms(networks["generator"]):
+        return forward(networks, batch)
+
+
+def critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
+    """What the critic lowers (eq. 8): the hinge loss on truth and composite."""
+    critic, pred = networks["critic"], outputs["pred"]
+    assert isinstance(pred, Tensor)
+    completed = composite(pred.detach(), batch["target"], batch["mask"])
+    return {"adversarial": hinge_critic(critic(batch["target"]), critic(completed))}
+
+
+def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
+    """What the generator lowers: each part's own losses (eq. 10), named "coarse_hole" and so on, and eq. 9."""
+    mask = batch["mask"]
+    found: Losses = {}
+    for part, output in zip(PARTS, ("coarse", "texture", "pred"), strict=True):
+        if output not in outputs:
+            continue
+        pred, target = outputs[output], batch["texture" if part == "texture" else "target"]
+        assert isinstance(pred, Tensor)
+        terms = region_losses(pred, target, mask)
+        if "vgg16" in networks:
+            terms |= vgg_losses(networks["vgg16"], pred, target, mask)
+        found |= {f"{part}_{name}": value for name, value in terms.items()}
+        if part == "fusion":
+            found["adversarial"] = clipped_hinge_generator(networks["critic"](composite(pred, target, mask)))
+    return found
+
+
+def networks(
+    channels: int = 64,
+    rounds: int = 6,
+    kernel_size: int = 7,
+    num_blocks: int = 8,
+    texture: bool = True,
+    dpfm: bool = True,
+    critic_channels: int = 64,
+) -> Mapping[str, nn.Module]:
+    """Make generator and critic.
+
+    Args:
+        channels: width of the first layers of both branches, twice that of the fusion's; even.
+        rounds: recurrences of RFR.
+        kernel_size: side of RFR's partial convolutions after the first; odd.
+        num_blocks: residual blocks of the texture branch.
+        texture: have a texture branch; without it and without `dpfm` this is the baseline of Table 2.
+        dpfm: fuse by DPFMs; False is the second row of Table 2.
+        critic_channels: width of the critic's first layer.
+
+    Raises:
+        ParamsError: when an argument is out of range, or for DPFMs without a texture branch.
+    """
+    if critic_channels < 1:
+        raise ParamsError(f"dgfnet: critic_channels is {critic_channels}, expected 1 or more")
+    generator = DGFNet(channels, rounds, kernel_size, num_blocks, texture, dpfm)
+    return {"generator": generator, "critic": SNPatchCritic(3, critic_channels)}
+
+
+def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
+    """Complete a batch; its `texture` was made from the image with its hole."""
+    assert networks is not None
+    return networks["generator"](batch).fusion
+
+
+def insides(networks: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
+    """Composites of every part, texture shifted so that grey is none, and each gate's mean over its channels."""
+    completed, x, mask = networks["generator"](batch), batch["x"], batch["mask"]
+    found = {"coarse result": composite(completed.coarse, x, mask).clamp(0, 1)}
+    if completed.texture is not None:
+        known = batch["texture"] * (1 - mask)
+        found["texture given"] = (known.clamp(-1, 1) + 1) / 2
+        found["texture result"] = (composite(completed.texture, known, mask).clamp(-1, 1) + 1) / 2
+    found["fused result"] = composite(completed.fusion, x, mask).clamp(0, 1)
+    for level, pair in enumerate(completed.gates, start=1):
+        for stream, gate in zip(("coarse", "texture"), pair, strict=True):
+            found[f"gate of the {stream} features, DPFM {level}"] = gate.float().mean(dim=1, keepdim=True)
+    return found
+
+
+VGG_LOSSES = tuple(f"{part}_{name}" for part in PARTS for name in ("perceptual", "style"))
+
+method = Method(
+    ("inpaint",),
+    networks,
+    {
+        "train": Phase(
+            forward,
+            {"critic": Player(("critic",), critic_losses), "generator": Player(("generator",), generator_losses)},
+        ),
+        "finetune": Phase(
+            finetune_forward,
+            {
+                "finetune_critic": Player(("critic",), critic_losses),
+                "finetune_generator": Player(("generator",), generator_losses),
+            },
+        ),
+    },
+    restore,
+    reference={"generator": lambda state: state, "critic": lambda state: state},
+    tiny={"channels": 4, "rounds": 2, "kernel_size": 5, "num_blocks": 1, "critic_channels": 4},
+    multiple=16,
+    min_size=16,
+    tiling="RFR's attention and the texture branch's instance norm look at the whole image: a tile, which overlaps its "
+    "neighbours, sees only itself, and a hole should lie within one tile with known pixels around it.",
+    helpers={"vgg16": _vgg.helper("vgg16", VGG_LOSSES)},
+    layers={"texture": TEXTURE},
+    insides=insides,
+    limits=(
+        "The attention of RFR holds a score for every two places of a map of an eighth of the sides: its memory grows "
+        "with the square of the pixels (4 MB a matrix for 256x256, 1 GB for one megapixel).",
+    ),
+)
