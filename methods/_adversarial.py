@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from methods._precision import full_precision
+
 
 def log_generator(fake: Tensor) -> Tensor:
     """-log s(fake), s the sigmoid: the non-saturating loss (Goodfellow et al., NIPS 2014; "nsgan" in EdgeConnect)."""
@@ -68,7 +70,7 @@ def gradient_penalty(
         alpha: share of `real` in the point where the gradient is taken, in [0, 1]: (N, 1, 1, 1) for one an image.
         axes: the norm is over these axes, the mean over the others; (1, 2, 3) is the paper's, one norm an image.
     """
-    with torch.autocast(real.device.type, enabled=False):
+    with full_precision(real):
         point = (alpha * real.detach().float() + (1 - alpha) * fake.detach().float()).requires_grad_()
         (gradient,) = torch.autograd.grad(critic(point).sum(), point, create_graph=True)
         return (torch.linalg.vector_norm(gradient, dim=axes) - 1).square().mean()

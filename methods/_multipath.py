@@ -8,15 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import DataError, ParamsError
+from methods._insides import own_range
+from methods._losses import mse, scale_refinement
+
+if TYPE_CHECKING:
+    from bench.contracts import Losses
 
 COARSEST = 32
 """The coarsest scale is at most 1/32 of the image: six paths, or four behind a stem of stride 4 (figure 2)."""
+WATCHED = tuple(f"scale_{k}" for k in range(1, 7))
+"""A loss for every path that there can be (Section III.B): logged for the curves by scale, never lowered."""
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
@@ -218,6 +226,11 @@ class MRFNet(nn.Module):
         Raises:
             DataError: when H or W is no multiple of 2**(num_paths - 1) * stem_stride.
         """
+        _, results = self.features(x)
+        return self.images(x, results)
+
+    def features(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The encoder's maps b_k and the paths' results l_k of the last round, finest first; arguments as `forward`."""
         check_size(x, self.multiple)
         maps, features = [], x
         for stage in self.encoder:
@@ -227,7 +240,7 @@ class MRFNet(nn.Module):
         for _ in range(self.rounds):
             results = self.refine(maps, finer)
             finer = [None, *results[:-1]]
-        return self.images(x, results)
+        return maps, results
 
     def refine(self, maps: list[Tensor], finer: list[Tensor | None]) -> list[Tensor]:
         """One round over the paths, coarsest first; the results finest first, like the arguments."""
@@ -318,3 +331,33 @@ def reach(
         finer = [None, *results[:-1]]
     before, after = (side + stem_stride for side in results[0])  # head
     return max(before + 5, after + 2) if stem_stride == 4 else max(before, after)  # bilinear enlarging by 4
+
+
+def losses(preds: Sequence[Tensor], target: Tensor) -> Losses:
+    """Both losses of the paper, for `params.yaml` to weight: all scales (eq. 5), or the final image alone.
+
+    Beside them stands the squared error per value of each path, `scale_1` the finest: for the curves alone.
+
+    Args:
+        preds: the network's images, finest first.
+        target: (N, 3, H, W) in [0, 1].
+    """
+    with torch.no_grad():  # eq. 5 of one scale alone is half of its error
+        by_scale = {f"scale_{k}": 2 * scale_refinement([pred], target) for k, pred in enumerate(preds, 1)}
+    return {"scale_refinement": scale_refinement(preds, target), "mse": mse(preds[0], target), **by_scale}
+
+
+def path_insides(x: Tensor, preds: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Each path's image, and how far it lies from the blurred image at its scale: the mean over R, G and B.
+
+    Args:
+        x: the blurred image (1, 3, H, W).
+        preds: the network's images for it, finest first.
+    """
+    found = {}
+    for k, pred in enumerate(preds, 1):
+        height, width = pred.shape[-2:]
+        blurred = F.adaptive_avg_pool2d(x, (height, width))
+        found[f"path {k}: image"] = pred.clamp(0, 1)
+        found[f"path {k}: difference to the blurred image, own range"] = own_range((pred - blurred).abs().mean(1, True))
+    return found

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from methods._precision import full_precision
+
 if TYPE_CHECKING:
     from bench.contracts import State
 
@@ -58,7 +60,7 @@ class SpectralNorm(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """The normalised kernel, of the same shape."""
-        with torch.autocast(weight.device.type, enabled=False):
+        with full_precision(weight):
             matrix = self.matrix(weight)
             if self.training:
                 self.iterate(matrix)

@@ -32,14 +32,18 @@ no brightness; such a network learns both from the data, which takes longer.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError, supervised
+from methods._insides import own_range
 from methods._losses import charbonnier
 from methods._window_attention import WindowBlock
+
+if TYPE_CHECKING:
+    from bench.contracts import Batch
 
 PATCH_SIZE = 4
 """Pixels a token's side, P in Section 4.2."""
@@ -402,6 +406,20 @@ class DMTNet(nn.Module):
         return self.restore(left, right, None)
 
 
+def insides(networks: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
+    """The scales' weights and maps in each DMSSRM, Fig. 5, for one image; nothing for T, which has none."""
+    network = networks["network"]
+    assert isinstance(network, DMTNet)
+    _, details = network.details(batch["left"], batch["right"])
+    names = ["1" if scale == 1 else f"1/{scale}" for scale in SCALES]
+    found = {}
+    for i, (weights, maps) in enumerate(zip(details.scale_weights, details.scale_maps, strict=True), 1):
+        found[f"DMSSRM {i}: scales {', '.join(names)}"] = weights[0]
+        for name, map_ in zip(names, maps, strict=True):
+            found[f"DMSSRM {i}, scale {name}: mean of the channels, own range"] = own_range(map_.mean(1, True))
+    return found
+
+
 method = supervised(
     "dual-pixel",
     DMTNet,
@@ -421,4 +439,5 @@ method = supervised(
     min_size=16,
     tiling="each DMSSRM weighs its scales by an average over all that it sees, so every tile has its own weights and"
     " differs slightly from the whole image",
+    insides=insides,
 )

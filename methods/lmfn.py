@@ -17,7 +17,6 @@ of table 3 without MSHF (1.33 M, printed 1.8 M) and without distillation (1.03 M
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,11 +24,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import DataError, ParamsError, supervised
+from methods._insides import own_range
 from methods._losses import mse
+from methods._precision import full_precision
 from methods._rfdb import RFDB, rename_block
 
 if TYPE_CHECKING:
-    from bench.contracts import State
+    from bench.contracts import Batch, State
 
 MEAN = (0.4488, 0.4371, 0.4040)
 """The RGB mean that is taken from the input and given back to the output, of [0, 1] (code)."""
@@ -82,16 +83,20 @@ class MSHF(nn.Module):
         self.eighth = nn.ModuleList(ResBlock(channels) for _ in range(2))
         self.quarter = nn.ModuleList(ResBlock(channels) for _ in range(5))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def scales(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The fused maps (N, C, h, w) of 1/4, 1/8 and 1/16 of the size."""
         half = F.leaky_relu(self.down[0](F.leaky_relu(self.head(x), 0.1)), 0.1)
         quarter = F.leaky_relu(self.down[1](half), 0.1)
         eighth = F.leaky_relu(self.down[2](quarter), 0.1)
-        sixteenth = F.leaky_relu(self.down[3](eighth), 0.1)
-        eighth = self.eighth[0](eighth) + enlarge(self.sixteenth(sixteenth))
-        quarter = self.quarter[1](self.quarter[0](quarter)) + enlarge(self.eighth[1](eighth))
+        sixteenth = self.sixteenth(F.leaky_relu(self.down[3](eighth), 0.1))
+        eighth = self.eighth[1](self.eighth[0](eighth) + enlarge(sixteenth))
+        quarter = self.quarter[1](self.quarter[0](quarter)) + enlarge(eighth)
         for block in self.quarter[2:]:
             quarter = block(quarter)
-        return quarter
+        return quarter, eighth, sixteenth
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scales(x)[0]
 
 
 class PlainEncoder(nn.Module):
@@ -118,12 +123,6 @@ class PlainEncoder(nn.Module):
         return self.block2(F.leaky_relu(self.down2(x), 0.1))
 
 
-def full_precision(x: Tensor) -> AbstractContextManager:
-    """No autocast where `x` is; the meta device, which only counts, knows none."""
-    kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
-
-
 class ALFM(nn.Module):
     """Attention layer fusion (eq. 1, 2): every channel of every block is mended with those it resembles.
 
@@ -136,13 +135,26 @@ class ALFM(nn.Module):
         super().__init__()
         self.theta = nn.Parameter(torch.zeros(1))
 
+    def queries(self, x: Tensor) -> Tensor:
+        """The transposed q, (N, H*W, B*C): a view of channels-last memory."""
+        return x.permute(0, 2, 3, 1).flatten(1, 2).float()
+
+    def attention(self, queries: Tensor) -> Tensor:
+        """softmax(q q^T), (N, B*C, B*C): row i says what channel i takes of each channel, and sums to 1."""
+        return torch.softmax(queries.mT @ queries, -1)
+
     def forward(self, x: Tensor) -> Tensor:
         height, width = x.shape[-2:]
         with full_precision(x):
-            q = x.permute(0, 2, 3, 1).flatten(1, 2).float()  # (N, H*W, B*C): a view of channels-last memory
-            attention = torch.softmax(q.mT @ q, -1)
-            mended = q @ attention.mT
+            queries = self.queries(x)
+            mended = queries @ self.attention(queries).mT
         return x + self.theta * mended.unflatten(1, (height, width)).permute(0, 3, 1, 2)
+
+    def between_blocks(self, x: Tensor, num_blocks: int) -> Tensor:
+        """What a block's channels take of each block on average, (N, B, B); rows sum to 1."""
+        with full_precision(x):
+            attention = self.attention(self.queries(x))
+        return attention.unflatten(-1, (num_blocks, -1)).sum(-1).unflatten(1, (num_blocks, -1)).mean(2)
 
 
 class ACFM(nn.Module):
@@ -159,14 +171,18 @@ class ACFM(nn.Module):
         self.conv2 = nn.Conv1d(1, 1, 3, padding=1)
         self.alpha = nn.Parameter(torch.zeros(1))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def gate(self, x: Tensor) -> Tensor:
+        """sigmoid(conv2(conv1(f))), of the shape of `x`, in (0, 1)."""
         assert self.conv1.bias is not None and self.conv2.bias is not None
         channels = x.shape[1]
         spatial = F.conv2d(x, self.conv1.weight.expand(channels, 1, 3, 3), padding=1, groups=channels)
         depth = F.pad(spatial + self.conv1.bias, (0, 0, 0, 0, 1, 1))
         before, here, after = self.conv2.weight.flatten()
         mixed = before * depth[:, :-2] + here * depth[:, 1:-1] + after * depth[:, 2:] + self.conv2.bias
-        return x + self.alpha * torch.sigmoid(mixed) * x
+        return torch.sigmoid(mixed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.alpha * self.gate(x) * x
 
 
 class LayerAttention(nn.Module):
@@ -186,10 +202,18 @@ class LayerAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         with full_precision(x):
             q = x.float().unflatten(1, (self.num_blocks, -1)).flatten(2)
-            energy = q @ q.mT
-            attention = torch.softmax(energy.amax(-1, keepdim=True) - energy, -1)
-            mended = attention @ q
+            mended = self.attention(q) @ q
         return x + self.theta * mended.reshape(x.shape)
+
+    def attention(self, q: Tensor) -> Tensor:
+        """softmax(rowmax(q q^T) - q q^T), (N, B, B), of q (N, B, C*H*W)."""
+        energy = q @ q.mT
+        return torch.softmax(energy.amax(-1, keepdim=True) - energy, -1)
+
+    def between_blocks(self, x: Tensor, num_blocks: int) -> Tensor:
+        """What a block takes of each block, (N, B, B); rows sum to 1."""
+        with full_precision(x):
+            return self.attention(x.float().unflatten(1, (num_blocks, -1)).flatten(2))
 
 
 class VolumeAttention(nn.Module):
@@ -200,8 +224,12 @@ class VolumeAttention(nn.Module):
         self.conv = nn.Conv3d(1, 1, 3, padding=1)
         self.alpha = nn.Parameter(torch.zeros(1))
 
+    def gate(self, x: Tensor) -> Tensor:
+        """sigmoid(3x3x3(f)), of the shape of `x`, in (0, 1)."""
+        return torch.sigmoid(self.conv(x.unsqueeze(1)).squeeze(1))
+
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.alpha * torch.sigmoid(self.conv(x.unsqueeze(1)).squeeze(1)) * x
+        return x + self.alpha * self.gate(x) * x
 
 
 class MeanShift(nn.Module):
@@ -277,17 +305,21 @@ class LMFN(nn.Module):
         """
         check_size(x)
         reduced = self.reduce(self.encoder(self.sub_mean(PEAK * x)))
-        outputs, features = [], reduced
-        for block in self.blocks:
-            features = block(features)
-            outputs.append(features)
-        joined = torch.cat(outputs, 1)
+        outputs = self.decode(reduced)
+        joined, features = torch.cat(outputs, 1), outputs[-1]
         if self.attention == "none":
             features = F.leaky_relu(self.fuse(joined), 0.05)
         else:
             layers = F.leaky_relu(self.fuse(self.layer_attention(joined)), 0.05)
             features = self.join(torch.cat((layers, self.channel_attention(features)), 1))
         return self.add_mean(F.pixel_shuffle(self.exit(features + reduced), 4)) / PEAK
+
+    def decode(self, reduced: Tensor) -> list[Tensor]:
+        """The outputs of the blocks in order, each of the shape of `reduced` (N, block_channels, H/4, W/4)."""
+        outputs = [reduced]
+        for block in self.blocks:
+            outputs.append(block(outputs[-1]))
+        return outputs[1:]
 
 
 def check_arguments(block_channels: int, num_blocks: int, attention: str, head_padding: int) -> None:
@@ -312,6 +344,31 @@ def check_size(x: Tensor) -> None:
             f"lmfn: the image is {height}x{width} pixels (height x width), "
             "expected sides that are multiples of 16 and at least 64; pad it"
         )
+
+
+def insides(networks: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
+    """What MSHF sees at each scale, which blocks mend which, and where the gate opens, for one image.
+
+    Maps of many channels are shown by the channels' mean. The attention has a row a block: how much of each block its
+    channels take, of 1 in all; for ALFM's channels added up over the block taken from, averaged over the block's own.
+    """
+    network = networks["network"]
+    assert isinstance(network, LMFN)
+    features = network.sub_mean(PEAK * batch["x"])
+    found: dict[str, Tensor] = {}
+    if isinstance(network.encoder, MSHF):
+        for name, features_ in zip(("1/4", "1/8", "1/16"), network.encoder.scales(features), strict=True):
+            found[f"MSHF at {name}: mean of the channels, own range"] = own_range(features_.mean(1, True))
+    if network.attention == "none":
+        return found
+    outputs = network.decode(network.reduce(network.encoder(features)))
+    between = network.layer_attention.between_blocks(torch.cat(outputs, 1), len(outputs))
+    gate = network.channel_attention.gate(outputs[-1]).mean(1, True)
+    return found | {
+        "attention between blocks: a row takes of the columns": between[:, None],
+        "gate of the last block: mean of the channels": gate,
+        "theta, alpha": torch.cat((network.layer_attention.theta, network.channel_attention.alpha)),
+    }
 
 
 OFFICIAL = {
@@ -366,5 +423,6 @@ method = supervised(
     min_size=64,
     tiling="ALFM and ESA look at the whole image, so every pixel depends on all others: overlapping tiles are restored "
     "on their own, and the result differs from the whole image's.",
+    insides=insides,
     limits=("sides must be multiples of 16 and at least 64 pixels: four halvings, and ESA's pooling at a quarter",),
 )

@@ -61,6 +61,15 @@ def test_the_sizes_have_the_papers_parameters_and_multiply_adds(size):
     assert found == pytest.approx(PRINTED_GFLOPS[size], rel=0.0075)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "params"),
+    [({"transformer": False}, 23_962_954), ({"selection": "sum"}, 24_448_170), ({"selection": "mean"}, 24_448_170)],
+)
+def test_the_ablations_of_table_2_have_exact_parameters(arguments, params):
+    """Of size B, less five blocks, partition and norm, plus two convolutions; or less two selections of 96 * 3 + 3."""
+    assert count(on_meta(**SIZES["B"], **arguments)) == params
+
+
 def test_the_parts_have_the_parameters_that_add_up_to_the_sizes():
     network = on_meta()
     assert count(network.extraction.partition.conv) == 9_312
@@ -133,6 +142,16 @@ def test_untrained_it_gives_the_mean_of_the_views(arguments, channels):
     for level in (0.0, 1.0):
         with torch.no_grad():
             torch.testing.assert_close(network(dark + level, dark + level), dark + level, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize(("height", "width"), [(16, 16), (48, 176), (112, 16)])
+def test_a_map_of_any_size_meets_windows_that_do_not_fit(height, width):
+    """Windows of 10 tokens: no side here is a multiple of 40 pixels, and some maps are smaller than one window."""
+    network = stir(tiny(window_size=10)).eval()
+    left, right = torch.rand(2, 1, 3, height, width)
+    with torch.no_grad():
+        pred = network(left, right)
+    assert pred.shape == left.shape and pred.isfinite().all()
 
 
 def test_the_right_view_comes_first():
@@ -293,3 +312,22 @@ def test_it_is_trained_by_the_charbonnier_loss():
     target = torch.zeros(1, 3, 2, 2)
     losses = player.losses(nn.ModuleDict(), {"target": target}, {"pred": target})
     assert losses["charbonnier"].item() == pytest.approx(1e-3)  # eps, where there is no difference
+
+
+def test_insides_are_the_weights_and_maps_of_figure_5():
+    networks = nn.ModuleDict({"network": stir(tiny(num_dmssrm=2))}).eval()
+    left, right = torch.rand(2, 1, 3, 32, 48)
+    batch = {"left": left, "right": right}
+    with torch.no_grad():
+        found = method.insides(networks, batch)
+        _, details = networks["network"].details(left, right)
+    assert len(found) == 2 * 4
+    for i in (1, 2):
+        assert torch.equal(found[f"DMSSRM {i}: scales 1, 1/2, 1/4"], details.scale_weights[i - 1][0])
+        for scale, map_ in zip(("1", "1/2", "1/4"), details.scale_maps[i - 1], strict=True):
+            shown = found[f"DMSSRM {i}, scale {scale}: mean of the channels, own range"]
+            assert shown.shape == (1, 1, 8, 12)
+            assert (shown.min(), shown.max()) == (0, 1)
+            assert shown.flatten().argmax() == map_.mean(1).flatten().argmax()
+    with torch.no_grad():
+        assert method.insides(nn.ModuleDict({"network": tiny(num_dmssrm=0)}), batch) == {}

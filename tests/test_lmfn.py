@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -46,6 +48,21 @@ def test_parameters_by_number_of_blocks(num_blocks, params):
 )
 def test_parameters_of_the_ablations(arguments, params):
     assert count(**arguments) == params
+
+
+def test_dead_layers_of_the_authors_code_make_the_printed_sizes():
+    """Tables 1 and 3 print 1.25 M and 1.20 M: the code counts LR_conv and final_lym, which compute nothing."""
+    dead = 22_550 + 1_353
+    assert count(attention="none") + dead == 1_202_603
+    assert count(**REPOSITORY) + dead == 1_247_707
+    assert 1_223_766 + dead + 24 + 14 == 1_247_707  # and the mean shift's weights, and the 3x3x3 gate for the pair
+
+
+def test_a_block_more_always_costs_the_same():
+    """Table 4's step is 30,000 to 40,000; a block of 50 channels and its share of the 1x1 fusion cost 96,950."""
+    params = [count(num_blocks=k) for k in range(1, 7)]
+    assert {after - before for before, after in pairwise(params)} == {96_950}
+    assert 94_450 + 50 * 50 == 96_950
 
 
 def test_the_size_is_that_of_table_1_and_no_attention_takes_what_table_3_says():
@@ -255,3 +272,67 @@ def test_what_the_engine_is_told():
     assert losses["mse"].item() == pytest.approx(
         ((method.restore(networks, batch) - batch["target"]) ** 2).mean().item()
     )
+
+
+# Insides --------------------------------------------------------------------------------------------------------------
+
+
+def stirred(**arguments) -> torch.nn.ModuleDict:
+    """Tiny networks whose attentions count."""
+    networks = torch.nn.ModuleDict(method.networks(**(TINY | arguments)))
+    if networks["network"].attention != "none":
+        torch.nn.init.constant_(networks["network"].layer_attention.theta, 0.3)
+        torch.nn.init.constant_(networks["network"].channel_attention.alpha, -0.2)
+    return networks.eval()
+
+
+MAPS = [f"MSHF at {scale}: mean of the channels, own range" for scale in ("1/4", "1/8", "1/16")]
+BETWEEN = "attention between blocks: a row takes of the columns"
+GATE = "gate of the last block: mean of the channels"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ({}, [*MAPS, BETWEEN, GATE, "theta, alpha"]),
+        ({"attention": "repository"}, [*MAPS, BETWEEN, GATE, "theta, alpha"]),
+        ({"mshf": False}, [BETWEEN, GATE, "theta, alpha"]),
+        ({"attention": "none"}, MAPS),
+        ({"attention": "none", "mshf": False}, []),
+    ],
+)
+def test_insides_are_what_the_variant_has(arguments, names):
+    with torch.no_grad():
+        found = method.insides(stirred(**arguments, num_blocks=3), {"x": torch.rand(1, 3, 64, 96)})
+    assert list(found) == names
+    sides = {**dict(zip(MAPS, [(16, 24), (8, 12), (4, 6)], strict=True)), BETWEEN: (3, 3), GATE: (16, 24)}
+    for name, value in found.items():
+        if name == "theta, alpha":
+            assert value.tolist() == pytest.approx([0.3, -0.2])
+            continue
+        assert value.shape == (1, 1, *sides[name])
+        assert value.min() >= 0 and value.max() <= 1
+    for name in set(MAPS) & set(names):
+        assert (found[name].min(), found[name].max()) == (0, 1)
+    if BETWEEN in found:
+        torch.testing.assert_close(found[BETWEEN].sum(-1), torch.ones(1, 1, 3))
+
+
+def test_the_attention_between_blocks_is_the_channels_condensed():
+    x = 0.1 * torch.randn(2, 12, 5, 7)
+    found = ALFM().between_blocks(x, 3)
+    for image, condensed in zip(x, found, strict=True):
+        q = image.reshape(12, 35)
+        channels = torch.softmax(q @ q.T, dim=1)
+        for i in range(3):
+            for j in range(3):
+                expected = channels[4 * i : 4 * i + 4, 4 * j : 4 * j + 4].sum().item() / 4
+                assert condensed[i, j].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_scales_are_those_that_the_encoder_joins():
+    encoder = LMFN(**TINY).encoder
+    x = torch.randn(1, 3, 64, 64)
+    scales = encoder.scales(x)
+    assert [tuple(scale.shape[1:]) for scale in scales] == [(8, 16, 16), (8, 8, 8), (8, 4, 4)]
+    assert torch.equal(scales[0], encoder(x))

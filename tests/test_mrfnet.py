@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.contracts import DataError, ParamsError
+from methods._insides import own_range
 from methods._multipath import MRFNet, MRFUnit, max_pool5, reach
 from methods.mrfnet import losses, method
 
@@ -62,6 +63,90 @@ MRFNET = {"light": True, "residual": True}
 def test_parameters_and_multiply_adds_of_table_5(arguments, params, giga):
     assert count(**arguments) == params
     assert multiply_adds(256, **arguments) / 1e9 == pytest.approx(giga, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "params", "multiply_adds_256"),
+    [
+        (REFINENET, 19_175_852, 80_123_002_880),
+        (LW_REFINENET, 5_644_764, 22_971_416_576),
+        (RC_REFINENET, 19_563_372, 149_077_360_640),
+        (MRFNET, 6_032_284, 40_679_768_064),
+    ],
+)
+def test_parameters_and_multiply_adds_with_rcus(arguments, params, multiply_adds_256):
+    """Two RCUs on every map of the encoder, three after every CRP, as the text counts them."""
+    assert count(rcus=True, **arguments) == params
+    assert multiply_adds(256, rcus=True, **arguments) == multiply_adds_256
+    network = MRFNet(channels=4, rcus=True, **arguments)
+    sizes = [layer.kernel_size[0] for layer in network.paths[0].adapt[0].convs]
+    assert sizes == ([1, 3, 1] if arguments["light"] else [3, 3])
+    assert [(len(path.adapt), len(path.refine)) for path in network.paths] == [(2, 3)] * 4
+
+
+TABLE_1 = """
+encoder.0.0 5 1 2 32, encoder.0.2 1 1 0 64, encoder.1.0 5 2 2 128, encoder.1.2 1 1 0 128,
+encoder.2.0 3 2 1 256, encoder.2.2 1 1 0 256, encoder.3.0 3 2 1 256, encoder.3.2 1 1 0 256,
+paths.3.entry 3 1 1 256, paths.3.unit.convs.0 3 1 1 256, paths.3.unit.convs.1 1 1 0 256,
+paths.3.unit.convs.2 3 1 1 256, paths.3.unit.convs.3 1 1 0 256, paths.2.enlarge 4 2 1 128,
+paths.2.entry 3 1 1 128, paths.2.unit.convs.1 1 1 0 128, paths.2.unit.convs.2 3 1 1 128,
+paths.2.unit.convs.3 1 1 0 128, paths.1.enlarge 4 2 1 64,
+paths.1.entry 3 1 1 64, paths.1.unit.convs.0 3 1 1 64, paths.1.unit.convs.1 1 1 0 64,
+paths.1.unit.convs.2 3 1 1 64, paths.1.unit.convs.3 1 1 0 64, paths.0.enlarge 4 2 1 32,
+paths.0.entry 3 1 1 32, paths.0.unit.convs.0 3 1 1 32, paths.0.unit.convs.1 3 1 1 32,
+paths.0.unit.convs.2 1 1 0 32, paths.0.unit.convs.3 3 1 1 32
+"""
+"""Our name, kernel, stride, padding and output channels of the rows of table I in their order, repaired."""
+
+
+def test_the_thirty_convolutions_of_table_1():
+    rows = [row.split() for row in TABLE_1.replace("\n", " ").split(",")]
+    printed = {name: tuple(map(int, sizes)) for name, *sizes in rows}
+    with torch.device("meta"):
+        layers = {
+            name: (layer.kernel_size[0], layer.stride[0], layer.padding[0], layer.out_channels)
+            for name, layer in MRFNet().named_modules()
+            if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        }
+    assert len(printed) == 30
+    assert {name: layers[name] for name in printed} == printed
+    # conv_r2_m1, which the table lacks, the image heads, CRP and the feedback of eq. 2.
+    rest = {name for name in layers if name not in printed and not name.startswith("heads")}
+    assert layers["paths.2.unit.convs.0"] == (3, 1, 1, 128)
+    assert rest == (
+        {"paths.2.unit.convs.0"}
+        | {f"paths.{k}.pool.stages.{stage}" for k in range(4) for stage in (0, 1)}
+        | {f"paths.{k}.feedback" for k in (1, 2, 3)}
+    )
+
+
+def test_what_the_lightweight_process_saves():
+    """The paper: more than 50 % and 75 %, true of one 3x3 made 1x1, which saves 89 %; of the whole networks less."""
+
+    def saved(dear: dict, light: dict) -> tuple[float, float]:
+        return 1 - count(**light) / count(**dear), 1 - multiply_adds(256, **light) / multiply_adds(256, **dear)
+
+    assert saved(REFINENET, LW_REFINENET) == pytest.approx((0.441, 0.408), abs=5e-4)
+    assert saved(RC_REFINENET, MRFNET) == pytest.approx((0.423, 0.384), abs=5e-4)
+    with_rcus = {"rcus": True}
+    assert saved(REFINENET | with_rcus, LW_REFINENET | with_rcus) == pytest.approx((0.706, 0.713), abs=5e-4)
+    assert saved(RC_REFINENET | with_rcus, MRFNET | with_rcus) == pytest.approx((0.692, 0.727), abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("num_paths", "params", "multiply_adds_256"),
+    [
+        (1, 54_787, 3_569_352_704),
+        (2, 502_758, 18_395_168_768),
+        (3, 1_765_289, 27_838_119_936),
+        (4, 5_428_524, 35_260_727_296),
+        (5, 10_353_455, 38_366_281_728),
+        (6, 15_278_386, 39_142_670_336),
+    ],
+)
+def test_parameters_and_multiply_adds_by_number_of_paths(num_paths, params, multiply_adds_256):
+    assert count(num_paths=num_paths) == params
+    assert multiply_adds(256, num_paths=num_paths) == multiply_adds_256
 
 
 def test_a_path_more_is_a_path_dearer():
@@ -162,9 +247,26 @@ def test_losses_of_a_constant_error():
     target = torch.full((2, 3, 32, 32), 0.5)
     preds = [F.avg_pool2d(target, 2**k) + 0.1 for k in range(4)]
     values = losses(preds, target)
-    assert set(values) == {"scale_refinement", "mse"}
+    assert set(values) == {"scale_refinement", "mse", "scale_1", "scale_2", "scale_3", "scale_4"}
     assert values["scale_refinement"].item() == pytest.approx(0.005)
     assert values["mse"].item() == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("num_paths", range(1, 7))
+def test_the_curves_of_the_scales_are_watched_and_train_nothing(num_paths):
+    network = MRFNet(channels=4, num_paths=num_paths)
+    x, target = torch.rand(2, 2, 3, 32, 32)
+    preds = network(x)
+    values = losses(preds, target)
+    names = [f"scale_{k}" for k in range(1, num_paths + 1)]
+    assert set(values) - {"scale_refinement", "mse"} == set(names) <= set(method.watched)
+    assert len(method.watched) == 6
+    for name, pred in zip(names, preds, strict=True):
+        truth = F.interpolate(target, size=pred.shape[-2:], mode="area")
+        assert values[name].item() == pytest.approx((pred - truth).square().mean().item(), rel=1e-5)
+        assert not values[name].requires_grad
+    total = sum(values[name] for name in names)
+    assert values["scale_refinement"].item() == pytest.approx(total.item() / (2 * num_paths), rel=1e-5)
 
 
 def test_a_perfect_pyramid_costs_nothing():
@@ -215,18 +317,18 @@ def test_reach_bounds_grids_that_do_not_line_up(arguments):
 
 def test_the_margin_is_exact_for_the_full_network():
     """Widths change nothing: the published 32 and the tests' 4 see equally far, 219 pixels."""
-    assert method.margin == 219 == seen(4)
+    assert reach() == 219 == seen(4)
 
 
 def test_pixels_beyond_the_margin_have_no_gradient():
     """The published widths, in float32, by the gradient of one pixel of the result."""
     network = MRFNet().eval()
-    width = 2 * (method.margin // 8 + 3) * 8
+    width = 2 * (reach() // 8 + 3) * 8
     x = torch.rand(1, 3, 8, width, requires_grad=True)
     column = width // 2
     network(x)[0][..., column].sum().backward()
     where = x.grad.abs().sum((0, 1, 2)).nonzero().flatten() - column
-    assert where.abs().max() <= method.margin
+    assert where.abs().max() <= reach()
     assert where.abs().max() > 100  # and it does look far
 
 
@@ -281,3 +383,28 @@ def test_what_the_engine_is_told():
     named = phase.players["network"].losses(networks, batch, phase.forward(networks, batch))
     assert method.restore(networks, batch).shape == (1, 3, 32, 32)
     assert named["mse"].item() == pytest.approx(F.mse_loss(method.restore(networks, batch), batch["target"]).item())
+
+
+def test_insides_are_the_paths_images_and_what_each_changes():
+    networks = nn.ModuleDict(method.networks(channels=4, num_paths=3))
+    x = torch.rand(1, 3, 32, 64)
+    with torch.no_grad():
+        found = method.insides(networks, {"x": x})
+        preds = networks["network"](x)
+    assert list(found) == [
+        name
+        for k in (1, 2, 3)
+        for name in (f"path {k}: image", f"path {k}: difference to the blurred image, own range")
+    ]
+    for k, pred in enumerate(preds, 1):
+        assert torch.equal(found[f"path {k}: image"], pred.clamp(0, 1))
+        map_ = found[f"path {k}: difference to the blurred image, own range"]
+        moved = (pred - F.interpolate(x, size=pred.shape[-2:], mode="area")).abs().mean(1, True)
+        assert map_.shape == moved.shape == (1, 1, 32 // 2 ** (k - 1), 64 // 2 ** (k - 1))
+        assert (map_.min(), map_.max()) == (0, 1)
+        assert map_.flatten().argmax() == moved.flatten().argmax()
+
+
+def test_a_map_is_stretched_over_the_whole_range_and_a_constant_one_is_0():
+    assert own_range(torch.tensor([2.0, 3.0, 6.0])).tolist() == [0.0, 0.25, 1.0]
+    assert own_range(torch.full((2, 2), 7.0)).unique().tolist() == [0.0]

@@ -1,0 +1,287 @@
+"""MRFNet with the edge branch and the blur-class branch of its text, which the network of its tables does not have.
+
+Paper: "Multipath Refinement Fusion Network for Efficient Image Deblurring" (Caffe), Section 3.3.3; no code of this part
+is known. The multipath network is that of `methods/mrfnet.py`; the edge generator, its critic and their losses are
+EdgeConnect's (K. Nazeri et al., arXiv 1901.00212), whose objective the section prints.
+
+Three phases. "edge" trains the generator and the critic of edge maps; "classify" trains the classifier on images that
+one of two blurs was laid on; "deblur" trains the multipath network and the last stage, while the other networks rest.
+An image is restored in the order of the text: broad view (edges), location and classification, deblurring.
+
+Our readings:
+- Broad view: the edge generator is given the grey blurred image, its Canny edges and no hole (a mask of zeros), and is
+  to draw the Canny edges of the grey truth.
+- The "edge features" that the classifier looks at are the edge map beside its grey image. Without the edge branch the
+  Canny edges of the blurred image stand in the map's place.
+- The classes are the two kinds of blur. The N object categories with a kernel each are not kept apart from them: no
+  data names objects. "Different blur kernels" are 3x3 convolutions, one a class, whose results are mixed at each place
+  by class and location (`places` in `methods/_blur_class.py`).
+- The last stage joins the finest map of the encoder (b_1), the finest result of the paths (l_1) and the edge map; what
+  it makes of them is added to the finest image and starts at 0, so that training begins with MRFNet's own image.
+- alpha is the share of the network's own edges in the edge map that the last stage is given; the rest is the truth's.
+  It grows evenly from 0 at the start of "deblur" to 1 in its middle; the text gives both ends and no course. Restoring
+  has no truth: alpha is 1. The text takes the own edges from the refined image; here they are those of the broad view,
+  which comes first in its order and needs the generator once. Without the edge branch alpha has nothing to weigh.
+- The "synthesis loss" has no weights in print: each phase lowers its own losses, "deblur" those of MRFNet with the last
+  stage's image as the finest.
+Left out: contextual attention with its heat maps, which the section names without layers (DFFNet, of the same authors,
+defines it), and the study of receptive fields (figure 18), of which nothing is printed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.contracts import Method, ParamsError, Phase, Player
+from methods._blur_class import CLASSES, BlurClassifier, draw_blurred, location, logits, places
+from methods._edge_model import EDGE_PHASE, Generator, canny, edge_input, luminance
+from methods._insides import own_range
+from methods._multipath import COARSEST, WATCHED, MRFNet, conv, losses, path_insides
+from methods._patch_critic import PatchCritic
+
+if TYPE_CHECKING:
+    from bench.contracts import Batch, Losses, Outputs, State
+
+
+class LastStage(nn.Module):
+    """Fuse deblurring and edge features: a correction of the finest image, 0 before training.
+
+    Args:
+        channels: width of MRFNet's conv1.
+        edges: take an edge map.
+        classes: refine by the kernels of each class.
+    """
+
+    def __init__(self, channels: int, edges: bool, classes: bool):
+        super().__init__()
+        self.entry = conv(3 * channels + edges, channels, 3)
+        self.kernels = nn.ModuleList(conv(channels, channels, 3) for _ in CLASSES if classes)
+        self.exit = conv(channels, 3, 3)
+        assert self.exit.bias is not None
+        nn.init.zeros_(self.exit.weight)
+        nn.init.zeros_(self.exit.bias)
+
+    def forward(self, blurred: Tensor, refined: Tensor, edges: Tensor | None, shares: Tensor | None) -> Tensor:
+        """The correction (N, 3, H, W).
+
+        Args:
+            blurred: b_1 of the encoder, (N, 2 * channels, H, W).
+            refined: l_1 of the paths, (N, channels, H, W).
+            edges: the edge map (N, 1, H, W) in [0, 1]; None without.
+            shares: of each class's kernels at each place, (N, 2, H, W) in [0, 1]; None without.
+        """
+        x = torch.cat([blurred, refined] if edges is None else [blurred, refined, edges], dim=1)
+        x = F.relu(self.entry(x))
+        if shares is not None:
+            own = [share * kernel(x) for share, kernel in zip(shares.split(1, dim=1), self.kernels, strict=True)]
+            x = x + F.relu(torch.stack(own).sum(0))
+        return self.exit(x)
+
+
+class Deblurrer(nn.Module):
+    """MRFNet and the last stage; without edges and classes MRFNet alone.
+
+    Args:
+        channels: as in MRFNet.
+        num_paths: as in MRFNet.
+        edges: fuse an edge map.
+        classes: refine by class and place.
+    """
+
+    def __init__(self, channels: int, num_paths: int, edges: bool, classes: bool):
+        super().__init__()
+        self.trunk = MRFNet(channels, num_paths)
+        self.last = LastStage(channels, edges, classes) if edges or classes else None
+
+    def forward(self, x: Tensor, edges: Tensor | None, shares: Tensor | None) -> list[Tensor]:
+        """Restore `x` (N, 3, H, W), RGB in [0, 1]: an image a path, finest first, not clipped.
+
+        `edges` and `shares` as in LastStage. Raises DataError as MRFNet does.
+        """
+        maps, results = self.trunk.features(x)
+        images = self.trunk.images(x, results)
+        if self.last is not None:
+            images[0] = images[0] + self.last(maps[0], results[0], edges, shares)
+        return images
+
+
+# What is seen before deblurring ---------------------------------------------------------------------------------------
+
+
+def draw_edges(networks: nn.ModuleDict, grey: Tensor) -> Tensor:
+    """The generator's edge map of a blurred grey image, both (N, 1, H, W) in [0, 1]; it is told of no hole."""
+    return networks["edge_generator"](edge_input(grey, canny(grey), torch.zeros_like(grey)))
+
+
+@torch.no_grad()
+def broad_view(networks: nn.ModuleDict, grey: Tensor) -> Tensor:
+    """The edge map that classifier and last stage are given, (N, 1, H, W); without the edge branch Canny's."""
+    return draw_edges(networks, grey).float() if "edge_generator" in networks else canny(grey)
+
+
+@torch.no_grad()
+def look(networks: nn.ModuleDict, x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The edge map (N, 1, H, W) and the classes' scores (N, 2, H/8, W/8) of `x`; None without the branch."""
+    with_edges, with_classes = "edge_generator" in networks, "classifier" in networks
+    if not (with_edges or with_classes):
+        return None, None
+    grey = luminance(x)
+    edges = broad_view(networks, grey)
+    scores = networks["classifier"](grey, edges) if with_classes else None
+    return edges if with_edges else None, scores
+
+
+def mix_edges(own: Tensor, batch: Batch) -> Tensor:
+    """alpha times the own edge map plus 1 - alpha times that of the truth; the own one where nothing is trained."""
+    if "progress" not in batch:
+        return own
+    alpha = (2 * batch["progress"]).clamp(max=1)
+    return own if alpha >= 1 else alpha * own + (1 - alpha) * canny(luminance(batch["target"]))
+
+
+# Phases ---------------------------------------------------------------------------------------------------------------
+
+
+def edge_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
+    """Draw the edges of the truth from the blurred image; what the critic sees has the truth's grey beside them."""
+    grey = luminance(batch["target"])
+    drawn = draw_edges(networks, luminance(batch["x"]))
+    return {"real": torch.cat([grey, canny(grey)], dim=1), "fake": torch.cat([grey, drawn], dim=1)}
+
+
+def classify_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
+    """Classify sharp images that were blurred for it, one half by either blur."""
+    blurred, labels = draw_blurred(luminance(batch["target"]))
+    return {"scores": networks["classifier"](blurred, broad_view(networks, blurred)), "labels": labels}
+
+
+def classifier_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
+    """What the classifier lowers."""
+    scores, labels = outputs["scores"], outputs["labels"]
+    assert isinstance(scores, Tensor) and isinstance(labels, Tensor)
+    return {"cross_entropy": F.cross_entropy(logits(scores), labels)}
+
+
+def deblur(networks: nn.ModuleDict, batch: Batch) -> list[Tensor]:
+    """Restore a batch by what was seen of it before: an image a path, finest first."""
+    x = batch["x"]
+    edges, scores = look(networks, x)
+    edges = None if edges is None else mix_edges(edges, batch)
+    shares = None if scores is None else places(scores, *x.shape[-2:])
+    return networks["network"](x, edges, shares)
+
+
+def deblur_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
+    """Restore the batch."""
+    preds = deblur(networks, batch)
+    return {"pred": preds[0], "scales": preds}
+
+
+def deblur_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
+    """What the multipath network and the last stage lower: the losses of MRFNet."""
+    scales = outputs["scales"]
+    assert isinstance(scales, Sequence)
+    return losses(scales, batch["target"])
+
+
+# The entry ------------------------------------------------------------------------------------------------------------
+
+
+def networks(
+    channels: int = 32,
+    num_paths: int = 4,
+    edges: bool = True,
+    classes: bool = True,
+    edge_channels: int = 64,
+    num_blocks: int = 8,
+    critic_channels: int = 64,
+    class_channels: int = 32,
+) -> Mapping[str, nn.Module]:
+    """Make the multipath network with its last stage, and the networks of the branches.
+
+    Args:
+        channels: as in MRFNet.
+        num_paths: as in MRFNet.
+        edges: the edge branch. Without it there is no edge generator and no phase "edge": its steps must be 0.
+        classes: the blur-class branch. Without it there is no classifier and no phase "classify".
+        edge_channels: width of the edge generator.
+        num_blocks: its residual blocks.
+        critic_channels: width of the critic of edge maps.
+        class_channels: width of the classifier.
+
+    Raises:
+        ParamsError: when an argument is out of its range.
+    """
+    widths = {
+        "edge_channels": edge_channels,
+        "num_blocks": num_blocks,
+        "critic_channels": critic_channels,
+        "class_channels": class_channels,
+    }
+    for name, value in widths.items():
+        if value < 1:
+            raise ParamsError(f"mrfnet-edges: {name} is {value}, expected at least 1")
+    made: dict[str, nn.Module] = {"network": Deblurrer(channels, num_paths, edges, classes)}
+    if edges:
+        made["edge_generator"] = Generator(True, edge_channels, num_blocks)
+        made["edge_critic"] = PatchCritic(2, critic_channels)
+    if classes:
+        made["classifier"] = BlurClassifier(class_channels)
+    return made
+
+
+def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
+    """Broad view, location and classification, deblurring."""
+    assert networks is not None
+    return deblur(networks, {"x": batch["x"]})[0]
+
+
+def insides(networks: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
+    """The edge map, where each class shows and how probable it is, and what the paths make of one image."""
+    edges, scores = look(networks, batch["x"])
+    found = {} if edges is None else {"edge map": edges}
+    if scores is not None:
+        for name, where in zip(CLASSES, location(scores).split(1, dim=1), strict=True):
+            found[f"location of {name}, own range"] = own_range(where)
+        found[f"probability: {', '.join(CLASSES)}"] = logits(scores).softmax(1)[0]
+    return found | path_insides(batch["x"], deblur(networks, {"x": batch["x"]}))
+
+
+def same(state: State) -> State:
+    """No weights of the authors exist."""
+    return state
+
+
+method = Method(
+    ("deblur",),
+    networks,
+    {
+        "edge": Phase(edge_forward, EDGE_PHASE.players),
+        "classify": Phase(classify_forward, {"classifier": Player(("classifier",), classifier_losses)}),
+        "deblur": Phase(deblur_forward, {"network": Player(("network",), deblur_losses)}),
+    },
+    restore,
+    reference={"network": same, "edge_generator": same, "edge_critic": same, "classifier": same},
+    tiny={
+        "channels": 4,
+        "edge_channels": 8,
+        "num_blocks": 2,
+        "critic_channels": 8,
+        "class_channels": 4,
+    },
+    multiple=COARSEST,
+    min_size=COARSEST,
+    tiling="The edge generator's instance norm and the classifier's averages are over the whole image: tiles, which "
+    "overlap, have their own edges and their own classes.",
+    watched=WATCHED,
+    insides=insides,
+    limits=(
+        f"sides must be multiples of {COARSEST} pixels, as MRFNet's",
+        "contextual attention, which the paper's text names beside the edges without its layers, is left to DFFNet",
+    ),
+)
