@@ -1,4 +1,4 @@
-"""Figures: loss curves, PSNR against parameters, and comparisons of restored images.
+"""Figures: loss curves, PSNR against parameters, comparisons of restored images, and what happens inside a network.
 
 Plots are drawn without a display. Every figure is a PNG and an SVG; comparisons are tiles for the page too.
 """
@@ -9,8 +9,10 @@ import base64
 import html
 import io
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from bench.contracts import DataError
@@ -32,6 +34,10 @@ POINTS = 200
 TILE = 300
 """Width of an image in a grid, pixels."""
 BOX = "#ff2d55"
+INSIDE = 200
+"""Width of a tile in a figure of a network's inside, pixels."""
+BAR = 15
+"""Height of a weight's bar there, with its gap."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,11 @@ class Tile:
     whole: Image.Image
     detail: Image.Image
     anchor: str = ""
+
+    @cached_property
+    def addresses(self) -> tuple[str, str]:
+        """Both as JPEG inside an address, for the figure and for the page."""
+        return data_uri(jpeg(self.whole), "jpeg"), data_uri(jpeg(self.detail), "jpeg")
 
 
 @dataclass(frozen=True)
@@ -90,18 +101,22 @@ def canvas(height: float, title: str, x: str, y: str) -> tuple[Figure, Axes]:
     axes.set_title(title, fontsize=10, loc="left", x=-0.13, y=1.02)  # a set y spares matplotlib the search for one
     axes.set_xlabel(x, fontsize=9)
     axes.set_ylabel(y, fontsize=9)
-    axes.tick_params(labelsize=8)
+    axes.tick_params(labelsize=8, left=False, bottom=False)  # the grid shows them
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
 def plain(axis: Axis) -> None:
-    """Plain numbers on a logarithmic axis: powers of ten would pass through the formula parser."""
+    """Plain numbers on a logarithmic axis: powers of ten would pass through the formula parser.
+
+    Each decade has one tick, or where they are few three or nine; minor ticks cost more than the curves.
+    """
     low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=range(1, 10) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)))
+    axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: f"{value:g}")
-    axis.set_minor_formatter((lambda value, _: f"{value:g}") if high < 10 * low else NullFormatter())
-    axis.set_tick_params(which="minor", labelsize=8)
 
 
 def legend(axes: Axes) -> None:
@@ -113,7 +128,7 @@ def save(figure: Figure, path: Path) -> bytes:
     """Write `path`.png and `path`.svg; the PNG's bytes come back for the page."""
     out = io.BytesIO()
     with rc_context({"svg.hashsalt": path.name, "svg.fonttype": "none"}):  # the same scores, the same file
-        figure.savefig(out, format="png", metadata={"Software": None})
+        figure.savefig(out, format="png", metadata={"Software": None}, pil_kwargs={"compress_level": 3})
         figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
     path.with_name(f"{path.name}.png").write_bytes(out.getvalue())
     return out.getvalue()
@@ -127,8 +142,13 @@ def thin(values: np.ndarray) -> np.ndarray:
     return np.add.reduceat(values, edges[:-1]) / np.diff(edges)
 
 
-def curve(losses: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
-    """What the restoring players lower, by step: their totals, or the sums of their losses; critics are left out."""
+def curve(losses: pd.DataFrame, watched: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """What the restoring players lower, by step: their totals, or the sums of their losses; critics are left out.
+
+    Args:
+        watched: names of losses that no player lowers.
+    """
+    losses = losses[~losses["name"].isin(watched)]
     critics = losses["player"].str.contains("critic|discriminator")
     mine = losses if critics.all() else losses[~critics]
     rows = mine[mine["name"] == "total"] if (mine["name"] == "total").any() else mine
@@ -142,12 +162,15 @@ def switches(losses: pd.DataFrame) -> list[tuple[float, str]]:
     return [(float(step), str(phase)) for phase, step in starts.items()][1:]
 
 
-def loss_curves(runs: Sequence[tuple[str, pd.DataFrame]], title: str, path: Path) -> bytes:
-    """All trained runs of one dataset and task, each loss over its own first value, as their scales differ."""
+def loss_curves(runs: Sequence[tuple[str, np.ndarray, np.ndarray]], title: str, path: Path) -> bytes:
+    """All trained runs of one dataset and task, each loss over its own first value, as their scales differ.
+
+    Args:
+        runs: label, and the steps and values of `curve`.
+    """
     figure, axes = canvas(max(3.4, 0.16 * len(runs) + 0.9), title, "step", "loss / its first value")
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    for i, (label, losses) in enumerate(runs):
-        steps, values = curve(losses)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    for i, (label, steps, values) in enumerate(runs):
         first = values[np.flatnonzero(values)[0]] if values.any() else 1.0
         style = ("-", "--", ":")[i // len(COLOURS) % 3]
         axes.plot(steps, values / first, style, color=COLOURS[i % len(COLOURS)], linewidth=1.3, label=label)
@@ -155,18 +178,23 @@ def loss_curves(runs: Sequence[tuple[str, pd.DataFrame]], title: str, path: Path
     return save(figure, path)
 
 
-def run_losses(losses: pd.DataFrame, title: str, path: Path) -> bytes:
-    """Every loss of one training by step; a change of phase is a dashed line with the phase's name."""
+def run_losses(losses: pd.DataFrame, title: str, path: Path, watched: Collection[str] = ()) -> bytes:
+    """Every loss of one training by step; a change of phase is a dashed line with the phase's name.
+
+    Args:
+        watched: names of losses that no player lowers, drawn dashed.
+    """
     figure, axes = canvas(2.6, title, "step", "loss")
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     several = losses["player"].nunique() > 1
     smallest = math.inf
     for i, ((player, name), rows) in enumerate(losses.groupby(["player", "name"], sort=False)):
         values = thin(rows["value"].to_numpy(float))
         smallest = min(smallest, values.min())
-        label = f"{player}: {name}" if several else str(name)
+        label = (f"{player}: {name}" if several else str(name)) + " (watched)" * (name in watched)
         steps = thin(rows["step"].to_numpy(float))
-        axes.plot(steps, values, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=label)
+        style = "--" if name in watched else "-"
+        axes.plot(steps, values, style, color=COLOURS[i % len(COLOURS)], linewidth=1.2, label=label)
     if smallest > 0:
         axes.set_yscale("log")
         plain(axes.yaxis)
@@ -299,12 +327,70 @@ def save_comparison(comparison: Comparison, path: Path) -> None:
         draw.rectangle((x + left, y + 20 + top, x + left + w - 1, y + 20 + top + h - 1), outline=BOX, width=2)
         svg += [
             f'<text x="{x}" y="{y + 15}" font-size="14">{html.escape(one.label)}</text>',
-            f'<image x="{x}" y="{y + 20}" width="{TILE}" height="{height}" '
-            f'href="{data_uri(jpeg(one.whole), "jpeg")}"/>',
-            f'<image x="{x}" y="{y + height + 24}" width="{TILE}" height="{height}" '
-            f'href="{data_uri(jpeg(one.detail), "jpeg")}"/>',
+            f'<image x="{x}" y="{y + 20}" width="{TILE}" height="{height}" href="{one.addresses[0]}"/>',
+            f'<image x="{x}" y="{y + height + 24}" width="{TILE}" height="{height}" href="{one.addresses[1]}"/>',
             f'<rect x="{x + left}" y="{y + 20 + top}" width="{w}" height="{h}" fill="none" stroke="{BOX}" '
             'stroke-width="2"/>',
         ]
-    sheet.save(path.with_name(f"{path.name}.png"))
+    sheet.save(path.with_name(f"{path.name}.png"), compress_level=3)  # photographs hardly shrink more
     path.with_name(f"{path.name}.svg").write_text("\n".join([*svg, "</svg>"]), encoding="utf-8")
+
+
+# Insides --------------------------------------------------------------------------------------------------------------
+
+
+def inside_tile(axes: Axes, shown: Image.Image | Sequence[float], x: float, y: float) -> None:
+    """Draw an image, or weights as bars from the first down, with its upper left corner at (x, y) pixels."""
+    if isinstance(shown, Image.Image):
+        width, height = inside_size(shown)
+        way = Image.Resampling.NEAREST if shown.width < width else Image.Resampling.LANCZOS
+        pixels = np.asarray(shown.resize((width, height), way))
+        axes.imshow(pixels, extent=(x, x + width, y + height, y), aspect="auto", interpolation="none")
+        return
+    longest = max((abs(value) for value in shown), default=0) or 1.0
+    room = INSIDE - 70  # beside the bar stand its number and its value
+    centres = [y + BAR * (i + 0.5) for i in range(len(shown))]
+    lengths = [room * abs(value) / longest for value in shown]
+    colours = [COLOURS[0] if value >= 0 else BOX for value in shown]
+    axes.barh(centres, lengths, height=BAR - 4, left=x + 18, color=colours)
+    for i, (value, centre, length) in enumerate(zip(shown, centres, lengths, strict=True), 1):
+        axes.text(x + 14, centre, str(i), fontsize=6.5, ha="right", va="center")
+        axes.text(x + 22 + length, centre, f"{value:.3g}", fontsize=6.5, va="center")
+
+
+def inside_size(shown: Image.Image | Sequence[float]) -> tuple[int, int]:
+    """Width and height of a tile in pixels."""
+    if isinstance(shown, Image.Image):
+        return INSIDE, max(1, round(INSIDE * shown.height / shown.width))
+    return INSIDE, BAR * len(shown)
+
+
+def save_insides(found: Sequence[tuple[str, Image.Image | Sequence[float]]], title: str, path: Path) -> Image.Image:
+    """Write what happens inside a network as tiles below their names, and return the sheet.
+
+    A map smaller than a tile is enlarged to it without blending its pixels; weights are bars, negative ones in red.
+
+    Args:
+        found: names, each with an image or with weights (K,).
+    """
+    columns = min(5, len(found))
+    rows = [found[first : first + columns] for first in range(0, len(found), columns)]
+    names = [[textwrap.wrap(name, 36) for name, _ in row] for row in rows]
+    heads = [12 * max(map(len, row)) + 4 for row in names]
+    sizes = [max(inside_size(shown)[1] for _, shown in row) for row in rows]
+    width, height = max(columns, 3) * (INSIDE + 12) + 12, 34 + sum(heads) + sum(sizes) + 10 * len(rows)
+    figure = Figure(figsize=(width / 100, height / 100), dpi=100)
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.text(12, 18, title, fontsize=9, va="center")
+    y = 34
+    for row, lines, head, size in zip(rows, names, heads, sizes, strict=True):
+        for i, ((_, shown), words) in enumerate(zip(row, lines, strict=True)):
+            x = 12 + i * (INSIDE + 12)
+            axes.text(x, y + head - 4, "\n".join(words), fontsize=6.5, va="bottom", linespacing=1.2)
+            inside_tile(axes, shown, x, y + head)
+        y += head + size + 10
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
+    return Image.open(io.BytesIO(save(figure, path))).convert("RGB")

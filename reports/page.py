@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from PIL.Image import Image
 
 from reports import tables
 from reports.figures import Comparison, data_uri, jpeg
@@ -29,6 +30,14 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Sheet:
+    """A drawn figure that holds photographs: its title and its pixels."""
+
+    title: str
+    image: Image
+
+
+@dataclass(frozen=True)
 class Part:
     """One dataset of a task: its overviews and its figures."""
 
@@ -45,21 +54,24 @@ class Run:
     Args:
         link: its MLflow run.
         plot: the losses of its training, None without training.
+        inside: what happens inside its network, None where its method shows nothing.
         comparisons: its own images, where the part's comparison shows others.
     """
 
     evaluation: Evaluation
     link: str
     plot: Plot | None
+    inside: Sheet | None
     comparisons: Sequence[Comparison]
 
 
 @dataclass(frozen=True)
 class Section:
-    """One task."""
+    """One task: its datasets, its tables of one's own, those of the papers, and its runs."""
 
     task: str
     parts: Sequence[Part]
+    own: Sequence[tables.Table]
     published: Sequence[tables.Table]
     runs: Sequence[Run]
 
@@ -140,6 +152,7 @@ def write(
     environment.globals.update(
         LAYERS=LAYERS, ORIGINALS=ORIGINALS, ARROWS=tables.ARROWS, parts=tables.parts, number=tables.number,
         describe=tables.describe, device=device, spans=spans, recipe=recipe, duration=duration,
+        random_text=tables.random_text,
         picture=lambda image: data_uri(jpeg(image), "jpeg"), plot=lambda png: data_uri(png, "png"),
     )  # fmt: skip
     text = environment.get_template("page.html").render(

@@ -12,7 +12,8 @@ from typing import Any
 
 import yaml
 
-from bench.contracts import DataError
+from bench.contracts import TASKS, DataError
+from bench.registry import nearest
 
 FOLDER = Path(__file__).with_name("published")
 PROTOCOLS = Path(__file__).with_name("protocols.yaml")
@@ -113,6 +114,19 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """Our reading of a table whose section names another task than its rows solve.
+
+    Args:
+        task: the task of the runs that fill it.
+        why: one sentence, printed below the table.
+    """
+
+    task: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Published:
     """All of it.
 
@@ -122,6 +136,7 @@ class Published:
         names: datasets by id, as the papers spell them first.
         metrics: our metric ids to their name in a heading and what they mean.
         protocols: by table and printed metric.
+        readings: by table, for those that are filled by runs of another task than the file says.
     """
 
     tables: Mapping[str, Table]
@@ -129,6 +144,11 @@ class Published:
     names: Mapping[str, str]
     metrics: Mapping[str, tuple[str, str]]
     protocols: Mapping[str, Mapping[str, Protocol]]
+    readings: Mapping[str, Reading]
+
+    def task(self, table: Table) -> str:
+        """The task of the runs that fill a table."""
+        return self.readings[table.id].task if table.id in self.readings else table.task
 
 
 def read_yaml(path: Path) -> Any:
@@ -162,8 +182,10 @@ def read_table(path: Path) -> Table:
         ) from error
 
 
-def read_protocols(path: Path) -> tuple[dict[str, tuple[str, str]], dict[str, dict[str, Protocol]]]:
-    """Read `protocols.yaml`: the meaning of our metric ids, and the protocols by table and printed metric."""
+def read_protocols(
+    path: Path,
+) -> tuple[dict[str, tuple[str, str]], dict[str, dict[str, Protocol]], dict[str, Reading]]:
+    """Read `protocols.yaml`: what our metric ids mean, the protocols by table and printed metric, and the readings."""
     raw = read_yaml(path)
     try:
         metrics = {name: (entry["name"], entry["means"]) for name, entry in raw["metrics"].items()}
@@ -173,9 +195,14 @@ def read_protocols(path: Path) -> tuple[dict[str, tuple[str, str]], dict[str, di
             }
             for name, group in raw["protocols"].items()
         }
-        return metrics, {table: sets[name] for table, name in raw["tables"].items()}
+        by_table = {table: sets[name] for table, name in raw["tables"].items()}
+        readings = {table: Reading(**entry) for table, entry in raw["readings"].items()}
     except (KeyError, TypeError) as error:
         raise DataError(f"{path}: does not have the fields of the protocols ({error})") from error
+    for table, reading in readings.items():
+        if reading.task not in TASKS:
+            raise DataError(f"{path}: readings.{table}: task {reading.task!r}, expected one of {', '.join(TASKS)}")
+    return metrics, by_table, readings
 
 
 def load(folder: Path = FOLDER, protocols: Path = PROTOCOLS) -> Published:
@@ -186,7 +213,11 @@ def load(folder: Path = FOLDER, protocols: Path = PROTOCOLS) -> Published:
     """
     ids = read_yaml(folder / "ids.yaml")
     tables = {path.stem: read_table(path) for path in sorted(folder.glob("*.yaml")) if path.name not in OTHER_FILES}
-    metrics, by_table = read_protocols(protocols)
+    metrics, by_table, readings = read_protocols(protocols)
+    if unknown := sorted(set(readings) - set(tables)):
+        raise DataError(
+            f"{protocols}: readings.{unknown[0]}: no such table; the nearest are: {nearest(unknown[0], tables)}"
+        )
     for table in tables.values():
         for column in table.columns:
             if table.kind != LAYERS and column.metric not in by_table.get(table.id, {}):
@@ -197,4 +228,5 @@ def load(folder: Path = FOLDER, protocols: Path = PROTOCOLS) -> Published:
         {entry["id"]: entry["labels"][0] for entry in ids["datasets"]},
         metrics,
         by_table,
+        readings,
     )

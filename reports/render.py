@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.contracts import TASKS, UserError
-from reports import figures, page, published, scores, tables
-from reports.page import Part, Plot, Run, Section
+from reports import figures, own, page, published, scores, tables
+from reports.page import Part, Plot, Run, Section, Sheet
 from reports.scores import CONDITION, ORIGINALS, Evaluation
 from reports.tables import PSNR, Group
 
@@ -128,24 +128,45 @@ def own_images(evaluation: Evaluation, shown: set[tuple[str, str]]) -> list[figu
 
 
 def seed_label(evaluation: Evaluation, members: Sequence[Evaluation]) -> str:
-    """A run's title, with its seed where another run has the same title."""
-    title = str(evaluation.record["title"])
-    same = sum(other.record["title"] == title for other in members) > 1
-    return f"{title}, seed {evaluation.record['seed']}" if same else title
+    """A run's title; with its seed where another run has the same title, or with its name where the seed too."""
+    title, seed = str(evaluation.record["title"]), evaluation.record["seed"]
+    seeds = [other.record["seed"] for other in members if other.record["title"] == title]
+    if len(seeds) == 1:
+        return title
+    return f"{title}, seed {seed}" if len(set(seeds)) == len(seeds) else f"{title}, {evaluation.name}"
 
 
 def loss_plots(members: Sequence[Evaluation], key: Key, folder: Path) -> tuple[list[Plot], dict[str, Plot]]:
     """The losses of all trained runs in one figure, and of each in its own."""
-    together, own = [], {}
+    together, plots = [], {}
     for one in members:
         if (losses := one.losses()) is not None and len(losses):
-            title = f"{seed_label(one, members)}: losses on {title_of(one)}"
-            own[one.name] = Plot(title, figures.run_losses(losses, title, folder / f"losses-run-{one.name}"))
-            together.append((seed_label(one, members), losses))
+            title, watched = f"{seed_label(one, members)}: losses on {title_of(one)}", one.record.get("watched", ())
+            drawn = figures.run_losses(losses, title, folder / f"losses-run-{one.name}", watched)
+            plots[one.name] = Plot(title, drawn)
+            together.append((seed_label(one, members), *figures.curve(losses, watched)))
     if not together:
-        return [], own
+        return [], plots
     title = f"Training losses, {key[0]} on {title_of(members[0])}"
-    return [Plot(title, figures.loss_curves(together, title, folder / file_name("losses", key)))], own
+    return [Plot(title, figures.loss_curves(together, title, folder / file_name("losses", key)))], plots
+
+
+def inside_sheet(evaluation: Evaluation, members: Sequence[Evaluation], folder: Path) -> Sheet | None:
+    """What happens inside one run's network while it restores its median image; None where its method shows nothing.
+
+    Raises:
+        DataError: an image that cannot be read.
+    """
+    entries = evaluation.record.get("insides")
+    if not entries:
+        return None
+    image = next((entry["image"] for entry in evaluation.record["images"] if entry["rule"] == "median"), "")
+    title = f"Inside {seed_label(evaluation, members)}, {title_of(evaluation)}: the median image, {image}"
+    found = [
+        (entry["name"], figures.read_image(evaluation.folder / entry["file"]) if "file" in entry else entry["values"])
+        for entry in entries
+    ]
+    return Sheet(title, figures.save_insides(found, title, folder / f"insides-{evaluation.name}"))
 
 
 def printed_points(known: published.Published, key: Key) -> list[tuple[str, float, float]]:
@@ -172,7 +193,9 @@ def scatter_plots(runs: Sequence[Group], key: Key, known: published.Published, f
             first = group.evaluations[0]
             psnr, params = scores.measure(first, PSNR, {"input": given}), scores.measure(first, "params", {})
             if psnr.value is not None and params.value:
-                points.append((str(group.record["title"]), scores.convert(params.value, params.unit, "M"), psnr.value))
+                points.append(
+                    (tables.name_among(group, runs), scores.convert(params.value, params.unit, "M"), psnr.value)
+                )
         if len(points) > 1:
             what = f"{key[0]} of {given} images" if len(inputs) > 1 else key[0]
             title = f"PSNR against parameters, {what} on {title_of(runs[0].evaluations[0])}"
@@ -197,7 +220,7 @@ def sections_of(
         for key in keys:
             members = [one for one in mine if key_of(one) == key]
             comparisons, seen = compare_all(members, key, folder)
-            plots, own = loss_plots(members, key, folder)
+            plots, losses = loss_plots(members, key, folder)
             plots += scatter_plots(tables.groups(members), key, known, folder)
             overviews = [
                 table
@@ -206,10 +229,21 @@ def sections_of(
                 and any(line.group and line.group.evaluations[0] in members for line in table.lines)
             ]
             parts.append(Part(title_of(members[0]), overviews, comparisons, plots))
-            runs += [Run(one, links[one.name], own.get(one.name), own_images(one, seen)) for one in members]
+            runs += [
+                Run(
+                    one,
+                    links[one.name],
+                    losses.get(one.name),
+                    inside_sheet(one, members, folder),
+                    own_images(one, seen),
+                )
+                for one in members
+            ]
         if mine:
-            printed = [table for table in shown if table.kind not in ("overview", "conditions") and table.task == task]
-            found.append(Section(task, parts, printed, runs))
+            mine_alone = [table for table in shown if table.kind == own.KIND and table.task == task]
+            kinds = ("overview", "conditions", own.KIND)
+            printed = [table for table in shown if table.kind not in kinds and table.task == task]
+            found.append(Section(task, parts, mine_alone, printed, runs))
     return found
 
 
@@ -275,10 +309,12 @@ def render(scores_root: Path, out: Path, *, profile: str, resolve: Resolve) -> S
     started = time.perf_counter()
     refuse_other_files(out)
     known = published.load()
+    further = own.load(known)
     evaluations = scores.read(scores_root, profile)
     runs = tables.groups(evaluations)
     shown = tables.overviews(runs, known)
     shown += [found for table in known.tables.values() if (found := tables.published_table(table, runs, known))]
+    shown += [found for entry in further if (found := own.own_table(entry, runs, known))]
     links, cells = resolve_all(shown, resolve)
     if silent := [one.name for one in evaluations if one.name not in links]:
         raise UserError(f"{scores_root}: nothing was measured in {', '.join(silent)}; evaluate them again")

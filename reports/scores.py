@@ -161,6 +161,12 @@ def same_size(one: str, other: str) -> bool:
     return sorted(one.replace("×", "x").split("x")) == sorted(other.replace("×", "x").split("x"))
 
 
+@lru_cache(maxsize=256)
+def index_of(*columns: tuple[str, ...]) -> pd.MultiIndex:
+    """The index of images and conditions; runs of the same images share one, which makes comparing them fast."""
+    return pd.MultiIndex.from_arrays(columns, names=["image", *CONDITION])
+
+
 def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], size: str | None = None) -> Stat:
     """Take one metric of one evaluation under a condition.
 
@@ -176,25 +182,25 @@ def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], s
         return Stat(None, reason=reasons.get(metric, f"{metric} was not part of this evaluation"))
     first = rows.iloc[0]
     unit, better, version = str(first["unit"]), str(first["better"]), str(first["version"])
-    if metric not in COSTS:
-        for name, wanted in condition.items():
-            rows = rows[rows[name] == wanted]
-    missing = "; ".join(dict.fromkeys(reason for reason in rows["reason"] if reason))
-    values = rows["value"].to_numpy(float)
-    known = ~np.isnan(values)
+    wanted = np.ones(len(rows), bool)
+    for name, value in condition.items() if metric not in COSTS else ():
+        wanted &= rows[name].to_numpy() == value
+    missing = "; ".join(dict.fromkeys(reason for reason in rows["reason"].to_numpy()[wanted] if reason))
+    known = wanted & rows["value"].notna().to_numpy()
     if not known.any():
         absent = f"no image with {', '.join(f'{k} {v}' for k, v in condition.items())}" if condition else "no value"
         return Stat(None, unit, better, reason=missing or reasons.get(metric, absent), version=version)
-    rows, values = rows[known], values[known]
-    if metric not in COSTS and rows["image"].ne("").all():
-        keys = pd.MultiIndex.from_frame(rows[["image", *CONDITION]])
-        return Stat(float(values.mean()), unit, better, pd.Series(values, index=keys), version=version)
+    values = rows["value"].to_numpy(float)[known]
+    keys = {name: tuple(rows[name].to_numpy()[known]) for name in ("image", *CONDITION)}
+    if metric not in COSTS and all(keys["image"]):
+        series = pd.Series(values, index=index_of(*keys.values()))
+        return Stat(float(values.mean()), unit, better, series, version=version)
     if metric in COSTS:
-        sizes = list(rows["size"])
+        sizes = list(rows["size"].to_numpy()[known])
         pixels = area(size or "")
         best = min(range(len(sizes)), key=lambda i: (not same_size(sizes[i], size or ""), abs(area(sizes[i]) - pixels)))
         return Stat(float(values[best]), unit, better, size=sizes[best], version=version)
-    whole = rows[list(CONDITION)].eq("").all(axis=1).to_numpy()
+    whole = np.array([not any(row) for row in zip(*(keys[name] for name in CONDITION), strict=True)])
     if len(values) > 1 and whole.sum() != 1:  # a set's metric of several conditions has no mean
         return Stat(
             None, unit, better, reason=f"{metric} was measured by condition, not over all images", version=version
@@ -236,8 +242,8 @@ def tied(one: pd.Series, other: pd.Series) -> bool:
     """Whether a paired two-sided Wilcoxon signed-rank test over the common images finds no difference at 5 %."""
     from scipy.stats import wilcoxon
 
-    a, b = one.align(other, join="inner")
-    difference = (a - b).to_numpy(float)
+    a, b = (one, other) if one.index is other.index else one.align(other, join="inner")
+    difference = a.to_numpy(float) - b.to_numpy(float)
     difference = difference[np.isfinite(difference)]
     if len(difference) == 0 or not difference.any():
         return bool(len(a))
@@ -251,6 +257,11 @@ def kendall(measured: Sequence[float], printed: Sequence[float]) -> float:
     from scipy.stats import kendalltau
 
     return float(kendalltau(measured, printed).statistic)
+
+
+def rows_of(record: Mapping[str, Any]) -> tuple[str, ...]:
+    """The rows of the published tables in which a run stands."""
+    return (record["as"], *record.get("also_as", ()))
 
 
 def device(record: Mapping[str, Any]) -> str:

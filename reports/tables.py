@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench.contracts import UserError
+from bench.contracts import INPUTS, UserError
 from reports.published import LAYERS, Column, Protocol, Published
 from reports.published import Row as PrintedRow
 from reports.published import Table as PublishedTable
@@ -32,6 +32,7 @@ from reports.scores import (
     kendall,
     measure,
     missing_link,
+    rows_of,
     tied,
 )
 
@@ -205,13 +206,20 @@ def groups(evaluations: Iterable[Evaluation]) -> list[Group]:
     for evaluation in evaluations:
         record = evaluation.record
         recipe = {name: value for name, value in (record["train"] or {}).items() if name != "seed"}
-        same = [record[name] for name in ("as", "method", "kind", "dataset", "task", "origin", "partial", "network")]
-        key = json.dumps([*same, record["reduced"], recipe], sort_keys=True, default=str)
+        same = [record[name] for name in ("method", "kind", "dataset", "task", "origin", "partial", "network")]
+        key = json.dumps([rows_of(record), *same, record["reduced"], recipe], sort_keys=True, default=str)
         seeds = {other.record["seed"] for other in found.get(key, [])}
         if record["seed"] is None or record["seed"] in seeds:
             key += evaluation.name
         found.setdefault(key, []).append(evaluation)
     return [Group(tuple(members)) for members in found.values()]
+
+
+def name_among(group: Group, members: Iterable[Group]) -> str:
+    """A run's title, with its evaluation's name where another of the runs has the same title (sizes, ablations)."""
+    title = str(group.record["title"])
+    same = sum(other.record["title"] == title for other in members) > 1
+    return f"{title}, {group.evaluations[0].name}" if same else title
 
 
 def letter(notes: dict[str, str], text: str) -> str:
@@ -330,6 +338,8 @@ def obstacles(group: Group) -> list[str]:
         found.append("reduced network")
     if record["missing_losses"]:
         found.append("missing loss terms")
+    if record.get("random_helpers"):
+        found.append("losses through random weights")
     return found
 
 
@@ -438,13 +448,13 @@ def origin_text(runs: Iterable[Group]) -> str:
     return ", ".join(sorted({str(group.record["origin"]) for group in runs} - {ORIGINALS}))
 
 
-def condition(column: Column, task: str) -> dict[str, str]:
+def condition(column: Column) -> dict[str, str]:
     """Which rows of the scores a published column means.
 
-    Our reading of dffnet's "deblurred" inpainting input: the sharp originals with a hole (section 4.3.2 is silent).
+    Our reading of dffnet's "deblurred" input: the sharp originals with a hole (sections 4.3.2 and 4.4 are silent).
     """
     found = {}
-    if column.input and task != "sharp-inpaint":
+    if column.input:
         found["input"] = {"deblurred": "sharp"}.get(column.input, column.input)
     if column.scene and column.scene != "combined":
         found["scene"] = column.scene
@@ -470,7 +480,7 @@ def heads_of(table: PublishedTable, published: Published, evaluations: Iterable[
         marks = tuple(i for i, remark in enumerate(table.remarks, 1) if column.id in remark.columns and not remark.rows)
         head = Head(
             column.id, published.metrics[protocol.shown][0], over, column.unit, column.better, protocol.shown,
-            condition(column, table.task), column.image_size or protocol.size, column, protocol, marks,
+            condition(column), column.image_size or protocol.size, column, protocol, marks,
         )  # fmt: skip
         found.append(head)
         found += [
@@ -486,13 +496,15 @@ def heads_of(table: PublishedTable, published: Published, evaluations: Iterable[
 def runs_of(table: PublishedTable, row: PrintedRow, runs: Sequence[Group], published: Published) -> list[Group]:
     """The runs of a published row: those of its id, else those of the method that the row equals."""
     datasets = {column.dataset for column in table.columns} - {None}
+    task = published.task(table)
     fitting = [
         group
         for group in runs
-        if group.record["task"] == table.task and (not datasets or group.record["dataset"] in datasets)
+        if group.record["task"] == task and (not datasets or group.record["dataset"] in datasets)
     ]
-    own = [group for group in fitting if group.record["as"] == row.method]
-    return own or [group for group in fitting if group.record["as"] == published.same_as.get(row.method, row.method)]
+    own = [group for group in fitting if row.method in rows_of(group.record)]
+    whole = published.same_as.get(row.method, row.method)
+    return own or [group for group in fitting if whole in rows_of(group.record)]
 
 
 def by_dataset(found: Sequence[Group]) -> list[list[Group]]:
@@ -515,7 +527,7 @@ def by_dataset(found: Sequence[Group]) -> list[list[Group]]:
 
 
 def run_notes(group: Group, notes: dict[str, str], mixed: bool = False) -> tuple[str, ...]:
-    """The letters of what one must know of a run: partial data, a reduced network, losses left out.
+    """The letters of what one must know of a run: partial data, a reduced network, losses left out or as random.
 
     Args:
         mixed: whether the table has runs of several origins, so that its title cannot say it for all.
@@ -526,7 +538,13 @@ def run_notes(group: Group, notes: dict[str, str], mixed: bool = False) -> tuple
     if record["reduced"]:
         texts.append(f"reduced network: {'; '.join(record['reduced'])}")
     texts += [f"loss {entry['loss']} left out: {entry['reason']}" for entry in record["missing_losses"]]
+    texts += [random_text(entry) for entry in record.get("random_helpers", ())]
     return tuple(letter(notes, text) for text in texts)
+
+
+def random_text(entry: Mapping[str, Any]) -> str:
+    """What one must know of losses that looked through a helper without its own weights."""
+    return f"losses through a network of random weights: {', '.join(entry['losses'])} ({entry['helper']})"
 
 
 def describe(group: Group) -> str:
@@ -610,18 +628,19 @@ def published_table(table: PublishedTable, runs: Sequence[Group], published: Pub
         mark_printed(head, lines)
     origin = origin_text(everything)
     datasets = tuple(dict.fromkeys(str(column.dataset) for column in table.columns if column.dataset))
+    reading = (("*", published.readings[table.id].why),) if table.id in published.readings else ()
     title = f"{paper_name(table.paper)}, table {table.table} (section {table.section}): {table.title}"
     shown = Table(
         table.id,
         f"{title}; measured on {origin}" if origin and not layers else title,
-        table.task,
+        published.task(table),
         datasets,
         tuple(heads),
         lines,
         table.kind,
         () if layers else conventions(table, published),
         tuple((i, remark.kind, remark.text) for i, remark in enumerate(table.remarks, 1)),
-        tuple((mark, text) for text, mark in notes.items()),
+        tuple((mark, text) for text, mark in notes.items()) + reading,
         tuple(i for i, remark in enumerate(table.remarks, 1) if not remark.rows and not remark.columns),
     )
     if not layers:
@@ -640,12 +659,18 @@ def inputs_of(group: Group) -> list[str]:
 
 def overview_heads(members: Sequence[Group], where: Mapping[str, str], published: Published) -> list[Head]:
     """The main metrics that any run has or says why not."""
+    ran = [one for group in members for one in group.evaluations]
+    wanted = [name for name in MAIN if any(name in one.scores or name in one.record["not_measured"] for one in ran)]
+    return metric_heads(wanted, members, where, published)
+
+
+def metric_heads(
+    metrics: Sequence[str], members: Sequence[Group], where: Mapping[str, str], published: Published
+) -> list[Head]:
+    """Columns of measured values alone, one a metric, under one condition."""
     found = []
-    for metric in MAIN:
+    for metric in metrics:
         rows = next((one.scores[metric] for g in members for one in g.evaluations if metric in one.scores), None)
-        declared = any(metric in one.record["not_measured"] for group in members for one in group.evaluations)
-        if rows is None and not declared:
-            continue
         unit, better = ("1", None) if rows is None else (rows["unit"].iloc[0] or "1", rows["better"].iloc[0] or None)
         name = published.metrics.get(metric, (metric, ""))[0]
         found.append(Head(metric, name, "", str(unit), better, metric, where))
@@ -711,15 +736,18 @@ def overview(
     if not heads or not members:
         return None
     record = members[0].record
-    slug = "-".join(
-        [task, dataset] + [given] * (task == "inpaint") + [origin.replace(" ", "-")] * (origin != ORIGINALS)
-    )
+    several = "mask" in INPUTS[task]  # a hole is put into the sharp or into the blurred image
+    slug = "-".join([task, dataset] + [given] * several + [origin.replace(" ", "-")] * (origin != ORIGINALS))
     identity = f"{'conditions' if by else 'overview'}-{slug}"
     notes: dict[str, str] = {}
     lines = []
     for group in members:
         line = Line(
-            group.evaluations[0].name, str(group.record["title"]), describe(group), group, notes=run_notes(group, notes)
+            group.evaluations[0].name,
+            name_among(group, members),
+            describe(group),
+            group,
+            notes=run_notes(group, notes),
         )
         line.measured = {head.id: cell(identity, line.row, group, head, notes) for head in heads}
         lines.append(line)
@@ -734,19 +762,21 @@ def overview(
     name = str(record["dataset_title"]) + (f" ({origin})" if origin != ORIGINALS else "")
     return Table(
         identity,
-        f"{name}: {what}, {task}" + (f" of {given} images" if task == "inpaint" else ""),
+        f"{name}: {what}, {task}" + (f" of {given} images" if several else ""),
         task,
         (dataset,),
         tuple(heads),
         lines,
         "conditions" if by else "overview",
-        tuple(
-            f"{metric}: {published.metrics[metric][1]}"
-            for metric in dict.fromkeys(head.metric for head in heads)
-            if metric in published.metrics
-        ),
+        meanings(heads, published),
         notes=tuple(marks + ([("*", absent)] if absent else [])),
     )
+
+
+def meanings(heads: Sequence[Head], published: Published) -> tuple[str, ...]:
+    """What each metric of these columns means, a sentence each."""
+    shown = dict.fromkeys(head.metric for head in heads)
+    return tuple(f"{name}: {published.metrics[name][1]}" for name in shown if name in published.metrics)
 
 
 def overviews(runs: Sequence[Group], published: Published) -> list[Table]:

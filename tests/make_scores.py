@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ UNITS = {"l1": "%", "l2": "%", "psnr": "dB", "params": "M", "macs": "G", "second
 BANDS = ("20-30", "30-40", "40-50")
 CONDITIONS: dict[str, list[dict[str, str]]] = {
     "deblur": [{"input": "blurred"}],
-    "sharp-inpaint": [{"input": "blurred", "mask_kind": "irregular", "mask_band": "20-30"}],
+    "sharp-inpaint": [
+        {"input": given, "mask_kind": "irregular", "mask_band": "20-30"} for given in ("blurred", "sharp")
+    ],
     "inpaint": [
         {"input": given, "mask_kind": kind, "mask_band": band}
         for given in ("sharp", "blurred")
@@ -33,6 +35,19 @@ CONDITIONS: dict[str, list[dict[str, str]]] = {
     ],
     "dual-pixel": [{"input": "dual-pixel"}],
 }
+
+WATCHED = (("scale_1", 0.02), ("scale_2", 0.05))
+"""Losses that are logged for their curves alone, and their size."""
+INSIDE: dict[str, Any] = {
+    "watched": [name for name, _ in WATCHED],
+    "insides": [
+        {"name": "path 1: image", "file": "images/insides/path-1-image.png"},
+        {"name": "path 1: difference", "file": "images/insides/path-1-difference.png"},
+        {"name": "path 2: image", "file": "images/insides/path-2-image.png"},
+        {"name": "weights of the paths", "values": [0.4, 0.3, 0.2, -0.1]},
+    ],
+}
+"""What the record of a method that shows its inside has."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,7 @@ class Spec:
         psnr: its mean in dB.
         published: the id of its published row, None for a method that no paper prints.
         record: fields of the record to replace.
+        named: the evaluation's id, where it is not made of method, dataset, task and seed.
         noise: standard deviation of an image's PSNR around the mean that all methods share for it.
     """
 
@@ -56,11 +72,12 @@ class Spec:
     params: float = 5.0
     noise: float = 0.15
     record: Mapping[str, Any] = field(default_factory=dict)
+    named: str = ""
 
     @property
     def name(self) -> str:
         """The evaluation's id."""
-        return f"{self.method}-{self.dataset}-{self.task}" + (f"-s{self.seed}" if self.seed else "")
+        return self.named or f"{self.method}-{self.dataset}-{self.task}" + (f"-s{self.seed}" if self.seed else "")
 
 
 def generator(*words: object) -> np.random.Generator:
@@ -87,7 +104,7 @@ def score_rows(spec: Spec, images: int) -> pd.DataFrame:
         hardness = generator(spec.dataset, i).normal(0, 1.5)  # shared by all methods, as tests are paired
         for condition in CONDITIONS[spec.task]:
             band = BANDS.index(condition["mask_band"]) if "mask_band" in condition else 0
-            drop = 2.0 * band + (1.5 if condition["input"] == "blurred" and spec.task == "inpaint" else 0.0)
+            drop = 2.0 * band + (1.5 if condition["input"] == "blurred" and "mask_kind" in condition else 0.0)
             own = generator(spec.name, i, *condition.values()).normal(0, spec.noise)
             psnr = spec.psnr + hardness - drop + own
             mse = 10 ** (-psnr / 10)
@@ -185,6 +202,11 @@ def write_images(spec: Spec, record: Mapping[str, Any], folder: Path, pictures: 
         restored = keep * target + (1 - keep) * given
         for name, pixels in (("input", given), ("restored", restored), ("target", target)):
             Image.fromarray(pixels.round().astype(np.uint8)).save(folder / entry[name], compress_level=1)
+    for i, entry in enumerate(record.get("insides", ())):
+        if "file" in entry:  # a coarse map each, grey and coloured in turn
+            small = pictures[0][:: 2 ** (i + 1), :: 2 ** (i + 1)]
+            (folder / entry["file"]).parent.mkdir(exist_ok=True)
+            Image.fromarray(small[..., 0] if i % 2 else small).save(folder / entry["file"])
 
 
 def write(
@@ -216,14 +238,15 @@ def write(
                         "value": scale * (0.2 + np.exp(-step / steps * 4)) * rng.lognormal(0, 0.08, steps),
                     }
                 )
-                for name, scale in (("total", 0.3), ("l1", 0.2), ("perceptual", 1.0))
+                for name, scale in (("total", 0.3), ("l1", 0.2), ("perceptual", 1.0), *WATCHED)
+                if name in ("total", "l1", "perceptual", *record.get("watched", ()))
             ]  # fmt: skip
             pd.concat(frames).sort_values("step", kind="stable").to_parquet(folder / "losses.parquet")
 
 
 def few() -> list[Spec]:
     """A small store: every task, several seeds, a method of nobody's, and some that fail to beat the baseline."""
-    reduced = {"reduced": ["channels: 64 -> 16"]}
+    reduced = {"reduced": ["channels: 64 -> 16"], **INSIDE}
     lossless = {"missing_losses": [{"loss": "perceptual", "reason": "the weights of VGG-19 are not on this machine"}]}
     return [
         Spec("input", "gopro", "deblur", 25.0, kind="no training"),
@@ -243,7 +266,11 @@ def few() -> list[Spec]:
         Spec("dgfnet", "paris-streetview", "inpaint", 29.7, "dgfnet"),
         Spec("dffnet", "visdrone", "inpaint", 30.5, "dffnet"),
         Spec("deblurgan+ca", "visdrone", "sharp-inpaint", 26.0, "deblurgan+ca", kind="chain"),
-        Spec("dffnet", "visdrone", "sharp-inpaint", 27.5, "dffnet"),
+        Spec(
+            "dffnet", "visdrone", "sharp-inpaint", 27.5, "dffnet-433-v5", record={"also_as": ["dffnet-44-v3", "dffnet"]}
+        ),
+        Spec("mrfnet", "gopro", "deblur", 28.2, "mrfnet-paths2", record=INSIDE, named="mrfnet-paths2-gopro"),
+        Spec("mrfnet", "gopro", "deblur", 29.2, "mrfnet-paths3", record=INSIDE, named="mrfnet-paths3-gopro"),
         Spec("dpdnet", "canon-dp", "dual-pixel", 25.1, "dpdnet", params=34.52),
         Spec("dmtnet-b", "canon-dp", "dual-pixel", 26.6, "dmtnet-b", params=24.0),
     ]
@@ -253,3 +280,13 @@ def originals(spec: Spec) -> Spec:
     """The same evaluation as of the papers' own data and settings."""
     record = {**spec.record, "origin": "originals", "profile": "paper", "reduced": [], "missing_losses": []}
     return Spec(**{**vars(spec), "record": record})
+
+
+def many() -> list[Spec]:
+    """About a hundred evaluations, as many as all rows of the papers make: each method of `few` in five variants."""
+    return few() + [
+        replace(spec, method=f"{spec.method}-v{k}", published=None, psnr=spec.psnr - 0.3 * k)
+        for k in range(1, 5)
+        for spec in few()
+        if not spec.named
+    ]

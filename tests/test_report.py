@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, UserError
-from reports import figures, page, published, render, scores, tables
+from reports import figures, own, page, published, render, scores, tables
 from tests import make_scores
 from tests.make_scores import OFFLINE, Spec
 
@@ -56,7 +56,19 @@ def line_of(table: tables.Table, row: str) -> tables.Line:
 def store(tmp_path_factory) -> Path:
     """A few evaluations of every task."""
     root = tmp_path_factory.mktemp("scores")
-    kept = ("input", "mrfnet", "deblurgan", "mine", "telea", "rfr", "dgfnet", "deblurgan+ca", "dpdnet", "dmtnet-b")
+    kept = (
+        "input",
+        "mrfnet",
+        "deblurgan",
+        "mine",
+        "telea",
+        "rfr",
+        "dgfnet",
+        "deblurgan+ca",
+        "dpdnet",
+        "dmtnet-b",
+        "dffnet",
+    )
     make_scores.write(root, [spec for spec in make_scores.few() if spec.method in kept])
     return root
 
@@ -236,7 +248,6 @@ def test_runs_find_their_row_by_task_dataset_and_condition():
     for shown, given in ((sharp, "sharp"), (blurred, "blurred")):
         found = line_of(shown, "dffnet").measured["visdrone-psnr"].value
         assert found == pytest.approx(rows[rows["input"] == given]["value"].mean())
-    assert line_of(join("dffnet-4.4-4", dffnet), "dffnet-44-v3").group is not None  # the row that equals dffnet
     assert tables.published_table(KNOWN.tables["dffnet-4.3.1-2"], tables.groups([dffnet]), KNOWN) is None
     l1 = line_of(join("dffnet-4.3.2-3", dffnet), "dffnet").measured["visdrone-l1"].value
     relative = dffnet.scores["l1-relative"].query("input == 'sharp'")["value"].mean()
@@ -244,6 +255,70 @@ def test_runs_find_their_row_by_task_dataset_and_condition():
     bands = join("dgfnet-1", in_memory(Spec("rfr", "paris-streetview", "inpaint", 29, "rfr")))
     psnr = [line_of(bands, "rfr").measured[f"psnr-square-{band}"].value for band in make_scores.BANDS]
     assert psnr == sorted(psnr, reverse=True) and psnr[0] - psnr[2] == pytest.approx(4, abs=0.5)
+
+
+def test_a_table_is_filled_by_runs_of_the_task_that_its_reading_says():
+    """DFFNet's tables 4 and 5 of section 4.4 stand among inpainting; we read them as the whole network's."""
+    spec = Spec("dffnet", "visdrone", "sharp-inpaint", 30, "dffnet")
+    dffnet = in_memory(spec)
+    rows = dffnet.scores["psnr-rgb8"]
+    for table, given in (("dffnet-4.4-4", "sharp"), ("dffnet-4.4-5", "blurred"), ("dffnet-4.3.3-4", "blurred")):
+        shown = join(table, dffnet)
+        name = "dffnet-433-v5" if "433" in shown.lines[-1].row else "dffnet-44-v3"  # the rows that equal dffnet
+        found = line_of(shown, name).measured["visdrone-psnr"].value
+        assert found == pytest.approx(rows[rows["input"] == given]["value"].mean())
+        assert shown.task == "sharp-inpaint"
+        assert ("Our reading: the rows are the whole DFFNet" in tables.markdown(shown)) == (table != "dffnet-4.3.3-4")
+    inpaint = tables.groups([in_memory(Spec("dffnet", "visdrone", "inpaint", 30, "dffnet"))])
+    assert tables.published_table(KNOWN.tables["dffnet-4.4-4"], inpaint, KNOWN) is None
+
+
+def test_a_reading_that_cannot_be(tmp_path):
+    text = published.PROTOCOLS.read_text(encoding="utf-8")
+    path = tmp_path / "protocols.yaml"
+    path.write_text(
+        text.replace("dffnet-4.4-4: {task: sharp-inpaint", "dffnet-4.4-4: {task: sharper"), encoding="utf-8"
+    )
+    with pytest.raises(DataError, match=r"readings.dffnet-4.4-4: task 'sharper', expected one of deblur"):
+        published.load(protocols=path)
+    path.write_text(text.replace("dffnet-4.4-4: {task", "dffnet-4.4-6: {task"), encoding="utf-8")
+    with pytest.raises(DataError, match=r"readings.dffnet-4.4-6: no such table; the nearest are: .*dffnet-4.4-4"):
+        published.load(protocols=path)
+
+
+def test_one_run_fills_every_row_that_it_names():
+    record = {"also_as": ["dffnet-44-v3", "dffnet"]}
+    one = in_memory(Spec("dffnet", "visdrone", "sharp-inpaint", 30, "dffnet-433-v5", record=record))
+    psnr = {}
+    for table, row in (
+        ("dffnet-4.3.3-4", "dffnet-433-v5"),
+        ("dffnet-4.4-5", "dffnet-44-v3"),
+        ("dffnet-4.3.3-1", "dffnet"),
+    ):
+        shown = join(table, one)
+        assert [line.row for line in shown.lines if line.group] == [row]
+        psnr[row] = line_of(shown, row).measured["visdrone-psnr"].value
+        cells = tables.measured_cells(shown)
+        assert {cell["evaluation"] for cell in cells} == {one.name} and {cell["row"] for cell in cells} == {row}
+    assert len(psnr) == 3 and len(set(psnr.values())) == 1
+    stage_one = replace(real("mrfnet", 30), record={**real("mrfnet", 30).record, "also_as": ["dffnet"]})
+    shown = join("dffnet-4.3.1-5", stage_one)
+    assert [line.row for line in shown.lines if line.group] == ["dffnet"]
+    assert line_of(join("mrfnet-5", stage_one), "mrfnet").measured["gopro-psnr"].value == pytest.approx(30)
+    seeds = [replace(stage_one, record={**stage_one.record, "evaluation": f"s{i}", "seed": i}) for i in (0, 1)]
+    assert len(tables.groups(seeds)) == 1
+
+
+def test_random_helpers_are_said_wherever_the_run_stands():
+    entry = {"helper": "vgg", "losses": ["perceptual", "style"]}
+    spec = make_scores.originals(Spec("lmfn", "gopro", "deblur", 31.54, "lmfn", record={"random_helpers": [entry]}))
+    one = in_memory(spec, psnr_rgb8=31.54, ssim_matlab_rgb=0.923)
+    shown = join("lmfn-1", one)
+    text = "losses through a network of random weights: perceptual, style (vgg)"
+    assert text in tables.markdown(shown) and text in tables.latex(shown)
+    assert text in dict(tables.overviews(tables.groups([one]), KNOWN)[0].notes).values()
+    line = line_of(shown, "lmfn")
+    assert (line.verdict, line.reason) == ("not comparable", "because of losses through random weights")
 
 
 def test_scenes_and_costs_of_the_dual_pixel_table():
@@ -333,6 +408,97 @@ def test_inpainting_has_an_overview_an_input_and_psnr_by_mask():
     assert len(found["conditions-inpaint-paris-streetview-sharp"].heads) == 6
 
 
+def test_runs_of_one_title_are_told_apart():
+    runs = [
+        in_memory(Spec("mrfnet", "gopro", "deblur", 29, "mrfnet", seed=seed, named=name, record={"network": {"k": k}}))
+        for seed, name, k in ((0, "four", 4), (1, "four-again", 4), (0, "two", 2))
+    ] + [in_memory(Spec("lmfn", "gopro", "deblur", 28, "lmfn"))]
+    (shown,) = tables.overviews(tables.groups(runs), KNOWN)
+    assert {line.label for line in shown.lines} == {"Mrfnet, four", "Mrfnet, two", "LMFN"}
+    assert [render.seed_label(one, runs) for one in runs] == [
+        "Mrfnet, four",
+        "Mrfnet, four-again",
+        "Mrfnet, two",
+        "LMFN",
+    ]
+    assert [render.seed_label(one, runs[:2]) for one in runs[:2]] == ["Mrfnet, seed 0", "Mrfnet, seed 1"]
+
+
+def test_sharper_inpainting_has_an_overview_an_input():
+    one = in_memory(Spec("dffnet", "visdrone", "sharp-inpaint", 27, "dffnet", noise=0))
+    found = {table.id: table for table in tables.overviews(tables.groups([one]), KNOWN)}
+    blurred, sharp = (found[f"overview-sharp-inpaint-visdrone-{g}-offline-photographs"] for g in ("blurred", "sharp"))
+    assert "sharp-inpaint of blurred images" in blurred.title
+    gain = sharp.lines[0].measured["psnr-rgb8"].value - blurred.lines[0].measured["psnr-rgb8"].value
+    assert gain == pytest.approx(1.5)  # what the synthetic scores lose to a blurred input
+
+
+# Tables of one's own --------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_paths_shows_what_was_run():
+    specs = [
+        Spec("mrfnet", "gopro", "deblur", 28.0, "mrfnet-paths2", named="mrfnet-paths2-gopro", params=4.0),
+        Spec("mrfnet", "gopro", "deblur", 29.0, "mrfnet", named="mrfnet-gopro", params=6.0),
+        Spec("mrfnet", "gopro", "deblur", 30.0, "mrfnet", named="mrfnet-gopro-1", params=6.0, seed=1),
+    ]
+    runs = tables.groups(in_memory(spec, psnr_rgb8=spec.psnr) for spec in specs)
+    (paths,) = [entry for entry in own.load(KNOWN) if entry.id == "mrfnet-paths"]
+    shown = own.own_table(paths, runs, KNOWN)
+    assert shown is not None
+    assert [line.row for line in shown.lines] == list(paths.rows) and len(shown.lines) == 6
+    assert [head.id for head in shown.heads] == ["psnr-rgb8", "ssim-gauss11", "params", "macs", "seconds"]
+    values = {line.row: line.measured["psnr-rgb8"].value for line in shown.lines}
+    assert values["mrfnet-paths2-gopro"] == pytest.approx(28) and values["mrfnet-gopro"] == pytest.approx(29.5)
+    assert [line.row for line in shown.lines if line.measured["psnr-rgb8"].best] == ["mrfnet-gopro"]
+    assert [line.row for line in shown.lines if line.measured["params"].best] == ["mrfnet-paths2-gopro"]
+    text = tables.markdown(shown)
+    assert OFFLINE in text.splitlines()[0] and text.count("| not run | not run |") == 8 and "is not reproduced" in text
+    assert not shown.verdict and not shown.compares and len(tables.measured_cells(shown)) == 3 * 5
+    assert own.own_table(paths, tables.groups([real("lmfn", 30)]), KNOWN) is None  # nothing of it was run
+
+
+def test_a_table_under_one_input(tmp_path):
+    text = "{id: mine, title: Mine, task: inpaint, dataset: places2, input: blurred, columns: [psnr-rgb8, mae-hole], "
+    (tmp_path / "mine.yaml").write_text(text + "rows: [{run: one, label: One}]}")
+    spec = Spec("rn", "places2", "inpaint", 28.0, "rn", named="one")
+    one = in_memory(spec)
+    shown = own.own_table(own.load(KNOWN, tmp_path)[0], tables.groups([one]), KNOWN)
+    assert shown is not None
+    rows = one.scores["psnr-rgb8"]
+    expected = rows[rows["input"] == "blurred"]["value"].mean()
+    assert shown.lines[0].measured["psnr-rgb8"].value == pytest.approx(expected)
+    assert shown.lines[0].measured["mae-hole"].value is None  # these scores have none, and the table says so
+    assert "mae-hole was not part of this evaluation" in tables.markdown(shown)
+    with pytest.raises(DataError, match="one is inpaint on places2, expected deblur on gopro"):
+        wrong = replace(own.load(KNOWN, tmp_path)[0], task="deblur", dataset="gopro")
+        own.own_table(wrong, tables.groups([one]), KNOWN)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("psnr-rgb8", "psnr-rgb", r"columns: no 'psnr-rgb'; the nearest are: .*psnr-rgb8"),
+        ("dataset: gopro", "dataset: gorpo", "dataset: no 'gorpo'; the nearest are: gopro"),
+        ("task: deblur", "task: deblurr", "task: no 'deblurr'; the nearest are: deblur"),
+        ("title:", "titel:", "titel: unknown field; the nearest are: title"),
+        ("task: deblur\n", "", "lacks task"),
+        ("id: mrfnet-paths", "id: mrfnet-path", "id: found 'mrfnet-path', expected the file's name"),
+        ("mrfnet-paths2-gopro", "mrfnet-paths1-gopro", "rows: mrfnet-paths1-gopro stands there twice"),
+        ("label: 1 path}", "labels: 1 path}", "expected run and label"),
+        ("task: deblur\n", "task: inpaint\n", "input: found '', expected sharp or blurred"),
+        ("task: deblur\n", "task: deblur\ninput: sharp\n", "expected none: deblur has one input"),
+        ("task: deblur\n", "task: [\n", "cannot be read as YAML"),
+    ],
+)
+def test_a_table_of_ones_own_that_cannot_be(tmp_path, old, new, message):
+    text = (own.FOLDER / "mrfnet-paths.yaml").read_text(encoding="utf-8")
+    assert old in text
+    (tmp_path / "mrfnet-paths.yaml").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(DataError, match=message):
+        own.load(KNOWN, tmp_path)
+
+
 # What cannot be reported ----------------------------------------------------------------------------------------------
 
 
@@ -402,8 +568,48 @@ def test_a_long_curve_is_averaged_and_phases_are_found():
     )
     assert figures.switches(losses) == [(3.0, "b")]
     assert figures.curve(losses)[1].tolist() == [3, 2, 1]
+    watched = losses.assign(name="scale_1", value=7.0)
+    assert figures.curve(pd.concat([watched, losses]), ["scale_1"])[1].tolist() == [3, 2, 1]
+    total = losses.assign(name="total", value=4.0)
+    assert figures.curve(pd.concat([watched, losses, total]), ["scale_1"])[1].tolist() == [4, 4, 4]
     critic = losses.assign(player="critic", value=9.0)
     assert figures.curve(pd.concat([critic, losses]))[1].tolist() == [3, 2, 1]
+
+
+def test_watched_losses_are_dashed(tmp_path):
+    losses = pd.DataFrame(
+        [(s, "train", "network", name, 1.0 + s) for s in range(5) for name in ("total", "mse", "scale_1")],
+        columns=["step", "phase", "player", "name", "value"],
+    )
+    figures.run_losses(losses, "Losses", tmp_path / "losses", ["scale_1"])
+    text = (tmp_path / "losses.svg").read_text(encoding="utf-8")
+    assert "scale_1 (watched)" in text and "mse (watched)" not in text
+    assert text.count("stroke-dasharray") == 2  # the curve, and its line in the legend
+
+
+def test_insides_are_tiles_and_bars(tmp_path):
+    small = Image.fromarray(np.array([[0, 255], [128, 0]], np.uint8)).convert("RGB")
+    large = Image.fromarray(np.full((100, 400, 3), 77, np.uint8))
+    sheet = figures.save_insides(
+        [("map", small), ("image", large), ("weights", [0.5, -1.0])], "Inside X", tmp_path / "in"
+    )
+    pixels = np.asarray(sheet).astype(int)
+    assert np.array_equal(pixels, np.asarray(Image.open(tmp_path / "in.png").convert("RGB")))
+    side, top = figures.INSIDE, 34 + 16  # below the title and a name of one line
+    middle = [pixels[top + y * side // 4, 12 + x * side // 4].tolist() for y in (1, 3) for x in (1, 3)]
+    assert middle == [[0] * 3, [255] * 3, [128] * 3, [0] * 3]  # four squares, enlarged without blending
+    edge = pixels[top + side // 4, 12 + side // 2 - 2 : 12 + side // 2 + 2, 0]
+    assert set(edge) == {0, 255}
+    assert pixels[top + 25, 12 + side + 12 + side // 2].tolist() == [77] * 3 and sheet.height >= top + side
+    assert (pixels[top + 51, 12 + side + 12 : 12 + 2 * side] == 255).all()  # 200x50: its own shape is kept
+    bars = 12 + 2 * (side + 12) + 18
+    lengths = []
+    for i in (0, 1):
+        row = pixels[top + figures.BAR * i + figures.BAR // 2, bars : bars + side - 70]
+        lengths.append(int((row.min(axis=1) < 200).sum()))
+    assert lengths == [pytest.approx((side - 70) / 2, abs=12), pytest.approx(side - 70, abs=2)]  # a value may follow
+    text = (tmp_path / "in.svg").read_text(encoding="utf-8")
+    assert all(word in text for word in ("Inside X", "map", "weights", "0.5", "-1"))
 
 
 class Reader(html.parser.HTMLParser):
@@ -461,8 +667,9 @@ def test_the_report_is_complete_and_says_offline_photographs_everywhere(report, 
     out, summary = report
     rendered = {path.stem for path in (out / "tables").glob("*.md")}
     assert rendered == set(summary.tables)
+    assert {"mrfnet-paths", "dffnet-4.3.3-4", "dffnet-4.4-4"} <= rendered
     assert {"mrfnet-1", "mrfnet-2", "mrfnet-5", "dgfnet-1", "dffnet-4.3.3-1", "dmtnet-1"} <= rendered
-    assert "lmfn-3" not in rendered and "dffnet-3.1-7" not in rendered  # nothing of theirs was run
+    assert not {"lmfn-3", "lmfn-4"} & rendered  # nothing of theirs was run
     for path in (out / "tables").glob("*.md"):
         if KNOWN.tables.get(path.stem, None) is None or KNOWN.tables[path.stem].kind != published.LAYERS:
             assert OFFLINE in path.read_text(encoding="utf-8").splitlines()[0]
@@ -472,10 +679,32 @@ def test_the_report_is_complete_and_says_offline_photographs_everywhere(report, 
     names = {path.stem for path in (out / "figures").glob("*.png")}
     assert {f"{kind}-deblur-gopro-offline-photographs" for kind in ("losses", "parameters", "images-median")} <= names
     assert "losses-run-mine-gopro-deblur" in names
+    assert {name for name in names if name.startswith("insides")} == {
+        f"insides-{name}"
+        for name in (
+            "mrfnet-gopro-deblur", "mrfnet-gopro-deblur-s1", "mrfnet-visdrone-deblur", "mrfnet-paths2-gopro",
+            "mrfnet-paths3-gopro",
+        )
+    }  # fmt: skip
     text = (out / "index.html").read_text(encoding="utf-8")
     assert "below input by" in text and summary.below_baseline["overview-deblur-gopro-offline-photographs"]
     assert "MINE" in text and "not run" in text and "the weights of Inception are not on this machine" in text
     assert all(f'id="run-{folder.name}"' in text for folder in store.iterdir())
+
+
+@pytest.mark.slow
+def test_a_hundred_evaluations_make_one_page(tmp_path):
+    """As many as all rows of the papers make: links, ids and cells stay right, and the page can still be sent."""
+    make_scores.write(tmp_path / "scores", make_scores.many())
+    summary = render.render(tmp_path / "scores", tmp_path / "out", profile="sample", resolve=address)
+    assert summary.evaluations == len(make_scores.many()) > 100
+    assert summary.page_bytes < 20_000_000
+    reader = Reader()
+    reader.feed((tmp_path / "out" / "index.html").read_text(encoding="utf-8"))
+    assert len(reader.ids) == len(set(reader.ids))
+    assert {link[1:] for link in reader.links if link.startswith("#")} - set(reader.ids) == {"top"}
+    cells = json.loads((tmp_path / "out" / "cells.json").read_text(encoding="utf-8"))
+    assert {cell["evaluation"] for cell in cells} == {spec.name for spec in make_scores.many()}
 
 
 def test_the_page_escapes_what_a_person_named(tmp_path):

@@ -24,12 +24,13 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
 from bench import registry
-from bench.contracts import DataError, supervised
+from bench.contracts import DataError, ParamsError, UserError, supervised
 from bench.data import manifest
 from bench.data.images import as_float, read_png
+from bench.runs import Trained, settled
 from bench.scoring import metrics
-from bench.scoring.evaluate import to_depth
-from bench.scoring.restore import OVERLAP, pad, restore
+from bench.scoring.evaluate import inputs_of, look_inside, read_case, to_depth
+from bench.scoring.restore import OVERLAP, pad, prepared, restore
 
 ROOT = Path(__file__).parents[1]
 KEYS = ["image", "input", "mask_kind", "mask_band", "metric"]
@@ -271,9 +272,134 @@ def test_a_chain_deblurs_then_fills(ready, tmp_path):
     )
     sharp = restore(first.method, first.networks, {"x": blurred * (1 - mask)})
     expected = restore(second.method, second.networks, {"x": sharp * (1 - mask), "mask": mask})
-    found = read_png(tmp_path / f"{row['name']}.png")
+    found = read_png(tmp_path / "blurred" / f"{row['name']}.png")
     difference = found.astype(int) - to_depth(expected[0].permute(1, 2, 0).numpy(), np.dtype(np.uint8))
     assert np.abs(difference).max() <= 1
+
+
+def test_sharper_inpainting_is_scored_from_the_blurred_and_from_the_sharp_image(ready, tmp_path):
+    ready.good("evaluate", "dmphn+rn", "--save", tmp_path)
+    scores, record = ready.scores("dmphn+rn"), ready.record("dmphn+rn")
+    images = scores[scores["image"] != ""]
+    assert set(images["input"]) == {"blurred", "sharp"}
+    assert {entry["condition"]["input"] for entry in record["images"]} == {"blurred"}
+    psnr = images[images["metric"] == "psnr-rgb8"].groupby("input")["value"].agg(["mean", "count"])
+    assert psnr.loc["sharp", "count"] == psnr.loc["blurred", "count"] == images["image"].nunique()
+    built = manifest.read(ready.folder / "data" / "sample" / "places2")
+    row = built.split("test").iloc[0]
+    mask, target = (read_png(built.folder / row[f"file_{name}"]) for name in ("mask", "target"))
+    assert inputs_of("sharp-inpaint", built) == ("blurred", "sharp")
+    for case in (read_case(built, row.to_dict(), "sharp-inpaint", given) for given in ("sharp", "blurred")):
+        whole = target if case.input == "sharp" else read_png(built.folder / row["file_blurred"])
+        assert np.array_equal(case.arrays["x"], as_float(whole) * (mask == 0)[..., None])
+        assert np.array_equal(case.truth, target)
+    ready.good("score", tmp_path, "--dataset", "places2", "--label", "both", "--task", "sharp-inpaint")
+    pd.testing.assert_series_equal(values(ready.scores("both")), values(scores), check_exact=True)
+    ready.good("score", tmp_path / "blurred", "--dataset", "places2", "--label", "flat", "--task", "sharp-inpaint")
+    one = values(ready.scores("flat"))
+    assert set(one.index.get_level_values("input")) == {"blurred"}
+    pd.testing.assert_series_equal(one, values(scores)[one.index], check_exact=True)
+
+
+# Rows and insides -----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_a_transfer_and_a_chain_may_stand_in_several_rows(tmp_path):
+    from bench import params
+    from bench.scoring.evaluate import plans
+    from tests.conftest import PARAMS
+
+    text = PARAMS.replace("mrfnet-gopro: {method: mrfnet,", "mrfnet-gopro: {as: [mrfnet, dffnet], method: mrfnet,")
+    text = text.replace("{run: mrfnet-gopro, dataset", "{as: [one, two], run: mrfnet-gopro, dataset")
+    text = text.replace("{first: dmphn-places2,", "{as: three, first: dmphn-places2,")
+    (tmp_path / "params.yaml").write_text(text)
+    loaded = params.load(tmp_path / "params.yaml")
+    found = params.recipe(loaded, "mrfnet-gopro")
+    assert (found.row, found.also) == ("mrfnet", ("dffnet",))
+    assert (params.recipe(loaded, "rn-places2").row, params.recipe(loaded, "rn-places2").also) == ("rn", ())
+    assert [plans(loaded, name).rows for name in ("mrfnet-gopro", "mrfnet-kohler", "dmphn+rn")] == [
+        (), ("one", "two"), ("three",),
+    ]  # fmt: skip
+    (tmp_path / "params.yaml").write_text(text.replace("[mrfnet, dffnet]", "[mrfnet, 7]"))
+    with pytest.raises(ParamsError, match=r"mrfnet-gopro\.as\.1: found 7"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_a_chain_stands_in_the_rows_that_its_runs_names_make(ready):
+    """Its own name in the tables is its parts'; each further name of a part gives a further one."""
+    place = ready.folder / "out" / "sample" / "runs" / "rn-places2" / "record.json"
+    before = place.read_text()
+    try:
+        helper = {"helper": "vgg", "losses": ["style"]}
+        place.write_text(json.dumps(json.loads(before) | {"also_as": ["region"], "random_helpers": [helper]}))
+        ready.good("evaluate", "dmphn+rn")
+    finally:
+        place.write_text(before)
+    record = ready.record("dmphn+rn")
+    assert (record["as"], record["also_as"]) == ("dmphn+rn", ["dmphn+region"])
+    assert record["random_helpers"] == [helper]
+
+
+def test_a_run_keeps_what_happens_inside_it(ready, saved):
+    from bench import params, runs
+
+    with contextlib.chdir(ready.folder):
+        trained = runs.load(params.load(), "mrfnet-gopro")
+    built = manifest.read(ready.folder / "data" / "sample" / "gopro")
+    record = ready.record("mrfnet-gopro")
+    (median,) = [entry["image"] for entry in record["images"] if entry["rule"] == "median"]
+    row = built.split("test").set_index("name").loc[median]
+    x = torch.from_numpy(as_float(read_png(built.folder / row["file_blurred"]))).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        expected = trained.method.insides(trained.networks, prepared(trained.method, {"x": x}))
+    assert [entry["name"] for entry in record["insides"]] == list(expected)
+    place = ready.folder / "out" / "sample" / "scores" / "mrfnet-gopro"
+    for entry, value in zip(record["insides"], expected.values(), strict=True):
+        found = as_float(read_png(place / entry["file"])).transpose(2, 0, 1)
+        assert found.shape == value.shape[1:] and np.abs(found - value[0].numpy()).max() <= 0.6 / 255
+    assert record["watched"] == list(trained.method.watched)
+    assert "insides" not in ready.record("mrfnet-kohler") or ready.record("mrfnet-kohler")["insides"]
+    ready.good("evaluate", "input-gopro")
+    assert not {"insides", "watched"} & ready.record("input-gopro").keys()  # it has no inside
+
+
+def inside(shown: dict[str, torch.Tensor], folder: Path) -> list[dict[str, object]]:
+    """What is kept of a method that shows this, for an image of 5x7 pixels padded to 8x8."""
+
+    def insides(networks: nn.ModuleDict, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        assert batch["x"].shape == (1, 3, 8, 8)
+        return shown
+
+    method = supervised("deblur", Identity, nn.functional.mse_loss, multiple=8, tiling="none", insides=insides)
+    trained = Trained({"run": "mine"}, method, nn.ModuleDict(method.networks()).eval())
+    return look_inside(trained, {"x": picture(5, 7)}, folder)
+
+
+def test_maps_are_files_and_weights_are_numbers(tmp_path):
+    grey, colour = torch.tensor([[[[0.0, 0.5, 1.0]]]]), torch.rand(1, 3, 4, 6)
+    listed = inside({"Path 1: x": grey, "path 1 (x)": colour, "weights": torch.tensor([0.25, -2.0])}, tmp_path)
+    assert listed == [
+        {"name": "Path 1: x", "file": "images/insides/path-1-x.png"},
+        {"name": "path 1 (x)", "file": "images/insides/path-1-x-2.png"},
+        {"name": "weights", "values": [0.25, -2.0]},
+    ]
+    assert read_png(tmp_path / "images" / "insides" / "path-1-x.png").tolist() == [[0, 128, 255]]
+    stored = read_png(tmp_path / "images" / "insides" / "path-1-x-2.png")
+    assert np.abs(as_float(stored) - colour[0].permute(1, 2, 0).numpy()).max() <= 0.51 / 255
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.rand(1, 2, 4, 4), r"found the shape \(1, 2, 4, 4\), expected \(1, 1 or 3, h, w\)"),
+        (torch.rand(2, 3, 4, 4), r"found the shape \(2, 3, 4, 4\)"),
+        (torch.full((1, 1, 2, 2), 1.5), r"found values from 1\.5 to 1\.5, expected \[0, 1\]"),
+        (torch.full((3,), math.nan), "NaN or infinite"),
+    ],
+)
+def test_an_inside_that_cannot_be_shown(tmp_path, value, message):
+    with pytest.raises(UserError, match=rf"mine: inside 'map': .*{message}"):
+        inside({"map": value}, tmp_path)
 
 
 def test_a_dual_pixel_run_is_scored_from_both_views(ready):
@@ -295,7 +421,7 @@ def picture(height: int, width: int) -> torch.Tensor:
 @pytest.mark.parametrize("tile", [64, 100, 128])
 @pytest.mark.parametrize("name", [n for n in registry.names("methods") if registry.method(n).margin is not None])
 def test_tiles_of_a_bounded_method_are_exact(name, tile):
-    method = registry.method(name)
+    method = settled(registry.method(name), registry.method(name).tiny)
     torch.manual_seed(0)
     networks = method.networks and nn.ModuleDict(method.networks(**method.tiny)).eval()
     inputs = {"left": picture(300, 420), "right": picture(300, 420)}

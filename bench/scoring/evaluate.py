@@ -7,8 +7,10 @@ written by another program is scored the same way (`predictions`).
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -33,8 +35,13 @@ from bench.scoring.metrics import Measure
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch import Tensor
+
+    from bench.runs import Trained
 
 SCORES = "scores.parquet"
+ROUNDING = 1e-4
+"""How far beyond [0, 1] the sum of float32 weights may come."""
 AHEAD = 8
 """Restored images that may wait for their metrics: a whole test set does not fit into memory."""
 
@@ -76,32 +83,38 @@ class Case:
 def inputs_of(task: str, built: BuiltSet) -> tuple[str, ...]:
     """Return the inputs under which a task is scored on a set.
 
-    An inpainting method meets both tables of DFFNet, Section 4.3.2: a hole in the sharp image ("deblurred" there, in
-    our reading) and a hole in the blurred one; the truth is the sharp image in both.
+    A method that fills holes meets both kinds of tables of DFFNet, Sections 4.3.2 and 4.4: a hole in the sharp image
+    ("deblurred" there, in our reading) and a hole in the blurred one; the truth is the sharp image in both. The input
+    that its task trains on comes first: the images that a report shows have that one.
     """
     if task == "inpaint":
         return ("sharp", "blurred") if "file_blurred" in built.rows else ("sharp",)
+    if task == "sharp-inpaint":
+        return ("blurred", "sharp")
     return ("dual-pixel",) if task == "dual-pixel" else ("blurred",)
 
 
 def cases(built: BuiltSet, task: str, inputs: tuple[str, ...]) -> Iterator[Case]:
     """Read the test images one after the other, under each of the inputs."""
-    rows = built.split("test")
     for source in inputs:
-        for row in rows.to_dict("records"):
-            stored = {}
-            for name in needed_fields(task, source):
-                if not row.get(f"file_{name}"):
-                    raise DataError(f"{built.folder}: {row['name']} has no {name}: it cannot serve the task {task!r}")
-                stored[name] = read_png(built.folder / row[f"file_{name}"])
-            fields = {name: as_float(image) for name, image in stored.items()}
-            yield Case(
-                {str(key): value for key, value in row.items()},
-                source,
-                task_arrays(task, fields, source),
-                stored["target"],
-                built.folder,
-            )
+        for row in test_rows(built):
+            yield read_case(built, row, task, source)
+
+
+def test_rows(built: BuiltSet) -> list[dict[str, Any]]:
+    """Return the manifest rows of the test images."""
+    return [{str(key): value for key, value in row.items()} for row in built.split("test").to_dict("records")]
+
+
+def read_case(built: BuiltSet, row: Mapping[str, Any], task: str, source: str) -> Case:
+    """Read one test image under one input. Raises DataError when the set does not serve the task."""
+    stored = {}
+    for name in needed_fields(task, source):
+        if not row.get(f"file_{name}"):
+            raise DataError(f"{built.folder}: {row['name']} has no {name}: it cannot serve the task {task!r}")
+        stored[name] = read_png(built.folder / row[f"file_{name}"])
+    fields = {name: as_float(image) for name, image in stored.items()}
+    return Case(row, source, task_arrays(task, fields, source), stored["target"], built.folder)
 
 
 def to_depth(image: np.ndarray, depth: np.dtype) -> np.ndarray:
@@ -247,6 +260,50 @@ def _write_images(folder: Path, rule: str, case: Case, pred: np.ndarray) -> dict
     return entry
 
 
+def look_inside(trained: Trained, batch: Mapping[str, Tensor], folder: Path) -> list[dict[str, Any]]:
+    """Keep what happens inside a network while it restores one image.
+
+    Args:
+        trained: a run whose method has `insides`.
+        batch: the inputs of one image, (1, C, H, W) in [0, 1]; padded as they are when it is restored.
+        folder: the evaluation's; images are written into its `images/insides`.
+
+    Returns:
+        in the method's order, images as {name, file} and weights as {name, values}.
+    Raises:
+        UserError: what the method gives is no image in [0, 1] and no row of weights.
+    """
+    import torch
+
+    from bench.scoring.restore import prepared
+
+    method, networks = trained.method, trained.networks
+    assert method.insides is not None and networks is not None
+    with torch.inference_mode():
+        found = method.insides(networks, prepared(method, batch))
+    listed: list[dict[str, Any]] = []
+    files: set[str] = set()
+    for name, value in found.items():
+        array = value.float().cpu().numpy()
+        where = f"{trained.record['run']}: inside {name!r}"
+        if not np.isfinite(array).all():
+            raise UserError(f"{where}: found a value that is NaN or infinite")
+        if array.ndim == 1:
+            listed.append({"name": name, "values": [float(weight) for weight in array]})
+            continue
+        if array.ndim != 4 or array.shape[0] != 1 or array.shape[1] not in (1, 3):
+            raise UserError(f"{where}: found the shape {array.shape}, expected (1, 1 or 3, h, w), or (K,) for weights")
+        if array.min() < -ROUNDING or array.max() > 1 + ROUNDING:
+            raise UserError(f"{where}: found values from {array.min():g} to {array.max():g}, expected [0, 1]")
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "map"
+        file = next(text for k in itertools.count(1) if (text := slug if k == 1 else f"{slug}-{k}") not in files)
+        files.add(file)
+        image = to_depth(array[0].transpose(1, 2, 0), np.dtype(np.uint8))
+        listed.append({"name": name, "file": f"images/insides/{file}.png"})
+        write_png(folder / listed[-1]["file"], image[..., 0] if image.shape[2] == 1 else image)
+    return listed
+
+
 class Perceptual:
     """LPIPS of each image, and FID of each set of holes, where their networks' files are on this machine.
 
@@ -338,11 +395,12 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
+    def batch_of(case: Case) -> dict[str, Tensor]:
+        names = INPUTS[restorer.task]
+        return {name: torch.from_numpy(case.arrays[name]).permute(2, 0, 1)[None].to(device) for name in names}
+
     def predict(case: Case) -> np.ndarray:
-        batch = {
-            key: torch.from_numpy(case.arrays[key]).permute(2, 0, 1)[None].to(device) for key in INPUTS[restorer.task]
-        }
-        return restorer.restore(batch)[0].permute(1, 2, 0).cpu().numpy()
+        return restorer.restore(batch_of(case))[0].permute(1, 2, 0).cpu().numpy()
 
     record |= {"evaluation": plan.name}
     if weights := record["provenance"].get("weights_sha256"):
@@ -358,12 +416,20 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
 
         files = [runs.folder(params, part.record["run"]) / runs.WEIGHTS for part in restorer.parts]
         add_costs(table, restorer, chosen, files, str(device))
+        only = restorer.parts[0] if len(restorer.parts) == 1 else None
+        if only is not None and only.networks is not None:
+            record["watched"] = list(only.method.watched)
+            if only.method.insides is not None:
+                name = next(iter(shown_images(built, chosen.keep_images)))
+                row = next(row for row in test_rows(built) if row["name"] == name)
+                case = read_case(built, row, restorer.task, inputs_of(restorer.task, built)[0])
+                record["insides"] = look_inside(only, batch_of(case), folder)
         judge = Perceptual(perceptual_ids, weights_folder(params), restorer.task)
         images = score(predict, built, restorer.task, table, chosen, folder, judge, save)
         write_scores(folder, table, record, images)
-        for part in restorer.parts[-1:]:
-            losses = runs.folder(params, part.record["run"]) / runs.LOSSES
-            if losses.is_file() and len(restorer.parts) == 1:
+        if only is not None:
+            losses = runs.folder(params, only.record["run"]) / runs.LOSSES
+            if losses.is_file():
                 (folder / runs.LOSSES).write_bytes(losses.read_bytes())
 
     replace_folder(out, fill)
@@ -391,12 +457,18 @@ def write_scores(folder: Path, table: Table, record: dict[str, Any], images: lis
 
 @dataclass(frozen=True)
 class Plan:
-    """What an evaluation will do, before anything heavy is loaded."""
+    """What an evaluation will do, before anything heavy is loaded.
+
+    Args:
+        name: of the evaluation.
+        members: the runs: one, or the two of a chain.
+        rows: its rows in the published tables, where it has others than its runs.
+    """
 
     name: str
     dataset: str
     members: tuple[str, ...]
-    row: str | None
+    rows: tuple[str, ...]
 
     def open(self, params: Params, built: BuiltSet) -> tuple[Any, dict[str, Any]]:
         """Load the networks; return the restorer and the beginning of the record."""
@@ -415,9 +487,10 @@ class Plan:
         record |= {
             "dataset": self.dataset,
             "task": restorer.task,
-            "as": self.row or record["as"],
             "run": self.members[0],
         }
+        if self.rows:
+            record |= {"as": self.rows[0], "also_as": list(self.rows[1:])}
         if len(parts) == 2:
             record["run"] = self.name
         if restorer.task not in registry.dataset(self.dataset).tasks:
@@ -437,10 +510,13 @@ class Plan:
 
     def _chain_record(self, parts: list[Any]) -> dict[str, Any]:
         first, second = (part.record for part in parts)
+        names = [(record["as"], *record.get("also_as", ())) for record in (first, second)]
+        rows = ["+".join(pair) for pair in itertools.product(*names)]
         weights = [record["provenance"].get("weights_sha256", "") for record in (first, second)]
         return dict(second) | {
             "method": f"{first['method']}+{second['method']}",
-            "as": f"{first['as']}+{second['as']}",
+            "as": rows[0],
+            "also_as": rows[1:],
             "title": f"{first['title']}+{second['title']}",
             "kind": "chain",
             "network": {"first": first["network"], "second": second["network"]},
@@ -449,6 +525,7 @@ class Plan:
             "steps": first["steps"] + second["steps"],
             "train_seconds": first["train_seconds"] + second["train_seconds"],
             "missing_losses": [*first["missing_losses"], *second["missing_losses"]],
+            "random_helpers": [*first.get("random_helpers", ()), *second.get("random_helpers", ())],
             "limits": [*first["limits"], *second["limits"]],
             "provenance": second["provenance"]
             | {"mlflow_run": "", "weights_sha256": hashlib.sha256("+".join(weights).encode()).hexdigest()},
@@ -468,10 +545,10 @@ def plans(params: Params, name: str, dataset: str = "") -> Plan:
     chains = all_chains(params)
     if name in chains:
         found = chains[name]
-        return Plan(name, dataset or found.dataset, (found.first, found.second), found.row)
+        return Plan(name, dataset or found.dataset, (found.first, found.second), found.rows)
     if name in params.transfers:
         moved = params.transfers[name]
-        return Plan(name, dataset or moved.dataset, (moved.run,), moved.row)
+        return Plan(name, dataset or moved.dataset, (moved.run,), moved.rows)
     known = runs.known(params)
     if name not in known:
         every = [*known, *chains, *params.transfers]
@@ -479,4 +556,4 @@ def plans(params: Params, name: str, dataset: str = "") -> Plan:
     record = runs.folder(params, name) / runs.RECORD
     own = read_json(record)["dataset"] if record.is_file() else runs.resolve(params, name)[0].dataset
     title = name if not dataset or dataset == own else f"{name}-on-{dataset}"
-    return Plan(title, dataset or own, (name,), None)
+    return Plan(title, dataset or own, (name,), ())
