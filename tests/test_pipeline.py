@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import shutil
 import subprocess
@@ -12,8 +13,12 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bench import params, registry
+from bench.data import layers
+
 ROOT = Path(__file__).parents[1]
 GROUPS = sorted(path.parent.name for path in ROOT.glob("pipeline/*/dvc.yaml") if "\n  train:" in path.read_text())
+PROJECT = yaml.safe_load((ROOT / "params.yaml").read_text())
 
 
 def shared_imports(module: Path) -> set[str]:
@@ -32,9 +37,31 @@ def shared_imports(module: Path) -> set[str]:
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_depends_on_every_shared_file_that_its_methods_import(group):
     deps = yaml.safe_load((ROOT / "pipeline" / group / "dvc.yaml").read_text())["stages"]["train"]["do"]["deps"]
-    runs = yaml.safe_load((ROOT / "params.yaml").read_text())["runs"][group]
-    needed = {name for run in runs.values() for name in shared_imports(ROOT / "methods" / f"{run['method']}.py")}
+    if not (runs := PROJECT["runs"][group]):
+        pytest.skip("no run in this group yet")
+    files = [ROOT / "methods" / f"{run['method'].replace('-', '_')}.py" for run in runs.values()]
+    needed = {name for file in files for name in shared_imports(file)}
     assert needed == {Path(dep).stem for dep in deps if dep.startswith("methods/_")}
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_depends_on_the_layers_of_its_methods_and_the_pipeline_makes_them(group):
+    """A run whose method has layers stands in a group that depends on them; other runs are not burdened."""
+    deps = yaml.safe_load((ROOT / "pipeline" / group / "dvc.yaml").read_text())["stages"]["train"]["do"]["deps"]
+    depended = {Path(dep).parent.name for dep in deps if ".layers/" in dep}
+    made = {(stage["dataset"], stage["layer"]): stage["module"] for stage in PROJECT["layers"].values()}
+    for run in PROJECT["runs"][group].values():
+        declared = registry.method(run["method"]).layers
+        assert set(declared) == depended
+        for name, layer in declared.items():
+            assert made[run["dataset"], name] == layer.module
+            assert (ROOT / layer.module).is_file()
+
+
+def test_the_pipeline_makes_no_layer_that_no_run_needs():
+    loaded = params.load(ROOT / "params.yaml")
+    for stage in loaded.layers.values():
+        assert layers.declared(loaded, stage.dataset)[stage.layer].module == stage.module
 
 
 def repro(folder: Path, *arguments: str) -> str:
@@ -54,10 +81,8 @@ def ran(output: str) -> list[str]:
     return [line.split("'")[1].split(":")[-1] for line in lines]
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
-    """A clone of the committed and uncommitted files, with two short runs left in `params.yaml`."""
-    folder = tmp_path_factory.mktemp("clone")
+def cloned(folder: Path) -> Path:
+    """Clone the committed and uncommitted files, with two short runs left in `params.yaml`."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -76,7 +101,8 @@ def clone(tmp_path_factory) -> Path:
     values = yaml.safe_load(path.read_text())
     values["datasets"] = {"gopro": {"offline": {"draws": 1, "test_draws": 1, "max_side": 128}}}
     one = {"mrfnet-gopro": values["runs"]["deblur"]["mrfnet-gopro"]}
-    values["runs"] = {"deblur": one, "inpaint": {}, "dual-pixel": {}}
+    values["runs"] = {group: {} for group in values["runs"]} | {"deblur": one}
+    values["layers"] = {}
     values["methods"]["mrfnet"]["sample"] = {"network": {"channels": 4}, "train": {"steps": 3}}
     values["defaults"]["sample"]["train"] |= {"steps": 3, "batch_size": 2}
     values["baselines"] = {"input-gopro": {"method": "input", "dataset": "gopro"}}
@@ -85,6 +111,11 @@ def clone(tmp_path_factory) -> Path:
     values["evaluate"]["sample"] = {"metrics": ["psnr-rgb8", "ssim-gauss11"], "timing_repeats": 1, "keep_images": 2}
     path.write_text(yaml.safe_dump(values, sort_keys=False))
     return folder
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory) -> Path:
+    return cloned(tmp_path_factory.mktemp("clone"))
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +155,65 @@ def test_a_changed_report_or_readme_trains_nothing(clone, steps):
     template = clone / "reports" / "page.html"
     template.write_text(template.read_text() + "\n")
     assert ran(repro(clone)) == ["report"]
+
+
+TEXTURED = """
+from torch import nn
+
+from bench.contracts import Layer, Method, Phase, Player
+from methods._rtv import dark, light
+
+
+def forward(networks, batch):
+    return {"pred": networks["network"](batch["x"]) * batch["texture"]}
+
+
+def losses(networks, batch, outputs):
+    return {"l2": (outputs["pred"] - batch["target"]).square().mean()}
+
+
+method = Method(
+    ("inpaint",),
+    lambda: {"network": nn.Conv2d(3, 3, 3, padding=1)},
+    {"train": Phase(forward, {"network": Player(("network",), losses)})},
+    lambda networks, batch: forward(networks, batch)["pred"],
+    layers={"texture": Layer(dark, light, "methods/_rtv.py")},
+    tiling="in tiles",
+)
+"""
+DARK = """
+def dark(target):
+    return target / 2
+
+
+def light(x, mask):
+    return x / 2
+"""
+
+
+def test_a_layer_is_made_once_and_its_file_trains_its_runs_again(tmp_path):
+    folder = cloned(tmp_path)
+    (folder / "methods" / "textured.py").write_text(TEXTURED)
+    (folder / "methods" / "_rtv.py").write_text(DARK)
+    group = folder / "pipeline" / "inpaint-texture" / "dvc.yaml"
+    lines = group.read_text().splitlines(keepends=True)
+    group.write_text("".join(line for line in lines if "- methods/_" not in line))
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    values["datasets"] = {"places2": {"offline": {"draws": 1, "test_draws": 1}}}
+    values["methods"]["textured"] = {}
+    values["layers"] = {"a": {"dataset": "places2", "layer": "texture", "module": "methods/_rtv.py"}}
+    values["runs"] |= {
+        "deblur": {},
+        "inpaint-texture": {"textured-places2": {"method": "textured", "dataset": "places2"}},
+    }
+    (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+    target = "pipeline/inpaint-texture/dvc.yaml"
+    own = ["layers@a", "train@textured-places2", "evaluate@textured-places2"]
+    assert ran(repro(folder, target)) == ["build@places2", *own]
+    about = json.loads((folder / "data" / "sample" / "places2.layers" / "texture" / "manifest.json").read_text())
+    assert about["channels"] == 3
+    (folder / "methods" / "_rtv.py").write_text(DARK.replace("target / 2", "target / 4"))
+    assert ran(repro(folder, target)) == own
 
 
 def test_the_example_costs_at_most_25_lines_beyond_its_network():
