@@ -3,11 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+DVC := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc
+# Groups of stages that need nothing of each other, the longest first; JOBS of them run at once, each on one thread.
+GROUPS := sharp-inpaint mrfnet-studies lmfn-studies deblur dual-pixel inpaint inpaint-texture baselines
+JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help repro tour test check format dashboard clean
+.PHONY: help repro tour test check format docs dashboard clean
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
@@ -17,12 +21,16 @@ $(STAMP): pyproject.toml constraints.txt
 	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[perceptual,search,dev]'
 	touch $(STAMP)
 
+# Plain `dvc repro` does the same, one stage at a time.
 repro: $(STAMP)  ## environment, data, training, scores, tables, figures, page
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro
+	$(DVC) repro pipeline/data/dvc.yaml
+	for group in $(GROUPS); do echo pipeline/$$group/dvc.yaml; done | \
+	    PATH="$(CURDIR)/$(BIN):$$PATH" xargs -n 1 -P $(JOBS) $(BIN)/dvc --wait-for-lock repro --single-item
+	$(DVC) repro
 	@echo "-> $(CURDIR)/reports/out/$$($(BIN)/python -c 'import yaml; print(yaml.safe_load(open("params.yaml"))["profile"])')/index.html"
 
 tour: $(STAMP)  ## the same with one small method a task, in about two minutes
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc repro tour/dvc.yaml
+	$(DVC) repro tour/dvc.yaml
 	@echo "-> $(CURDIR)/reports/out/tour/index.html"
 
 test: $(STAMP)  ## the whole test suite
@@ -36,6 +44,9 @@ check: $(STAMP)  ## ruff (lint, format) and mypy
 format: $(STAMP)  ## let ruff format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(STAMP)  ## write the pages of docs/methods from docstrings, parameters and networks
+	$(BIN)/python -m bench describe
 
 dashboard: $(STAMP)  ## open MLflow on this machine's loopback address
 	$(BIN)/python -m bench dashboard

@@ -49,7 +49,7 @@ def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
 
 
 method = Method(
-    ("inpaint",),
+    ("inpaint", "sharp-inpaint"),
     None,
     {},
     restore,
