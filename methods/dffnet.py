@@ -22,6 +22,8 @@ Our reading, where the paper is silent or contradicts itself:
 - Eq. 12 is printed log(1 - G(G(B))); we take the hinge loss of the code. Its critic is given image and mask: stage
   two's pixels in the true image as in the code, then the whole final prediction.
 - Eq. 11 for one final image: its area averages at 1, 1/2, 1/4 and 1/8, the scales of table 6.
+- Stage three starts as B, the blurred image with stage two's pixels in its hole: no path of figure 16 hands an image
+  on, and a short training would spend itself on learning to.
 - The lightweight switch acts on stage one alone, for stage two has no 1x1 layer to begin with; the residual switch
   takes the paths' sums out of stages one and two.
 """
@@ -42,6 +44,7 @@ from methods._edge_model import EDGE_PHASE, Generator, canny, luminance, predict
 from methods._edge_model import rename_generator as rename_edge_generator
 from methods._gated_inpainting import InpaintingNet
 from methods._gated_inpainting import rename_generator as rename_inpainting
+from methods._initial import Tap, pass_on_
 from methods._losses import l1, mse, scale_refinement
 from methods._multipath import MRFNet
 from methods._patch_critic import PatchCritic
@@ -69,7 +72,7 @@ class Fusion(nn.Module):
     M = block([alpha R, (1 - alpha) E]), F = [B, M], x from F by attention, the result from [(1 - x) B, x F].
 
     Args:
-        channels: width of every block. Our reading: 48, the base of stage two.
+        channels: width of every block, at least 3. Our reading: 48, the base of stage two.
         progressive: let alpha rise while training; False holds it at 1, DFFNet 3 of the ablation (4.3.3, table 4).
     """
 
@@ -82,6 +85,20 @@ class Fusion(nn.Module):
         self.share = nn.Sequential(block(2 * channels, channels), nn.Conv2d(channels, 1, 3, padding=1))
         self.narrow = block(2 * channels, channels)
         self.image = nn.Sequential(block(2 * channels, channels), nn.Conv2d(channels, 3, 3, padding=1))
+        self.begin()
+
+    def begin(self) -> None:
+        """Let three channels carry B's colours along both branches: the result starts near (1 - x) B + x B."""
+        for branch, copies in ((self.blurred, 1), (self.narrow, 1), (self.image, 2)):
+            conv = next(layer for layer in branch.modules() if isinstance(layer, nn.Conv2d))
+            width = conv.in_channels // copies
+            pass_on_(conv, [Tap(c, copy * width + c, 1, 1) for c in range(3) for copy in range(copies)])
+        head = self.image[1]
+        assert isinstance(head, nn.Conv2d) and head.bias is not None
+        with torch.no_grad():
+            head.weight *= 0.1  # not 0: the other channels would have no gradient
+            head.weight[range(3), range(3), 1, 1] = 1.0
+            head.bias.zero_()
 
     def alpha(self, progress: float) -> float:
         """The share of the refined image in M, from 0 at the start to 1 in the middle of the phase (Section 3.4.1).

@@ -38,6 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError, supervised
+from methods._initial import Tap, pass_on_
 from methods._insides import own_range
 from methods._losses import charbonnier
 from methods._window_attention import WindowBlock
@@ -61,37 +62,9 @@ SIZES = {
 """The arguments of Table 1's five sizes; everything else is the default."""
 
 
-class Tap(NamedTuple):
-    """One weight of a convolution's kernel: output channel, input channel, row, column, value."""
-
-    output: int
-    source: int
-    row: int
-    column: int
-    value: float = 1.0
-
-
 def token_channel(colour: int, row: int, column: int) -> int:
     """The channel of a pixel of a token in pixel-unshuffle's order."""
     return (colour * PATCH_SIZE + row) * PATCH_SIZE + column
-
-
-def pass_on_(conv: nn.Conv2d, taps: Sequence[Tap], bias: float = 0.0) -> None:
-    """Make a convolution start as a selection of pixels: output channels with taps hold these and nothing else.
-
-    Args:
-        conv: other output channels keep what was drawn for them.
-        taps: taps on a channel that the convolution does not have are left out.
-        bias: of the output channels with taps.
-    """
-    assert conv.bias is not None
-    taps = [tap for tap in taps if tap.output < conv.out_channels and tap.source < conv.in_channels]
-    with torch.no_grad():
-        for output in {tap.output for tap in taps}:
-            conv.weight[output] = 0.0
-            conv.bias[output] = bias
-        for tap in taps:
-            conv.weight[tap.output, tap.source, tap.row, tap.column] = tap.value
 
 
 def zero_(layer: nn.Conv2d | nn.Linear) -> None:

@@ -335,6 +335,16 @@ def test_losses_of_stage_one_and_what_is_watched_by_scale():
     assert len(MRFNet(4)(target)) == len(method.watched)
 
 
+def test_stage_three_starts_as_the_blurred_image_with_its_hole_filled():
+    torch.manual_seed(0)
+    network, batch = Fusion(8), blurred_holes()
+    refined = torch.rand_like(batch["x"])
+    for alpha in (0.0, 0.5, 1.0):
+        pred, _ = network(batch["blurred"], refined, batch["mask"], torch.rand_like(batch["mask"]), alpha)
+        torch.testing.assert_close(pred, batch["blurred"], rtol=0, atol=0.1)
+        assert (pred - batch["blurred"]).abs().mean() < 0.02
+
+
 @pytest.mark.parametrize("bfloat16", [False, True])
 @pytest.mark.parametrize("name", list(method.phases))
 def test_a_phase_moves_its_players_and_nothing_else(name, bfloat16):
@@ -342,7 +352,7 @@ def test_a_phase_moves_its_players_and_nothing_else(name, bfloat16):
     networks, batch, phase = tiny().train(), blurred_holes(size=64), method.phases[name]
     before = {key: parameter.detach().clone() for key, parameter in networks.named_parameters()}
     optimisers = {
-        key: torch.optim.Adam([p for net in player.networks for p in networks[net].parameters()], 2e-3)
+        key: torch.optim.Adam([p for net in player.networks for p in networks[net].parameters()], 2e-4)
         for key, player in phase.players.items()
     }
     followed = {"deblur": "scale_refinement", "edge": "feature_matching", "inpaint": "l1"}.get(name, "scale")

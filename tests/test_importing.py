@@ -126,7 +126,7 @@ def test_a_network_for_each_file(ready, tmp_path):
 
 def test_the_networks_in_use_are_those_that_restoring_calls():
     expected = {"edgeconnect": ["edge_generator", "generator"], "dffnet": ["stage_one", "stage_two", "stage_three"]}
-    expected |= dict.fromkeys(("rn", "deblurgan", "dgfnet", "dffnet-inpaint"), ["generator"])
+    expected |= {key: ["generator"] for key in ("rn", "deblurgan", "dgfnet", "dffnet-inpaint")}
     expected |= {"mrfnet-edges": ["edge_generator", "classifier", "network"]}
     for name in WITH_NETWORKS:
         method = registry.method(name)
