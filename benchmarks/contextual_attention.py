@@ -9,19 +9,12 @@ One thread, processor time, medians, both in turn in one run: read the ratios, t
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.coherent_attention import processor_seconds, run
+from benchmarks._side_by_side import compare_layers
 from methods._contextual_attention import SMALLEST_NORM, SOFTMAX_SCALE, ContextualAttention, resize_nearest
-
-TOLERANCE = 1e-4
-"""The largest difference of the two results and of the two gradients, relative, in the Euclidean norm."""
 
 
 class Convolutions(nn.Module):
@@ -44,36 +37,8 @@ class Convolutions(nn.Module):
         return F.conv_transpose2d(weights, patches, stride=2, padding=1) / 4
 
 
-def main() -> None:
-    """Print a line for the forward pass and one for both passes: the difference, both times, the ratio."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", type=int, default=64, help="of the feature map, square; the hole is a quarter of it")
-    parser.add_argument("--channels", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=5, help="timed calls each, after one to compare")
-    options = parser.parse_args()
-    if min(options.size, options.channels, options.repeats) < 1 or options.size % 4:
-        parser.error("the size must be a multiple of 4, the channels and the repeats at least 1")
-    torch.set_num_threads(1)
-    size, quarter = options.size, options.size // 4
-    # As long as features that the softmax can tell apart without choosing one alone.
-    x = torch.randn(1, options.channels, size, size, generator=torch.Generator().manual_seed(0))
-    x = (x / options.channels**0.5).contiguous(memory_format=torch.channels_last)
-    mask = F.pad(torch.ones(1, 1, 2 * quarter, 2 * quarter), (quarter,) * 4)
-    layers = ContextualAttention(), Convolutions()
-    print(f"{size}x{size}x{options.channels}, hole a quarter, float32, torch {torch.__version__}, one thread")
-    print(f"{'passes':<18} {'difference':>10} {'ours, ms':>9} {'convolutions, ms':>17} {'ratio':>6}")
-    for name, backward in (("forward", False), ("forward, backward", True)):
-        ours, theirs = (run(layer, x, mask, backward) for layer in layers)
-        difference = float((ours - theirs).norm() / theirs.norm())
-        calls: list[Callable[[], Tensor]] = [
-            lambda layer=layer, backward=backward: run(layer, x, mask, backward)  # type: ignore[misc]
-            for layer in layers
-        ]
-        fast, slow = processor_seconds(calls, options.repeats)
-        print(f"{name:<18} {difference:>10.1e} {1000 * fast:>9.1f} {1000 * slow:>17.1f} {slow / fast:>6.1f}")
-        if not difference < TOLERANCE:
-            sys.exit(f"the results differ by {difference:.1e}, at most {TOLERANCE:g} was expected: not the same layer")
-
-
 if __name__ == "__main__":
-    main()
+    # As long as features that the softmax can tell apart without choosing one alone.
+    compare_layers(
+        __doc__, ContextualAttention(), Convolutions(), "convolutions", lambda noise: noise / noise.shape[1] ** 0.5
+    )

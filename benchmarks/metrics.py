@@ -6,8 +6,6 @@ One thread, processor time, medians, both in turn in one run: read the ratios, t
 from __future__ import annotations
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
 
 import cv2
@@ -16,17 +14,7 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from bench.scoring.metrics import psnr_float, psnr_rgb8, ssim_gauss11, ssim_uniform7
-
-
-def processor_seconds(calls: list[Callable[[], float]], repeats: int) -> list[float]:
-    """The median processor time of each call in seconds; the calls take turns."""
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats):
-        for call, own in zip(calls, times, strict=True):
-            start = time.process_time()
-            call()
-            own.append(time.process_time() - start)
-    return [statistics.median(own) for own in times]
+from benchmarks._side_by_side import processor_seconds
 
 
 def main() -> None:

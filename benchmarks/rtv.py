@@ -23,10 +23,7 @@ core in float32, would take about 20.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,6 +37,7 @@ from scipy.sparse.linalg import splu
 from skimage import data
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from benchmarks._side_by_side import processor_seconds
 from methods._rtv import edge_weights, smooth
 
 TOLERANCE = 1e-6
@@ -65,17 +63,6 @@ def sparse_smooth(image: NDArray[np.float64], **ordering: Any) -> NDArray[np.flo
         x = splu(system, **ordering).solve(image.reshape(-1, 3)).reshape(image.shape)
         sigma = max(sigma / 2, 0.5)
     return x
-
-
-def processor_seconds(calls: list[Callable[[], NDArray[Any]]], repeats: int) -> list[float]:
-    """The median processor time of each call in seconds; the calls take turns."""
-    times: list[list[float]] = [[] for _ in calls]
-    for _ in range(repeats):
-        for call, own in zip(calls, times, strict=True):
-            start = time.process_time()
-            call()
-            own.append(time.process_time() - start)
-    return [statistics.median(own) for own in times]
 
 
 def main() -> None:

@@ -127,7 +127,7 @@ def test_a_network_for_each_file(ready, tmp_path):
 def test_the_networks_in_use_are_those_that_restoring_calls():
     expected = {"edgeconnect": ["edge_generator", "generator"], "dffnet": ["stage_one", "stage_two", "stage_three"]}
     expected |= {key: ["generator"] for key in ("rn", "deblurgan", "dgfnet", "dffnet-inpaint")}
-    expected |= {"mrfnet-edges": ["edge_generator", "classifier", "network"]}
+    expected |= {"mrfnet-edges": ["network", "edge_generator", "classifier"]}
     for name in WITH_NETWORKS:
         method = registry.method(name)
         networks = torch.nn.ModuleDict(method.networks(**method.tiny))

@@ -110,9 +110,19 @@ CURVES: dict[str, list[tuple[str, str, str, float, float]]] = {
         ("train", "generator", "step", 0, 5e-4),
         ("finetune", "finetune_generator", "step", 0, 5e-5),
     ],
-    "dffnet": [("deblur", "stage_one", "step", 0, 1e-4)],  # Section 4.1: 1e-4 at the beginning
-    "mrfnet-edges": [("deblur", "network", "step", 0, 1e-4)],  # as MRFNet's
-    "dffnet-inpaint": [("train", "generator", "step", 0, 1e-4)],  # the code and Section 4.1
+    "dffnet": [  # Section 4.1: 1e-4, halved every 10 epochs; a tenth of it with all stages together
+        ("deblur", "stage_one", "step", 4049, 1e-4),
+        ("fuse", "stage_three", "step", 4050, 5e-5),
+        ("together", "joint", "step", 0, 1e-5),
+    ],
+    "mrfnet-edges": [  # as MRFNet's
+        ("deblur", "network", "epoch", 9, 1e-4),
+        ("deblur", "network", "epoch", 10, 5e-5),
+    ],
+    "dffnet-inpaint": [  # Section 4.1: as DFFNet's
+        ("train", "generator", "epoch", 9, 1e-4),
+        ("train", "generator", "epoch", 49, 6.25e-6),
+    ],
 }
 
 
