@@ -1,4 +1,7 @@
-"""The losses that several methods share. Images are (N, C, H, W) in [0, 1] unless a method says otherwise."""
+"""The losses that several methods share, and the composite that some of them judge.
+
+Images are (N, C, H, W) in [0, 1] unless a method says otherwise.
+"""
 
 from __future__ import annotations
 
@@ -53,3 +56,8 @@ def l1_over_hole(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
         mask: (N, 1, H, W), 1 = hole, at least one pixel of the batch; without any the result is infinite.
     """
     return F.l1_loss(pred, target) / mask.mean()
+
+
+def composite(pred: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    """`pred` in the hole, `image` outside: (N, C, H, W) both, `mask` (N, 1, H, W), 1 = hole."""
+    return mask * pred + (1 - mask) * image

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ParamsError
 from methods import _vgg
-from methods._losses import l1
+from methods._losses import composite, l1
 from methods._patch_critic import unwrap
 from methods._precision import full_precision
 
@@ -228,11 +228,6 @@ def frozen_norms(network: nn.Module) -> Iterator[None]:
     finally:
         for norm, was in zip(norms, training, strict=True):
             norm.train(was)
-
-
-def composite(pred: Tensor, image: Tensor, mask: Tensor) -> Tensor:
-    """`pred` in the hole, `image` outside: (N, C, H, W) both, `mask` (N, 1, H, W), 1 = hole."""
-    return mask * pred + (1 - mask) * image
 
 
 def region_losses(pred: Tensor, target: Tensor, mask: Tensor) -> Losses:

@@ -45,7 +45,7 @@ from methods._edge_model import rename_generator as rename_edge_generator
 from methods._gated_inpainting import InpaintingNet
 from methods._gated_inpainting import rename_generator as rename_inpainting
 from methods._initial import Tap, pass_on_
-from methods._losses import l1, mse, scale_refinement
+from methods._losses import composite, l1, mse, scale_refinement
 from methods._multipath import MRFNet
 from methods._patch_critic import PatchCritic
 from methods._patch_critic import rename_critic as rename_edge_critic
@@ -156,12 +156,7 @@ def fused(
     networks: nn.ModuleDict, x: Tensor, refined: Tensor, mask: Tensor, edges: Tensor | None = None, alpha: float = 1.0
 ) -> tuple[Tensor, Tensor]:
     """Stage three: B from the blurred image with its hole and R's pixels, then `Fusion`."""
-    return networks["stage_three"](x * (1 - mask) + refined * mask, refined, mask, edges, alpha)
-
-
-def composite(inside: Tensor, outside: Tensor, mask: Tensor) -> Tensor:
-    """`inside` in the hole, `outside` elsewhere, both (N, 3, H, W)."""
-    return inside * mask + outside * (1 - mask)
+    return networks["stage_three"](composite(refined, x, mask), refined, mask, edges, alpha)
 
 
 def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:

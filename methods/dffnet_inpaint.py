@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bench.contracts import Method, ParamsError, Phase, Player
 from methods._adversarial import hinge_critic, hinge_generator
 from methods._gated_inpainting import InpaintingNet, rename_generator
-from methods._losses import l1
+from methods._losses import composite, l1
 from methods._sn_patch_critic import SNPatchCritic, critic_input, rename_critic
 
 if TYPE_CHECKING:
@@ -34,18 +34,18 @@ def forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
     return {"pred": refined, "coarse": coarse}
 
 
-def composite(batch: Batch, outputs: Outputs) -> Tensor:
+def judged(batch: Batch, outputs: Outputs) -> Tensor:
     """The refined image in the hole, the truth elsewhere: what the critic judges."""
-    pred, mask = outputs["pred"], batch["mask"]
+    pred = outputs["pred"]
     assert isinstance(pred, Tensor)
-    return mask * pred + (1 - mask) * batch["target"]
+    return composite(pred, batch["target"], batch["mask"])
 
 
 def critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What the critic lowers."""
     critic, mask = networks["critic"], batch["mask"]
     real = critic(critic_input(batch["target"], mask))
-    fake = critic(critic_input(composite(batch, outputs).detach(), mask))
+    fake = critic(critic_input(judged(batch, outputs).detach(), mask))
     return {"adversarial": hinge_critic(real, fake) / 2}
 
 
@@ -54,7 +54,7 @@ def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) ->
     refined, coarse = outputs["pred"], outputs["coarse"]
     assert isinstance(refined, Tensor)
     assert isinstance(coarse, Tensor)
-    fake = networks["critic"](critic_input(composite(batch, outputs), batch["mask"]))
+    fake = networks["critic"](critic_input(judged(batch, outputs), batch["mask"]))
     return {
         "l1": l1(refined, batch["target"]),
         "coarse_l1": l1(coarse, batch["target"]),

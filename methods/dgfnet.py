@@ -38,7 +38,8 @@ from bench.contracts import Method, ParamsError, Phase, Player
 from methods import _vgg
 from methods._adversarial import hinge_critic
 from methods._edge_model import Generator
-from methods._rfr import RFR, composite, frozen_norms, region_losses, vgg_losses
+from methods._losses import composite
+from methods._rfr import RFR, frozen_norms, region_losses, vgg_losses
 from methods._rtv import TEXTURE
 from methods._sn_patch_critic import SNPatchCritic
 

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from bench.contracts import Method, Phase, Player
 from methods import _vgg
-from methods._losses import total_variation
-from methods._rfr import RFR, composite, frozen_norms, region_losses, rename, vgg_losses
+from methods._losses import composite, total_variation
+from methods._rfr import RFR, frozen_norms, region_losses, rename, vgg_losses
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs

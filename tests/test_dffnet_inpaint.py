@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from bench.contracts import ParamsError, WeightsError
 from methods._gated_inpainting import GatedConv, InpaintingNet, rename_layer
 from methods._sn_patch_critic import SNPatchCritic, critic_input
-from methods.dffnet_inpaint import composite, generator_losses, method
+from methods.dffnet_inpaint import generator_losses, judged, method
 
 PHASE = method.phases["train"]
 GOLDEN = Path(__file__).parent / "golden"
@@ -177,7 +177,7 @@ def test_arguments_out_of_range_are_refused() -> None:
 def test_the_critic_sees_the_truth_outside_the_hole_and_the_mask() -> None:
     batch = holes()
     pred = torch.rand_like(batch["x"])
-    image = composite(batch, {"pred": pred})
+    image = judged(batch, {"pred": pred})
     hole = batch["mask"].bool().expand_as(pred)
     assert torch.equal(image[hole], pred[hole])
     assert torch.equal(image[~hole], batch["target"][~hole])

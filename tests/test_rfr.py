@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from bench.contracts import ParamsError
 from methods import _vgg
-from methods._rfr import RFR, Attention, composite, frozen_norms, partial_conv, region_losses, vgg_losses
+from methods._losses import composite
+from methods._rfr import RFR, Attention, frozen_norms, partial_conv, region_losses, vgg_losses
 from methods.rfr import losses, method
 
 TRAIN, FINETUNE = method.phases["train"], method.phases["finetune"]
