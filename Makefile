@@ -5,20 +5,20 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DVC := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc
 # Groups of stages that need nothing of each other, the longest first; JOBS of them run at once, each on one thread.
-GROUPS := sharp-inpaint mrfnet-studies lmfn-studies deblur dual-pixel inpaint inpaint-texture baselines
+GROUPS := sharp-inpaint mrfnet-studies lmfn-studies search search-texture deblur dual-pixel inpaint inpaint-texture baselines
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help repro tour test check format docs dashboard clean
+.PHONY: help repro tour test check format docs dashboard screenshots clean
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[perceptual,search,dev]'
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[perceptual,dev]'
 	touch $(STAMP)
 
 # Plain `dvc repro` does the same, one stage at a time.
@@ -48,8 +48,11 @@ format: $(STAMP)  ## let ruff format the code
 docs: $(STAMP)  ## write the pages of docs/methods from docstrings, parameters and networks
 	$(BIN)/python -m bench describe
 
-dashboard: $(STAMP)  ## open MLflow on this machine's loopback address
-	$(BIN)/python -m bench dashboard
+dashboard: $(STAMP)  ## open MLflow on this machine's loopback address; PORT=5001 for another port
+	$(BIN)/python -m bench dashboard $(if $(PORT),--port $(PORT))
+
+screenshots: $(STAMP)  ## pictures of the report and of MLflow's pages, taken with this machine's Chromium
+	$(BIN)/python -m bench screenshots
 
 clean:  ## remove built data, runs and reports; originals stay
 	rm -rf data out reports/out .resume

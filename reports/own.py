@@ -1,14 +1,16 @@
 """Tables of one's own: runs side by side that no paper prints as a table. Each is a file of `reports/tables/`.
 
-A file names its `id` (its own name), `title`, `task`, `dataset`, `columns` (our metric ids) and `rows` (an evaluation's
-name and a label each); for the tasks with a hole also the `input` under which all is shown, sharp or blurred; and, if
-there is something to say, a `note` that stands below the table. No published cell stands in it, so it has no verdict.
+A file names its `id` (its own name), `title`, `task`, `dataset`, `columns` (our metric ids) and `rows`: an evaluation's
+name and a label each, or what all runs to be shown have in common (`{method: mrfnet}`, `{run: "mrfnet-paths*"}`). For
+the tasks with a hole it names the `input` under which all is shown, sharp or blurred; and, if there is something to
+say, a `note` that stands below the table. No published cell stands in it, so it has no verdict.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +18,29 @@ from bench import registry
 from bench.contracts import INPUTS, TASKS, DataError
 from bench.registry import nearest
 from reports.published import Published, read_yaml
+from reports.scores import Evaluation
+from reports.shown import Group, Line, Measured, Table
 from reports.tables import (
-    Group,
-    Line,
-    Measured,
-    Table,
     cell,
+    groups,
     mark_measured,
     meanings,
     metric_heads,
     origin_text,
+    overviews,
+    published_table,
     run_notes,
 )
 
 FOLDER = Path(__file__).with_name("tables")
 KIND = "own"
-REQUIRED = {"id": str, "title": str, "task": str, "dataset": str, "columns": list, "rows": list}
-OPTIONAL = {"input": str, "note": str}
+REQUIRED: dict[str, tuple[type, ...]] = {
+    "id": (str,), "title": (str,), "task": (str,), "dataset": (str,), "columns": (list,), "rows": (list, dict),
+}  # fmt: skip
+OPTIONAL: dict[str, tuple[type, ...]] = {"input": (str,), "note": (str,)}
 INPUT_NAMES = ("sharp", "blurred")
+SELECTORS = {"run": "evaluation", "method": "method", "dataset": "dataset", "kind": "kind", "title": "title"}
+"""What rows can be selected by, and the field of an evaluation's record that it is compared with."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,8 @@ class Own:
 
     Args:
         columns: our metric ids.
-        rows: evaluations' names to labels, in order.
+        rows: evaluations' names to labels, in order; empty where `selected` takes their place.
+        selected: what all runs to be shown have in common: of SELECTORS to the patterns of which one must fit.
         input: sharp or blurred, for a task with a hole; "" for the others.
         note: what stands below it.
     """
@@ -55,6 +63,7 @@ class Own:
     rows: Mapping[str, str]
     input: str = ""
     note: str = ""
+    selected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load(published: Published, folder: Path = FOLDER) -> list[Own]:
@@ -76,7 +85,8 @@ def read_own(path: Path, published: Published) -> Own:
         if name not in known:
             raise DataError(f"{path}: {name}: unknown field; the nearest are: {nearest(str(name), known)}")
         if not isinstance(value, known[name]):
-            raise DataError(f"{path}: {name}: found {value!r}, expected {known[name].__name__}")
+            kinds = " or ".join(kind.__name__ for kind in known[name])
+            raise DataError(f"{path}: {name}: found {value!r}, expected {kinds}")
     if missing := [name for name in REQUIRED if name not in raw]:
         raise DataError(f"{path}: lacks {', '.join(missing)}")
     if raw["id"] != path.stem or raw["id"] in published.tables:
@@ -92,7 +102,9 @@ def read_own(path: Path, published: Published) -> Own:
     if raw.get("input", "") not in (INPUT_NAMES if holes else ("",)):
         expected_text = " or ".join(INPUT_NAMES) if holes else f"none: {raw['task']} has one input"
         raise DataError(f"{path}: input: found {raw.get('input', '')!r}, expected {expected_text}")
-    return Own(**{**raw, "columns": tuple(raw["columns"]), "rows": _rows(path, raw["rows"])})
+    listed = isinstance(raw["rows"], list)
+    rows = {"rows": _rows(path, raw["rows"])} if listed else {"rows": {}, "selected": _selected(path, raw["rows"])}
+    return Own(**{**raw, "columns": tuple(raw["columns"]), **rows})
 
 
 def _rows(path: Path, entries: Sequence[Any]) -> dict[str, str]:
@@ -106,6 +118,57 @@ def _rows(path: Path, entries: Sequence[Any]) -> dict[str, str]:
     return rows
 
 
+def _selected(path: Path, wanted: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    found = {}
+    for name, value in wanted.items():
+        if name not in SELECTORS:
+            raise DataError(
+                f"{path}: rows: cannot select by {name!r}; the nearest are: {nearest(str(name), SELECTORS)}"
+            )
+        patterns = value if isinstance(value, list) else [value]
+        if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
+            raise DataError(f"{path}: rows: {name}: found {value!r}, expected a name, a pattern or a list of them")
+        found[str(name)] = tuple(patterns)
+    if not found:
+        raise DataError(f"{path}: rows: selects by nothing; expected some of {', '.join(SELECTORS)}")
+    return found
+
+
+def select(own: Own, runs: Sequence[Group]) -> dict[str, str]:
+    """The evaluations' names and labels of a table's rows: as listed, or of the runs that fit, in the order of names.
+
+    A selected run is labelled by its title; where several have the same, by the arguments of the network in which they
+    differ, and by the evaluation's name where these are equal too.
+    """
+    if not own.selected:
+        return dict(own.rows)
+    fitting = [
+        group
+        for group in runs
+        if (group.record["task"], group.record["dataset"]) == (own.task, own.dataset)
+        and all(
+            any(fnmatchcase(str(group.record[SELECTORS[name]]), pattern) for pattern in patterns)
+            for name, patterns in own.selected.items()
+        )
+    ]
+    fitting.sort(key=lambda group: group.evaluations[0].name)
+    labels = [label(group, fitting) for group in fitting]
+    names = [group.evaluations[0].name for group in fitting]
+    return {
+        name: f"{text}, {name}" if labels.count(text) > 1 else text for name, text in zip(names, labels, strict=True)
+    }
+
+
+def label(group: Group, members: Sequence[Group]) -> str:
+    """A run's title, with the arguments of its network that not all of its title share: "MRFNet, num_paths 2"."""
+    title = str(group.record["title"])
+    networks = [other.record["network"] or {} for other in members if other.record["title"] == title]
+    names = dict.fromkeys(name for network in networks for name in network)
+    differing = [name for name in names if len({str(network.get(name)) for network in networks}) > 1]
+    mine = group.record["network"] or {}
+    return ", ".join([title, *(f"{name} {mine[name]}" if name in mine else f"{name} default" for name in differing)])
+
+
 def own_table(own: Own, runs: Sequence[Group], published: Published) -> Table | None:
     """Join a table with its runs, each with all its seeds; None where none of them was run.
 
@@ -114,10 +177,11 @@ def own_table(own: Own, runs: Sequence[Group], published: Published) -> Table | 
         DataError: an evaluation of another task or dataset than the table's.
     """
     by_name = {one.name: group for group in runs for one in group.evaluations}
-    members = [by_name[name] for name in own.rows if name in by_name]
+    rows = select(own, runs)
+    members = [by_name[name] for name in rows if name in by_name]
     if not members:
         return None
-    for name in own.rows:
+    for name in rows:
         record = by_name[name].record if name in by_name else {"task": own.task, "dataset": own.dataset}
         if (record["task"], record["dataset"]) != (own.task, own.dataset):
             raise DataError(
@@ -128,8 +192,8 @@ def own_table(own: Own, runs: Sequence[Group], published: Published) -> Table | 
     notes: dict[str, str] = {}
     mixed = len({group.record["origin"] for group in members}) > 1
     lines = []
-    for name, label in own.rows.items():
-        line = Line(name, label, "", by_name.get(name))
+    for name, text in rows.items():
+        line = Line(name, text, "", by_name.get(name))
         if line.group:
             line.notes = run_notes(line.group, notes, mixed)
             line.measured = {head.id: cell(own.id, name, line.group, head, notes) for head in heads}
@@ -147,3 +211,16 @@ def own_table(own: Own, runs: Sequence[Group], published: Published) -> Table | 
         own.id, title, own.task, (own.dataset,), tuple(heads), lines, KIND, meanings(heads, published),
         notes=tuple(letters + ([("*", own.note)] if own.note else [])),
     )  # fmt: skip
+
+
+def all_tables(evaluations: Sequence[Evaluation], published: Published, further: Sequence[Own]) -> list[Table]:
+    """Every table of a report: the overviews, the published tables, and those of one's own that have a run.
+
+    Raises:
+        UserError: a measured cell that does not lead back to its run.
+        DataError: a table of one's own that names a run of another task or dataset.
+    """
+    runs = groups(evaluations)
+    shown = overviews(runs, published)
+    shown += [published_table(table, runs, published) for table in published.tables.values()]
+    return shown + [found for entry in further if (found := own_table(entry, runs, published))]

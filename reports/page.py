@@ -1,40 +1,69 @@
-"""The report as one self-contained page: what `page.html` is filled with."""
+"""The report as one self-contained page: what `page.html` is filled with; and each table as a small page of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import html
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 from PIL.Image import Image
 
-from reports import tables
-from reports.figures import Comparison, data_uri, jpeg
+from bench import tracking
+from reports import plots, tables
+from reports.figures import BOX, SECOND, Comparison, data_uri, webp
 from reports.published import LAYERS
-from reports.scores import ORIGINALS, Evaluation, device
+from reports.scores import Evaluation, device
+from reports.texts import VERDICTS, signed
 
+HERE = Path(__file__).parent
 TITLES = {
     "deblur": "Deblurring", "inpaint": "Inpainting", "sharp-inpaint": "Sharper inpainting",
     "dual-pixel": "Dual-pixel deblurring",
 }  # fmt: skip
+DASHBOARD = "http://127.0.0.1:5000"
+"""Where `python -m bench dashboard` shows the runs."""
+COMPARED = 50
+"""The most runs of a link: more make an address that servers refuse, and a view that no one can read."""
+BYTES = 9_500_000
+"""How large the page may become; what does not fit of its pictures is left in the files."""
+REST = 250_000
+"""What the page needs beside tables, charts, runs and pictures, bytes."""
+WIDTHS = (640, 480, 320, 240, 160)
+"""Widths of a compared image, pixels: the largest at which all fit is taken."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A drawn figure: its title and its PNG."""
+    """A drawn figure: its title and its SVG, a chart of `plots` or any other."""
 
     title: str
-    png: bytes
+    svg: str
+
+    @property
+    def themed(self) -> bool:
+        """Whether the page's own rules colour it."""
+        return 'class="figure"' in self.svg.partition(">")[0]
+
+    @property
+    def address(self) -> str:
+        """A foreign SVG as an address: inside the page its names could meet others'."""
+        return data_uri(self.svg.encode(), "svg+xml")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sheet:
-    """A drawn figure that holds photographs: its title and its pixels."""
+    """A drawn figure that holds photographs: its title, its pixels, and its file in `figures/` without the ending."""
 
     title: str
     image: Image
+    file: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,12 +71,13 @@ class Part:
     """One dataset of a task: its overviews and its figures."""
 
     title: str
+    dataset: str
     tables: Sequence[tables.Table]
     comparisons: Sequence[Comparison]
     plots: Sequence[Plot]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Run:
     """One evaluation's part of the page.
 
@@ -66,19 +96,63 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Extra:
+    """A further part: a title, what it says, and figures, with the evaluations that they come from.
+
+    Args:
+        task: the task after whose figures it stands; "" for a section of its own, under the heading `section`.
+        missing: why it shows nothing, where it does not.
+        head, rows: a small table of texts, the first column names.
+    """
+
+    title: str
+    text: str = ""
+    plots: Sequence[Plot | Sheet] = ()
+    task: str = ""
+    section: str = ""
+    runs: Sequence[str] = ()
+    missing: str = ""
+    head: Sequence[str] = ()
+    rows: Sequence[Sequence[str]] = ()
+
+
+@dataclass(frozen=True)
 class Section:
-    """One task: its datasets, its tables of one's own, those of the papers, and its runs."""
+    """One task: its datasets, its tables of one's own, those of the papers, further parts, and its runs."""
 
     task: str
     parts: Sequence[Part]
     own: Sequence[tables.Table]
     published: Sequence[tables.Table]
     runs: Sequence[Run]
+    extras: Sequence[Extra] = ()
 
     @property
     def title(self) -> str:
         """The task's name as a heading."""
         return TITLES[self.task]
+
+    @property
+    def tables(self) -> list[tables.Table]:
+        """All its tables."""
+        return [*(table for part in self.parts for table in part.tables), *self.own, *self.published]
+
+    @property
+    def datasets(self) -> dict[str, str]:
+        """Its datasets by id, with the names that stand in their titles."""
+        return {part.dataset: part.title for part in self.parts}
+
+
+def address(run: Mapping[str, str]) -> str:
+    """The page of an MLflow run (run_id, experiment_id, and server where it is not the dashboard)."""
+    return tracking.run_page(run.get("server") or DASHBOARD, run["experiment_id"], run["run_id"])
+
+
+def compare_address(runs: Sequence[Mapping[str, str]]) -> str:
+    """MLflow's view that compares these runs, of one server; at most COMPARED of them."""
+    runs = list({run["run_id"]: run for run in runs}.values())[:COMPARED]
+    experiments = sorted({str(run["experiment_id"]) for run in runs})
+    return tracking.comparison_page(runs[0].get("server") or DASHBOARD, [run["run_id"] for run in runs], experiments)
 
 
 def header(evaluations: Sequence[Evaluation], profile: str) -> dict[str, Any]:
@@ -130,32 +204,213 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def write(
-    path: Path,
-    sections: Sequence[Section],
-    evaluations: Sequence[Evaluation],
-    links: Mapping[str, str],
-    profile: str,
-) -> None:
-    """Fill the template and write the page.
+def environments(evaluations: Iterable[Evaluation]) -> dict[str, tuple[tuple[str, str], ...]]:
+    """The sets of packages that runs were made with, each once, by the name under which the page lists them."""
+    found: dict[tuple[tuple[str, str], ...], str] = {}
+    for one in evaluations:
+        found.setdefault(packages(one), f"environment-{len(found) + 1}")
+    return {name: entries for entries, name in found.items()}
 
-    Args:
-        links: evaluation to the address of its MLflow run.
+
+def packages(evaluation: Evaluation) -> tuple[tuple[str, str], ...]:
+    """The Python and the packages of a run, as (name, version) pairs."""
+    made = evaluation.record["provenance"]
+    return (("python", str(made["python"])), *recipe(made["packages"]))
+
+
+# Cells ----------------------------------------------------------------------------------------------------------------
+
+
+def measured_cell(table: tables.Table, line: tables.Line, head: tables.Head) -> Markup:
+    """A measured cell: its value with its mark, interval, spread, size, and its difference with the verdict on it."""
+    found = line.measured.get(head.id)
+    side = " pair" if table.compares else ""
+    if line.group is None or found is None or (found.value is None and not found.note):
+        return Markup(f'<td class="none{side}"><small>not run</small></td>')
+    if found.value is None:
+        return Markup(f'<td class="none{side}"><small>not measured{references(table.id, [found.note])}</small></td>')
+    text = f'<a href="#run-{html.escape(found.parts[0][0].name)}">{tables.number(found.value, head)}</a>'
+    text = f"<b>{text}</b>" if found.best else text
+    if found.tie:
+        p = f' title="not told apart from the best, p = {found.p:.2g}"' if found.p is not None else ""
+        text += f" <span{p}>≈</span>"
+    if found.low is not None and found.high is not None:
+        text += f"<small>{tables.number(found.low, head)} – {tables.number(found.high, head)}</small>"
+    if found.spread is not None:
+        text += f"<small>± {tables.number(found.spread, head)} over seeds</small>"
+    if found.detail:
+        text += f"<small>{html.escape(found.detail)}</small>"
+    if found.difference is not None:
+        reason = f"{found.verdict}, {found.reason}" if found.reason else found.verdict
+        text += (
+            f'<small class="apart {found.verdict.replace(" ", "-")}" title="{html.escape(reason)}">'
+            f"{signed(found.difference, head)} {VERDICTS.get(found.verdict, '')}</small>"
+        )
+    kind = ' class="pair"' if side else ""
+    return Markup(f'<td{kind} {place("measured", line, head)} data-v="{found.value!r}">{text}</td>')
+
+
+def place(kind: str, line: tables.Line, head: tables.Head) -> str:
+    """Where a cell stands, as attributes, by which it is checked."""
+    return f'data-kind="{kind}" data-row="{html.escape(line.row)}" data-column="{html.escape(head.id)}"'
+
+
+def published_cell(table: tables.Table, line: tables.Line, head: tables.Head) -> Markup:
+    """A published cell, as printed, with its footnotes."""
+    found = line.printed.get(head.id)
+    if found is None:
+        return Markup('<td class="pub"></td>')
+    text = f"<b>{html.escape(found.text)}</b>" if found.best else html.escape(found.text)
+    number = "" if found.number is None else f' {place("published", line, head)} data-v="{found.number!r}"'
+    return Markup(f'<td class="pub"{number}>{text}{references(table.id, found.marks)}</td>')
+
+
+def references(table: str, marks: Iterable[object]) -> Markup:
+    """Links to footnotes of a table."""
+    links = ",".join(f'<a href="#{table}-note-{mark}">{mark}</a>' for mark in marks)
+    return Markup(f"<sup>{links}</sup>" if links else "")
+
+
+# Pictures -------------------------------------------------------------------------------------------------------------
+
+
+def encoded(images: Sequence[Image], room: float, pool: ThreadPoolExecutor) -> list[str]:
+    """Images as addresses, all at the largest of WIDTHS at which they take at most `room` bytes; [] if none fits."""
+    widest = 1.3 * max(image.width for image in images)  # an image is never enlarged: a larger width is the same
+    for width in WIDTHS:
+        if width < widest or width == WIDTHS[-1]:
+            found = [data_uri(data, "webp") for data in pool.map(partial(webp, width=width), images)]
+            if sum(map(len, found)) <= room:
+                return found
+    return []
+
+
+def pictures_of(
+    sections: Sequence[Section], extras: Sequence[Extra], room: int
+) -> dict[Comparison | Sheet, Sequence[str]]:
+    """Encode the page's pictures into `room` bytes; those that do not fit are absent.
+
+    The common comparisons come first and share six tenths of it by their number of images, then the further parts'
+    figures, then the insides of networks, then the runs' own images.
     """
+    common = [found for section in sections for part in section.parts for found in part.comparisons]
+    parts = [*extras, *(extra for section in sections for extra in section.extras)]
+    runs = [run for section in sections for run in section.runs]
+    sheets = [plot for extra in parts for plot in extra.plots if isinstance(plot, Sheet)]
+    sheets += [run.inside for run in runs if run.inside]
+    found: dict[Comparison | Sheet, Sequence[str]] = {}
+    left = float(room)
+    share = 0.6 * left / max(1, sum(len(one.tiles) for one in common))
+    with ThreadPoolExecutor(2) as pool:
+        for one in common:
+            images = [tile.picture or tile.whole for tile in one.tiles]
+            if addresses := encoded(images, share * len(images), pool):
+                found[one] = addresses
+                left -= sum(map(len, addresses))
+        wanted = sheets[: math.ceil(left / 10_000)] if left > 0 else []  # no sheet is smaller
+        for sheet, data in zip(wanted, pool.map(lambda sheet: webp(sheet.image), wanted), strict=True):
+            address = data_uri(data, "webp")
+            if len(address) <= left:
+                found[sheet] = [address]
+                left -= len(address)
+        for comparison in (one for run in runs for one in run.comparisons):
+            images = [tile.picture or tile.whole for tile in comparison.tiles]
+            if left > 2_000 * len(images) and (addresses := encoded(images, min(left, 30_000.0 * len(images)), pool)):
+                found[comparison] = addresses
+                left -= sum(map(len, addresses))
+    return found
+
+
+# The page -------------------------------------------------------------------------------------------------------------
+
+
+def environment_of() -> jinja2.Environment:
+    """The templates with what they may call."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
     environment.globals.update(
-        LAYERS=LAYERS, ORIGINALS=ORIGINALS, ARROWS=tables.ARROWS, parts=tables.parts, number=tables.number,
+        LAYERS=LAYERS, ARROWS=tables.ARROWS, BOXES=(BOX, SECOND), parts=tables.parts,
         describe=tables.describe, device=device, spans=spans, recipe=recipe, duration=duration,
-        random_text=tables.random_text,
-        picture=lambda image: data_uri(jpeg(image), "jpeg"), plot=lambda png: data_uri(png, "png"),
+        random_text=tables.random_text, measured_cell=measured_cell, published_cell=published_cell,
+        references=references, chart_rules=chart_rules(), css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
     )  # fmt: skip
+    return environment
+
+
+def chart_rules() -> Markup:
+    """The rules of all charts on the page, on light and on dark ground."""
+    dark = plots.colour_rules(plots.ON_DARK, ".figure")
+    light = plots.style() + plots.colour_rules(plots.COLOURS, ".figure")
+    return Markup(f"{light}@media (prefers-color-scheme:dark){{{dark}}}")
+
+
+def write_tables(
+    folder: Path,
+    shown: Iterable[tables.Table],
+    runs: Mapping[str, Mapping[str, str]],
+) -> dict[str, Markup]:
+    """Write each table as a page of its own, whose runs lead to the report's page, and return them for that one.
+
+    Args:
+        runs: evaluation to its MLflow run.
+    """
+    environment = environment_of()
+    macros: Any = environment.get_template("macros.html").module
+    alone = environment.get_template("table.html")
+    links = {name: address(run) for name, run in runs.items()}
+    found = {}
+    for table in shown:
+        mine = dict.fromkeys(one.name for line in table.lines if line.group for one in line.group.evaluations)
+        known = [runs[name] for name in mine if name in runs]
+        server = known[0].get("server") if known else None
+        compared = [run for run in known if run.get("server") == server]
+        text = macros.show(table, links, compare_address(compared) if len(compared) > 1 else "", len(compared))
+        found[table.id] = text
+        own = (
+            str(text).replace("<h4", "<h1").replace("</h4>", "</h1>").replace('href="#run-', 'href="../index.html#run-')
+        )
+        page = alone.render(title=table.title, body=Markup(own))
+        (folder / f"{table.id}.html").write_text(page, encoding="utf-8")
+    return found
+
+
+def write(
+    path: Path,
+    sections: Sequence[Section],
+    evaluations: Sequence[Evaluation],
+    bodies: Mapping[str, Markup],
+    profile: str,
+    extras: Sequence[Extra] = (),
+) -> None:
+    """Fill the template and write the page.
+
+    Args:
+        bodies: each table as `write_tables` made it.
+        extras: further parts that belong to no task.
+    """
+    environment = environment_of()
+    macros: Any = environment.get_template("macros.html").module
+    made_with = environments(evaluations)
+    names = {entries: name for name, entries in made_with.items()}
+    articles = {
+        run: macros.one_run(run, names[packages(run.evaluation)]) for section in sections for run in section.runs
+    }
+    drawn = [plot for section in sections for part in section.parts for plot in part.plots]
+    further = [plot for one in [*extras, *(e for s in sections for e in s.extras)] for plot in one.plots]
+    taken = sum(len(text.encode()) for text in [*bodies.values(), *articles.values()])
+    taken += sum(len(plot.svg) if plot.themed else len(plot.address) for plot in drawn)
+    taken += sum(len(plot.address) for plot in further if isinstance(plot, Plot))
+    titled: dict[str, list[Extra]] = {}
+    for extra in extras:
+        titled.setdefault(extra.section, []).append(extra)
     text = environment.get_template("page.html").render(
-        sections=sections, links=links, head=header(evaluations, profile)
-    )
+        sections=sections, bodies=bodies, articles=articles, environments=made_with, titled=titled,
+        head=header(evaluations, profile), pictures=pictures_of(sections, extras, BYTES - REST - taken),
+    )  # fmt: skip
     path.write_text(text, encoding="utf-8")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bench.contracts import TASKS, UserError
 from reports import figures, own, page, published, scores, tables
-from reports.page import Part, Plot, Run, Section, Sheet
+from reports.page import Extra, Part, Plot, Run, Section, Sheet, address
+from reports.plots import Rasters
 from reports.scores import CONDITION, ORIGINALS, Evaluation
 from reports.tables import PSNR, Group
 
@@ -21,10 +27,24 @@ Key = tuple[str, str, str]
 """Task, dataset and origin: what one figure may hold."""
 Resolve = Callable[[Mapping[str, Any]], Mapping[str, str] | None]
 """A record to its MLflow run (run_id, experiment_id, and server where it is not the dashboard); None if unknown."""
-RULES = ("median", "worst")
-"""The images that the page shows; further ones stay in the evaluation's folder."""
-DASHBOARD = "http://127.0.0.1:5000"
-"""Where `python -m bench dashboard` shows the runs."""
+Further = Callable[[Sequence[Evaluation], Path], Sequence[Extra]]
+"""Draws further parts of the page from the evaluations, and writes their files (PNG and SVG) into a folder."""
+BY_HAND = "by hand"
+RULES = {"median": "the median image", "worst": "the worst image", BY_HAND: "chosen by hand"}
+"""The images that the page shows, with what a title says; further ones stay in the evaluation's folder."""
+MOST = figures.NAMED
+"""The most runs of a comparison of images and of curves in one chart, the best ones: more cannot be compared."""
+COSTS = {
+    "params": ("parameters", "M"), "macs": ("multiply-adds", "G"), "seconds": ("seconds an image", "s"),
+    "memory": ("peak memory", "MB"),
+}  # fmt: skip
+"""What PSNR is drawn against: name and unit."""
+QUALITY = {PSNR: "PSNR (dB)", "ssim-gauss11": "SSIM"}
+"""What is drawn by severity."""
+SEVERITIES = {
+    "length": "blur length (pixels)", "sigma": "sigma of the Gaussian blur (pixels)", "mask_ratio": "hole ratio",
+}  # fmt: skip
+"""What may say how severe a degradation is: a field of its record, or the share of the image that the hole takes."""
 
 
 @dataclass(frozen=True)
@@ -71,43 +91,67 @@ def condition_text(condition: Mapping[str, Any]) -> str:
     return ", ".join(f"{name.replace('_', ' ')} {condition[name]}" for name in CONDITION if condition.get(name))
 
 
+def psnr_of(evaluation: Evaluation) -> float:
+    """The mean PSNR over all images, -inf where it was not measured: the best come first."""
+    value = scores.measure(evaluation, PSNR, {}).value
+    return -math.inf if value is None else value
+
+
+def of_many(count: int) -> str:
+    """What the title of a chart adds where it shows the best runs alone."""
+    return f": the best {MOST} of {count} runs" if count > MOST else ""
+
+
+def shown_entries(members: Sequence[Evaluation]) -> list[tuple[str, str, list[tuple[Evaluation, Mapping[str, Any]]]]]:
+    """The images to compare: by rule the one that most evaluations show, and every one that was chosen by hand.
+
+    Returns:
+        rule, a word for the file's name, and the evaluations with their entry.
+    """
+    found = []
+    for rule in RULES:
+        kept: dict[tuple[str, str], list[tuple[Evaluation, Mapping[str, Any]]]] = {}
+        for one in members:
+            for entry in one.record["images"]:
+                if entry["rule"] == rule:
+                    kept.setdefault((entry["image"], condition_text(entry["condition"])), []).append((one, entry))
+        most = sorted(kept.values(), key=len, reverse=True)
+        for k, entries in enumerate(most if rule == BY_HAND else most[:1], 1):
+            found.append((rule, f"{rule.replace(' ', '-')}-{k}" if rule == BY_HAND else rule, entries))
+    return found
+
+
 def compare_all(
     members: Sequence[Evaluation], key: Key, folder: Path
 ) -> tuple[list[figures.Comparison], set[tuple[str, str]]]:
-    """Compare, by rule, the image that most evaluations show.
+    """Compare the images that evaluations share, the best runs first: one seed of each, and at most MOST.
 
     Returns:
-        the comparisons, and (evaluation, rule) of those whose restored image stands in one of them.
+        the comparisons, and (evaluation, image) of all that show the same image as one of them.
     """
     found, shown = [], set()
-    for rule in RULES:
-        entries = [(one, entry) for one in members for entry in one.record["images"] if entry["rule"] == rule]
-        if not entries:
-            continue
-        wanted = Counter((entry["image"], condition_text(entry["condition"])) for _, entry in entries).most_common(1)[
-            0
-        ][0]
-        chosen = [
-            (one, entry) for one, entry in entries if (entry["image"], condition_text(entry["condition"])) == wanted
-        ]
-        first, files = chosen[0]
-        condition = f" ({wanted[1]})" if wanted[1] else ""
-        comparison = figures.compare(
-            f"{title_of(first)}, {key[0]}: the {rule} image, {wanted[0]}{condition}",
-            rule,
-            wanted[0],
-            first.folder / files["input"],
-            [
-                (seed_label(one, members), one.name, one.folder / entry["restored"])
-                for one, entry in chosen
-                if one.record["method"] != "input"  # the first tile already
-            ],
-            first.folder / files["target"],
-            next((one.name for one, _ in chosen if one.record["method"] == "input"), ""),
+    first_seeds = {group.evaluations[0].name for group in tables.groups(members)}
+    for rule, word, chosen in shown_entries(members):
+        ranked = sorted(
+            (pair for pair in chosen if pair[0].name in first_seeds and pair[0].record["method"] != "input"),
+            key=lambda pair: -psnr_of(pair[0]),
         )
-        figures.save_comparison(comparison, folder / file_name(f"images-{rule}", key))
+        first, files = chosen[0]
+        condition = condition_text(files["condition"])
+        comparison = figures.compare(
+            f"{title_of(first)}, {key[0]}: {RULES[rule]}, {files['image']}" + (f" ({condition})" if condition else ""),
+            rule,
+            files["image"],
+            first.folder / files["input"],
+            [(seed_label(one, members), one.name, one.folder / entry["restored"]) for one, entry in ranked[:MOST]],
+            first.folder / files["target"],
+            next((one.name for one, _ in chosen if one.record["method"] == "input"), ""),  # the first tile already
+            boxes=2 if key[0] == "dual-pixel" else 1,  # as DMTNet's figure 4
+            left_out=max(0, len(ranked) - MOST),
+        )
+        figures.save_comparison(comparison, folder / file_name(f"images-{word}", key))
         found.append(comparison)
-        shown |= {(one.name, rule) for one, _ in chosen}
+        shown |= {(one.name, entry["image"]) for one, entry in chosen}
     return found, shown
 
 
@@ -123,7 +167,7 @@ def own_images(evaluation: Evaluation, shown: set[tuple[str, str]]) -> list[figu
             evaluation.folder / entry["target"],
         )
         for entry in evaluation.record["images"]
-        if entry["rule"] in RULES and (evaluation.name, entry["rule"]) not in shown
+        if entry["rule"] in RULES and (evaluation.name, entry["image"]) not in shown
     ]
 
 
@@ -137,18 +181,21 @@ def seed_label(evaluation: Evaluation, members: Sequence[Evaluation]) -> str:
 
 
 def loss_plots(members: Sequence[Evaluation], key: Key, folder: Path) -> tuple[list[Plot], dict[str, Plot]]:
-    """The losses of all trained runs in one figure, and of each in its own."""
+    """The losses of the trained runs in one figure, one seed of each, and of each evaluation in its own."""
     together, plots = [], {}
+    first_seeds = {group.evaluations[0].name for group in tables.groups(members)}
     for one in members:
         if (losses := one.losses()) is not None and len(losses):
-            title, watched = f"{seed_label(one, members)}: losses on {title_of(one)}", one.record.get("watched", ())
-            drawn = figures.run_losses(losses, title, folder / f"losses-run-{one.name}", watched)
-            plots[one.name] = Plot(title, drawn)
-            together.append((seed_label(one, members), *figures.curve(losses, watched)))
+            label, watched = seed_label(one, members), one.record.get("watched", ())
+            title = f"{label}: losses on {title_of(one)}"
+            plots[one.name] = Plot(title, figures.run_losses(losses, title, folder / f"losses-run-{one.name}", watched))
+            if one.name in first_seeds:
+                together.append((-psnr_of(one), (label, *figures.curve(losses, watched))))
     if not together:
         return [], plots
-    title = f"Training losses, {key[0]} on {title_of(members[0])}"
-    return [Plot(title, figures.loss_curves(together, title, folder / file_name("losses", key)))], plots
+    title = f"Training losses, {key[0]} on {title_of(members[0])}{of_many(len(together))}"
+    chosen = [curve for _, curve in sorted(together, key=lambda pair: pair[0])[:MOST]]
+    return [Plot(title, figures.loss_curves(chosen, title, folder / file_name("losses", key)))], plots
 
 
 def inside_sheet(evaluation: Evaluation, members: Sequence[Evaluation], folder: Path) -> Sheet | None:
@@ -166,7 +213,8 @@ def inside_sheet(evaluation: Evaluation, members: Sequence[Evaluation], folder: 
         (entry["name"], figures.read_image(evaluation.folder / entry["file"]) if "file" in entry else entry["values"])
         for entry in entries
     ]
-    return Sheet(title, figures.save_insides(found, title, folder / f"insides-{evaluation.name}"))
+    file = f"insides-{evaluation.name}"
+    return Sheet(title, figures.save_insides(found, title, folder / file), file)
 
 
 def printed_points(known: published.Published, key: Key) -> list[tuple[str, float, float]]:
@@ -184,24 +232,84 @@ def printed_points(known: published.Published, key: Key) -> list[tuple[str, floa
 
 
 def scatter_plots(runs: Sequence[Group], key: Key, known: published.Published, folder: Path) -> list[Plot]:
-    """PSNR against parameters, a figure an input and a point a run; none with fewer than two points."""
+    """PSNR against each cost, a figure an input and a point a run; none with fewer than two points."""
     plots = []
     inputs = sorted({given for group in runs for given in tables.inputs_of(group)})
-    for given in inputs:
+    names = [tables.name_among(group, runs) for group in runs]
+    for given, (metric, (cost, unit)) in itertools.product(inputs, COSTS.items()):
         points = []
-        for group in runs:
+        for group, name in zip(runs, names, strict=True):
             first = group.evaluations[0]
-            psnr, params = scores.measure(first, PSNR, {"input": given}), scores.measure(first, "params", {})
-            if psnr.value is not None and params.value:
-                points.append(
-                    (tables.name_among(group, runs), scores.convert(params.value, params.unit, "M"), psnr.value)
-                )
+            psnr, found = scores.measure(first, PSNR, {"input": given}), scores.measure(first, metric, {})
+            if psnr.value is not None and found.value:
+                points.append((name, scores.convert(found.value, found.unit, unit), psnr.value))
         if len(points) > 1:
-            what = f"{key[0]} of {given} images" if len(inputs) > 1 else key[0]
-            title = f"PSNR against parameters, {what} on {title_of(runs[0].evaluations[0])}"
-            path = folder / (file_name("parameters", key) + (f"-{given}" if len(inputs) > 1 else ""))
-            plots.append(Plot(title, figures.scatter(points, printed_points(known, key), title, path)))
+            title = f"PSNR against {cost}, {task_text(key, given, inputs)} on {title_of(runs[0].evaluations[0])}"
+            path = folder / (file_name(cost.replace(" ", "-"), key) + (f"-{given}" if len(inputs) > 1 else ""))
+            printed = printed_points(known, key) if metric == "params" else []
+            plots.append(Plot(title, figures.scatter(points, printed, title, path, f"{cost} ({unit})")))
     return plots
+
+
+def task_text(key: Key, given: str, inputs: Sequence[str]) -> str:
+    """A task in a title; with its input where there are several."""
+    return f"{key[0]} of {given} images" if len(inputs) > 1 else key[0]
+
+
+@lru_cache(maxsize=100_000)
+def recorded(severity: str, name: str) -> float:
+    """A number of a degradation's record; nan where it has none of this name."""
+    value = json.loads(severity).get(name)
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def severities(evaluation: Evaluation, metric: str, name: str, given: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """How severe each image's degradation is, and its value: both (N,); None where this is not recorded.
+
+    Args:
+        name: of SEVERITIES.
+        given: sharp, blurred or dual-pixel; the blur of a photograph is none of its sharp image's.
+    """
+    rows = evaluation.scores.get(metric)
+    column = name if name == "mask_ratio" else "severity"
+    if rows is None or column not in rows or (column == "severity" and given == "sharp"):
+        return None
+    mine = (rows["input"].to_numpy() == given) & (rows["image"].to_numpy() != "")  # a frame's own slices cost more
+    found = rows[column].to_numpy()[mine]
+    severity = np.array([recorded(text, name) for text in found] if column == "severity" else found, float)
+    values = rows["value"].to_numpy(float)[mine]
+    known = np.isfinite(severity) & np.isfinite(values)
+    return (severity[known], values[known]) if known.any() else None
+
+
+def severity_plots(runs: Sequence[Group], key: Key, folder: Path) -> list[Plot]:
+    """Quality by severity, a figure a metric, input and kind of severity, where this varies over the images."""
+    plots = []
+    inputs = sorted({given for group in runs for given in tables.inputs_of(group)})
+    names = [tables.name_among(group, runs) for group in runs]
+    ranked = sorted(zip(runs, names, strict=True), key=lambda pair: -psnr_of(pair[0].evaluations[0]))
+    for given, name, metric in itertools.product(inputs, SEVERITIES, QUALITY):
+        curves = {
+            label: pair
+            for group, label in ranked[:MOST]
+            if (pair := severities(group.evaluations[0], metric, name, given)) is not None
+        }
+        if not curves or len(np.unique(np.concatenate([severity for severity, _ in curves.values()]))) < 2:
+            continue
+        word, quality = SEVERITIES[name].partition(" (")[0], QUALITY[metric].partition(" (")[0]
+        place = title_of(runs[0].evaluations[0])
+        title = f"{quality} by {word}, {task_text(key, given, inputs)} on {place}{of_many(len(runs))}"
+        path = folder / f"{file_name(f'{quality.lower()}-by-{name}'.replace('_', '-'), key)}-{given}"
+        plots.append(Plot(title, figures.by_severity(curves, (SEVERITIES[name], QUALITY[metric]), title, path)))
+    return plots
+
+
+def by_key(evaluations: Iterable[Evaluation]) -> dict[Key, list[Evaluation]]:
+    """The evaluations of each task, dataset and origin."""
+    found: dict[Key, list[Evaluation]] = {}
+    for one in evaluations:
+        found.setdefault(key_of(one), []).append(one)
+    return found
 
 
 def sections_of(
@@ -209,55 +317,59 @@ def sections_of(
     shown: Sequence[tables.Table],
     known: published.Published,
     links: Mapping[str, str],
+    losses: Mapping[Key, tuple[list[Plot], dict[str, Plot]]],
     folder: Path,
+    extras: Sequence[Extra] = (),
 ) -> list[Section]:
-    """Draw the figures and put everything in its place: by task, then by dataset."""
+    """Draw the figures and put everything in its place: by task, then by dataset.
+
+    A published table of which nothing was run stands with its task too, also where no run of that task is there.
+    """
     found = []
     for task in TASKS:
         mine = [one for one in evaluations if one.record["task"] == task]
-        keys = list(dict.fromkeys(key_of(one) for one in mine))
         parts, runs = [], []
-        for key in keys:
-            members = [one for one in mine if key_of(one) == key]
+        for key, members in by_key(mine).items():
+            own_groups = tables.groups(members)
             comparisons, seen = compare_all(members, key, folder)
-            plots, losses = loss_plots(members, key, folder)
-            plots += scatter_plots(tables.groups(members), key, known, folder)
+            together, curves = losses[key]
+            charts = [
+                *together, *scatter_plots(own_groups, key, known, folder), *severity_plots(own_groups, key, folder),
+            ]  # fmt: skip
+            names = {one.name for one in members}
             overviews = [
                 table
                 for table in shown
                 if table.kind in ("overview", "conditions")
-                and any(line.group and line.group.evaluations[0] in members for line in table.lines)
+                and any(line.group and line.group.evaluations[0].name in names for line in table.lines)
             ]
-            parts.append(Part(title_of(members[0]), overviews, comparisons, plots))
+            parts.append(Part(title_of(members[0]), key[1], overviews, comparisons, charts))
             runs += [
                 Run(
                     one,
                     links[one.name],
-                    losses.get(one.name),
+                    curves.get(one.name),
                     inside_sheet(one, members, folder),
                     own_images(one, seen),
                 )
                 for one in members
             ]
-        if mine:
-            mine_alone = [table for table in shown if table.kind == own.KIND and table.task == task]
-            kinds = ("overview", "conditions", own.KIND)
-            printed = [table for table in shown if table.kind not in kinds and table.task == task]
-            found.append(Section(task, parts, mine_alone, printed, runs))
+        mine_alone = [table for table in shown if table.kind == own.KIND and table.task == task]
+        kinds = ("overview", "conditions", own.KIND)
+        printed = [table for table in shown if table.kind not in kinds and table.task == task]
+        further = [extra for extra in extras if extra.task == task]
+        if mine or mine_alone or printed or further:
+            found.append(Section(task, parts, mine_alone, printed, runs, further))
     return found
 
 
-def address(run: Mapping[str, str]) -> str:
-    """The page of an MLflow run."""
-    server = run.get("server") or DASHBOARD
-    return f"{server}/#/experiments/{run['experiment_id']}/runs/{run['run_id']}"
-
-
-def resolve_all(shown: Sequence[tables.Table], resolve: Resolve) -> tuple[dict[str, str], list[dict[str, Any]]]:
+def resolve_all(
+    shown: Sequence[tables.Table], resolve: Resolve
+) -> tuple[dict[str, Mapping[str, str]], list[dict[str, Any]]]:
     """Link every measured cell to its MLflow run.
 
     Returns:
-        the address of the MLflow run of each evaluation that has a cell, and all cells.
+        the MLflow run of each evaluation that has a cell, and all cells.
 
     Raises:
         UserError: a cell whose run the tracking store does not know.
@@ -281,12 +393,16 @@ def resolve_all(shown: Sequence[tables.Table], resolve: Resolve) -> tuple[dict[s
                     )
                 found[name] = run
             cells.append({**entry, "mlflow_run": found[name]["run_id"]})
-    return {name: address(run) for name, run in found.items()}, cells
+    return found, cells
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values, one key or entry a line."""
-    path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Write plain values: a mapping a key a line, a list an entry a line, however deep (indenting is slow)."""
+    if isinstance(value, Mapping):
+        text = json.dumps(value, indent=1, ensure_ascii=False)
+    else:
+        text = "[\n" + ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in value) + "\n]"
+    path.write_text(text + "\n", encoding="utf-8")
 
 
 def refuse_other_files(out: Path) -> None:
@@ -295,13 +411,14 @@ def refuse_other_files(out: Path) -> None:
         raise UserError(f"{out}: holds something that is no report (no summary.json); name an empty or a new folder")
 
 
-def render(scores_root: Path, out: Path, *, profile: str, resolve: Resolve) -> Summary:
+def render(scores_root: Path, out: Path, *, profile: str, resolve: Resolve, extras: Sequence[Further] = ()) -> Summary:
     """Render the tables, the figures and the page of one profile into `out`.
 
     Args:
         scores_root: a folder an evaluation.
         out: replaced as a whole once everything is written.
         resolve: a record to its MLflow run; None where the tracking store does not know it.
+        extras: what draws further parts of the page; each writes its files into the folder of figures.
 
     Raises:
         UserError: no evaluation, a damaged one, or a measured cell that does not lead back to what made it.
@@ -311,24 +428,32 @@ def render(scores_root: Path, out: Path, *, profile: str, resolve: Resolve) -> S
     known = published.load()
     further = own.load(known)
     evaluations = scores.read(scores_root, profile)
-    runs = tables.groups(evaluations)
-    shown = tables.overviews(runs, known)
-    shown += [found for table in known.tables.values() if (found := tables.published_table(table, runs, known))]
-    shown += [found for entry in further if (found := own.own_table(entry, runs, known))]
-    links, cells = resolve_all(shown, resolve)
-    if silent := [one.name for one in evaluations if one.name not in links]:
-        raise UserError(f"{scores_root}: nothing was measured in {', '.join(silent)}; evaluate them again")
     partial = out.with_name(f"{out.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
         for name in ("tables", "figures"):
             (partial / name).mkdir(parents=True)
-        for table in shown:
-            for ending, text in (("md", tables.markdown), ("csv", tables.comma_separated), ("tex", tables.latex)):
-                (partial / "tables" / f"{table.id}.{ending}").write_text(text(table), encoding="utf-8")
-        sections = sections_of(evaluations, shown, known, links, partial / "figures")
-        page.write(partial / "index.html", sections, evaluations, links, profile)
-        write_json(partial / "cells.json", cells)
+        with Rasters(partial / "figures") as rasters:
+            drawn = [extra for draw in extras for extra in draw(evaluations, partial / "figures")]
+            losses = {key: loss_plots(mine, key, partial / "figures") for key, mine in by_key(evaluations).items()}
+            rasters.start()  # most of the charts: they become pixels while the tables are made
+            runs = tables.groups(evaluations)
+            shown = tables.overviews(runs, known)
+            shown += [tables.published_table(table, runs, known) for table in known.tables.values()]
+            shown += [one for entry in further if (one := own.own_table(entry, runs, known))]
+            mlflow_runs, cells = resolve_all(shown, resolve)
+            links = {name: address(run) for name, run in mlflow_runs.items()}
+            if silent := [one.name for one in evaluations if one.name not in links]:
+                raise UserError(f"{scores_root}: nothing was measured in {', '.join(silent)}; evaluate them again")
+            sections = sections_of(evaluations, shown, known, links, losses, partial / "figures", drawn)
+            rasters.start()
+            for table in shown:
+                for ending, text in (("md", tables.markdown), ("csv", tables.comma_separated), ("tex", tables.latex)):
+                    (partial / "tables" / f"{table.id}.{ending}").write_text(text(table), encoding="utf-8")
+            bodies = page.write_tables(partial / "tables", shown, mlflow_runs)
+            alone = [extra for extra in drawn if not extra.task]
+            page.write(partial / "index.html", sections, evaluations, bodies, profile, alone)
+            write_json(partial / "cells.json", cells)
         summary = Summary(
             profile,
             len(evaluations),

@@ -1,4 +1,4 @@
-"""The scores that a report is made of: one folder an evaluation, and the statistics over its images.
+"""The scores that a report is made of: one folder an evaluation.
 
 `<evaluation>/scores.parquet` holds tidy rows, `record.json` what was run, `losses.parquet` the losses of a training,
 `images/` a few restored images.
@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import TASKS, DataError, UserError
+from reports.statistics import bootstrap
 
 FIELDS = (
     "evaluation", "run", "method", "as", "title", "kind", "dataset", "dataset_title", "task", "profile", "origin",
@@ -30,15 +31,50 @@ CONDITION = ("input", "scene", "mask_kind", "mask_band")
 COLUMNS = ("image", *CONDITION, "metric", "value", "unit", "better", "reason", "version")
 COSTS = ("params", "params-total", "macs", "macs-attention", "seconds", "memory", "file-size")
 """Metrics of the network, not of images: they have a size, but no condition."""
+TEXTS = ("image", *CONDITION, "metric", "size", "unit", "better", "reason", "version")
+"""Columns of text; a missing one of them is ""."""
 LINKS = ("git_commit", "git_dirty", "manifest_sha256", "python", "packages")
-DRAWS = 1000
-"""Resamplings of the bootstrap."""
 SCALES = {
     ("1", "percent"): 100.0, ("percent", "1"): 0.01, ("1", "M"): 1e-6, ("1", "G"): 1e-9, ("M", "G"): 1e-3,
     ("G", "M"): 1e3, ("B", "MB"): 1e-6, ("KB", "MB"): 1e-3, ("GB", "MB"): 1e3, ("KiB", "MB"): 1.024e-3,
     ("MiB", "MB"): 1.048576, ("GiB", "MB"): 1073.741824, ("ms", "s"): 1e-3,
 }  # fmt: skip
 """Factors from a score's unit to a printed one."""
+
+
+class Rows(Mapping[str, pd.DataFrame]):
+    """Tidy rows by metric id, in the order of their first row: as arrays, and as tables for who asks for one.
+
+    Args:
+        columns: arrays of one length by column, "metric" among them.
+    """
+
+    def __init__(self, columns: Mapping[str, np.ndarray]):
+        names, first, codes = np.unique(columns["metric"], return_index=True, return_inverse=True)
+        order = np.argsort(codes, kind="stable")
+        self.sorted = {name: column[order] for name, column in columns.items()}
+        ends = np.cumsum(np.bincount(codes, minlength=len(names))).tolist()
+        self.places = {str(names[i]): slice(ends[i - 1] if i else 0, ends[i]) for i in np.argsort(first)}
+        self.frames: dict[str, pd.DataFrame] = {}
+
+    def __getitem__(self, metric: str) -> pd.DataFrame:
+        if metric not in self.frames:
+            self.frames[metric] = pd.DataFrame(dict(self.columns(metric)))
+        return self.frames[metric]
+
+    def __contains__(self, metric: object) -> bool:
+        return metric in self.places
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.places)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def columns(self, metric: str) -> dict[str, np.ndarray]:
+        """One metric's rows as arrays by column. Raises KeyError where there are none."""
+        place = self.places[metric]
+        return {name: column[place] for name, column in self.sorted.items()}
 
 
 @dataclass(frozen=True)
@@ -49,16 +85,24 @@ class Evaluation:
         folder: where its files lie.
         record: what was run; the fields of FIELDS.
         scores: rows of one metric, by metric id; missing values of the condition are "".
+        kept: what `measure` found in it.
     """
 
     folder: Path
     record: Mapping[str, Any]
     scores: Mapping[str, pd.DataFrame]
+    kept: dict[Any, Stat] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
     def name(self) -> str:
         """The evaluation's id: its folder's name, and the anchor of its part of the page."""
         return str(self.record["evaluation"])
+
+    def columns(self, metric: str) -> Mapping[str, np.ndarray]:
+        """The rows of a metric as arrays by column. Raises KeyError where it was not measured."""
+        if isinstance(self.scores, Rows):
+            return self.scores.columns(metric)
+        return {name: self.scores[metric][name].to_numpy() for name in (*TEXTS, "value")}
 
     def losses(self) -> pd.DataFrame | None:
         """The losses by step (step, phase, player, name, value), or None where nothing was trained."""
@@ -87,6 +131,11 @@ class Stat:
     size: str = ""
     version: str = ""
 
+    @cached_property
+    def interval(self) -> tuple[float, float] | None:
+        """The 95 % bootstrap interval of the mean over images; None without images."""
+        return None if self.images is None else bootstrap(self.images)
+
 
 def read_record(path: Path, profile: str) -> dict[str, Any]:
     """Read what was run. Raises DataError when it is damaged, short of a field or of another profile."""
@@ -107,19 +156,31 @@ def read_record(path: Path, profile: str) -> dict[str, Any]:
     return record
 
 
-def read_scores(path: Path) -> dict[str, pd.DataFrame]:
+def read_scores(path: Path) -> Rows:
     """Read one evaluation's rows, by metric id. Raises DataError when the file is damaged or short of a column."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
     try:
-        rows = pd.read_parquet(path)
+        with pq.ParquetFile(path) as file:
+            rows = file.read(use_threads=False)
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise DataError(f"{path}: cannot be read as Parquet ({error}); evaluate the run again") from error
-    if missing := [name for name in COLUMNS if name not in rows]:
+    if missing := [name for name in COLUMNS if name not in rows.column_names]:
         raise DataError(f"{path}: lacks the columns {', '.join(missing)}; evaluate the run again")
-    for name in ("image", *CONDITION, "size", "unit", "better", "reason", "version"):
-        rows[name] = rows[name].astype(object).where(rows[name].notna(), "").astype(str) if name in rows else ""
-    if "split" in rows and len(splits := set(rows["split"][rows["image"] != ""])) > 1:
+    columns: dict[str, np.ndarray] = {name: np.full(len(rows), "", object) for name in TEXTS}
+    for name in rows.column_names:
+        column = rows.column(name)
+        if name in TEXTS:
+            if pa.types.is_floating(column.type):
+                column = pc.if_else(pc.is_nan(column), None, column)
+            column = pc.fill_null(pc.cast(column, pa.string()), "")
+        columns[name] = column.to_numpy()
+    images = columns["image"] != ""
+    if "split" in columns and len(splits := set(columns["split"][images])) > 1:
         raise DataError(f"{path}: images of several splits ({', '.join(sorted(map(str, splits)))}), expected one")
-    return {str(metric): group for metric, group in rows.groupby("metric", sort=False)}
+    return Rows(columns)
 
 
 def read(root: Path, profile: str) -> list[Evaluation]:
@@ -176,27 +237,33 @@ def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], s
         size: the printed size of a cost; where it was not measured, the nearest in pixels is taken. Without a printed
             size the smallest is, at which every method is timed.
     """
+    key = (metric, *sorted(condition.items()), size)
+    if key not in evaluation.kept:
+        evaluation.kept[key] = _measure(evaluation, metric, condition, size)
+    return evaluation.kept[key]
+
+
+def _measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], size: str | None) -> Stat:
     reasons = evaluation.record["not_measured"]
-    rows = evaluation.scores.get(metric)
-    if rows is None:
+    if metric not in evaluation.scores:
         return Stat(None, reason=reasons.get(metric, f"{metric} was not part of this evaluation"))
-    first = rows.iloc[0]
-    unit, better, version = str(first["unit"]), str(first["better"]), str(first["version"])
-    wanted = np.ones(len(rows), bool)
+    rows = evaluation.columns(metric)
+    unit, better, version = (str(rows[name][0]) for name in ("unit", "better", "version"))
+    wanted = np.ones(len(rows["value"]), bool)
     for name, value in condition.items() if metric not in COSTS else ():
-        wanted &= rows[name].to_numpy() == value
-    missing = "; ".join(dict.fromkeys(reason for reason in rows["reason"].to_numpy()[wanted] if reason))
-    known = wanted & rows["value"].notna().to_numpy()
+        wanted &= rows[name] == value
+    known = wanted & ~np.isnan(rows["value"])
     if not known.any():
+        missing = "; ".join(dict.fromkeys(reason for reason in rows["reason"][wanted] if reason))
         absent = f"no image with {', '.join(f'{k} {v}' for k, v in condition.items())}" if condition else "no value"
         return Stat(None, unit, better, reason=missing or reasons.get(metric, absent), version=version)
-    values = rows["value"].to_numpy(float)[known]
-    keys = {name: tuple(rows[name].to_numpy()[known]) for name in ("image", *CONDITION)}
+    values = rows["value"][known].astype(float)
+    keys = {name: tuple(rows[name][known]) for name in ("image", *CONDITION)}
     if metric not in COSTS and all(keys["image"]):
         series = pd.Series(values, index=index_of(*keys.values()))
         return Stat(float(values.mean()), unit, better, series, version=version)
     if metric in COSTS:
-        sizes = list(rows["size"].to_numpy()[known])
+        sizes = list(rows["size"][known])
         pixels = area(size or "")
         best = min(range(len(sizes)), key=lambda i: (not same_size(sizes[i], size or ""), abs(area(sizes[i]) - pixels)))
         return Stat(float(values[best]), unit, better, size=sizes[best], version=version)
@@ -206,57 +273,6 @@ def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], s
             None, unit, better, reason=f"{metric} was measured by condition, not over all images", version=version
         )
     return Stat(float(values[whole][0] if whole.sum() == 1 else values[0]), unit, better, version=version)
-
-
-@lru_cache(maxsize=4)
-def draws(count: int) -> np.ndarray:
-    """The seeded resamplings of `count` images: (DRAWS, count) float32, how often each image is drawn."""
-    rng = np.random.default_rng(0)
-    return np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(DRAWS)]).astype("f4")
-
-
-def bootstrap(images: pd.Series) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean, images drawn with replacement.
-
-    An image that occurs under several conditions is drawn with all its rows, as they are not independent.
-
-    Args:
-        images: values indexed by image and condition.
-
-    Returns:
-        low and high; both the value itself where there is one image, both infinite where a value is.
-    """
-    names, position = np.unique(images.index.get_level_values("image"), return_inverse=True)
-    values = images.to_numpy(float)
-    if not np.isfinite(values).all():
-        return float(values.mean()), float(values.mean())
-    weights = draws(len(names))
-    centre = values.mean()  # float32 weights: only the small deviations from the mean pass through them
-    sums = weights @ np.bincount(position, values - centre)
-    means = sums / (weights @ np.bincount(position).astype(float)) + centre
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def tied(one: pd.Series, other: pd.Series) -> bool:
-    """Whether a paired two-sided Wilcoxon signed-rank test over the common images finds no difference at 5 %."""
-    from scipy.stats import wilcoxon
-
-    a, b = (one, other) if one.index is other.index else one.align(other, join="inner")
-    difference = a.to_numpy(float) - b.to_numpy(float)
-    difference = difference[np.isfinite(difference)]
-    if len(difference) == 0 or not difference.any():
-        return bool(len(a))
-    difference = difference[difference != 0]
-    method = "exact" if len(difference) <= 50 else "approx"  # "auto" permutes for seconds where a few values are equal
-    return bool(wilcoxon(difference, method=method).pvalue >= 0.05)
-
-
-def kendall(measured: Sequence[float], printed: Sequence[float]) -> float:
-    """Kendall's tau-b between two orders of the same rows; nan where one of them is constant."""
-    from scipy.stats import kendalltau
-
-    return float(kendalltau(measured, printed).statistic)
 
 
 def rows_of(record: Mapping[str, Any]) -> tuple[str, ...]:

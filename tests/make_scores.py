@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -85,6 +86,13 @@ def generator(*words: object) -> np.random.Generator:
     return np.random.default_rng(zlib.crc32("/".join(map(str, words)).encode()))
 
 
+def severity(dataset: str, image: int) -> str:
+    """Invent an image's degradation, the same for all methods: a blur of 5 to 30 pixels."""
+    rng = generator("blur", dataset, image)
+    length, sigma = int(rng.integers(1, 7)) * 5, round(rng.uniform(0.1, 0.9), 1)
+    return json.dumps({"kind": "gaussian, linear motion", "length": length, "sigma": sigma})
+
+
 def score_rows(spec: Spec, images: int) -> pd.DataFrame:
     """Invent the rows of one evaluation: quality an image and condition, costs, and metrics without their weights."""
     rows: list[dict[str, Any]] = []
@@ -108,7 +116,9 @@ def score_rows(spec: Spec, images: int) -> pd.DataFrame:
             own = generator(spec.name, i, *condition.values()).normal(0, spec.noise)
             psnr = spec.psnr + hardness - drop + own
             mse = 10 ** (-psnr / 10)
-            about = {**condition, "image": f"{i:04d}"}
+            about: dict[str, Any] = {**condition, "image": f"{i:04d}", "severity": severity(spec.dataset, i)}
+            if "mask_band" in condition:
+                about["mask_ratio"] = (20 + 10 * band + 10 * i / images) / 100
             if spec.task == "dual-pixel":
                 about["scene"] = ("indoor", "outdoor")[i % 2]
             ssim = 1 / (1 + 60 * mse)
@@ -280,6 +290,26 @@ def originals(spec: Spec) -> Spec:
     """The same evaluation as of the papers' own data and settings."""
     record = {**spec.record, "origin": "originals", "profile": "paper", "reduced": [], "missing_losses": []}
     return Spec(**{**vars(spec), "record": record})
+
+
+def hundreds() -> list[Spec]:
+    """750 evaluations: each method of `few`, then variants of it, each under three seeds; some show their inside."""
+    found = few()
+    trained = [spec for spec in few() if spec.kind == "trained" and spec.seed == 0]
+    for number in itertools.count(3):
+        k, seed = divmod(number, 3)
+        for spec in trained[: 750 - len(found)]:
+            record = {name: value for name, value in spec.record.items() if name not in INSIDE}
+            name = f"{spec.named}-v{k}-s{seed}" if spec.named else ""
+            found.append(
+                replace(
+                    spec, method=f"{spec.method}-v{k}", published=None, psnr=spec.psnr - 0.08 * k, seed=seed,
+                    record=record, named=name,
+                )
+            )  # fmt: skip
+        if len(found) == 750:
+            return found
+    raise AssertionError
 
 
 def many() -> list[Spec]:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from bench.runs import Trained
 
 SCORES = "scores.parquet"
+BY_HAND = "by hand"
 ROUNDING = 1e-4
 """How far beyond [0, 1] the sum of float32 weights may come."""
 AHEAD = 8
@@ -208,7 +209,7 @@ def score(
     ids = wanted(chosen, task, built)
     inputs = inputs or inputs_of(task, built)
     each = len(built.split("test"))
-    rules = shown_images(built, chosen.keep_images)
+    rules = shown_images(built, chosen)
     listed: list[dict[str, Any]] = []
 
     def measure(case: Case, pred: np.ndarray) -> dict[str, float]:
@@ -233,7 +234,7 @@ def score(
                 collect()
             perceptual.see(case, pred)
             if case.input == inputs[0] and case.row["name"] in rules:
-                listed.append(_write_images(folder, rules[case.row["name"]], case, pred))
+                listed.append(_write_images(folder, rules, case, pred))
             if save is not None:
                 write_png(save / (case.input if len(inputs) > 1 else "") / f"{case.row['name']}.png", pred)
         while waiting:
@@ -242,21 +243,39 @@ def score(
     return sorted(listed, key=lambda entry: list(rules).index(entry["image"]))
 
 
-def shown_images(built: BuiltSet, count: int) -> dict[str, str]:
-    """Choose the images that a report shows, name to rule: the median and the worst input, then further ones.
+def shown_images(built: BuiltSet, chosen: Evaluate) -> dict[str, str]:
+    """Choose the images that a report shows, name to rule: the median and the worst input, those by hand, further ones.
 
-    The rule looks at the input alone, so every method shows the same images.
+    The rules look at the input alone, so every method shows the same images. An image that is named by hand and falls
+    under a rule keeps it.
+
+    Raises:
+        ParamsError: a name that no test image of the set has.
     """
     rows = built.split("test").sort_values(["input_psnr", "name"])
-    names = list(dict.fromkeys([rows["name"].iloc[len(rows) // 2], *rows["name"]]))[:count]
-    return {name: ("median", "worst")[i] if i < 2 else f"further {i - 1}" for i, name in enumerate(names)}
+    by_hand = chosen.images.get(built.about["dataset"], [])
+    known = set(rows["name"])
+    for name in by_hand:
+        if name not in known:
+            raise ParamsError(
+                f"params.yaml: evaluate: images: {built.about['dataset']}: no test image {name!r} in {built.folder}; "
+                f"the nearest are: {nearest(name, sorted(known))}"
+            )
+    names = list(dict.fromkeys([rows["name"].iloc[len(rows) // 2], *rows["name"]]))[: chosen.keep_images]
+    rules = {name: ("median", "worst")[i] if i < 2 else f"further {i - 1}" for i, name in enumerate(names)}
+    return rules | {name: BY_HAND for name in by_hand if rules.get(name) not in ("median", "worst")}
 
 
-def _write_images(folder: Path, rule: str, case: Case, pred: np.ndarray) -> dict[str, Any]:
-    entry = {"rule": rule, "image": case.row["name"], "condition": condition(case) | {"mask_ratio": None}}
-    for name, image in (("input", case.shown), ("restored", pred), ("target", case.truth)):
-        entry[name] = f"images/{rule.replace(' ', '-')}.{name}.png"
-        write_png(folder / entry[name], metrics.quantise(image))
+def _write_images(folder: Path, rules: Mapping[str, str], case: Case, pred: np.ndarray) -> dict[str, Any]:
+    name = case.row["name"]
+    rule = rules[name]
+    stem = rule.replace(" ", "-")
+    if rule == BY_HAND:  # there may be several
+        stem += f"-{1 + [other for other, its in rules.items() if its == BY_HAND].index(name)}"
+    entry = {"rule": rule, "image": name, "condition": condition(case) | {"mask_ratio": None}}
+    for kind, image in (("input", case.shown), ("restored", pred), ("target", case.truth)):
+        entry[kind] = f"images/{stem}.{kind}.png"
+        write_png(folder / entry[kind], metrics.quantise(image))
     return entry
 
 
@@ -390,6 +409,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     if save is not None:
         need_writable(save)
     built = manifest.read(runs.data_folder(params, plan.dataset))
+    shown_images(built, chosen)  # a misspelt image is found before the networks are loaded
     restorer, record = plan.open(params, built)
     import torch
 
@@ -420,7 +440,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
         if only is not None and only.networks is not None:
             record["watched"] = list(only.method.watched)
             if only.method.insides is not None:
-                name = next(iter(shown_images(built, chosen.keep_images)))
+                name = next(iter(shown_images(built, chosen)))
                 row = next(row for row in test_rows(built) if row["name"] == name)
                 case = read_case(built, row, restorer.task, inputs_of(restorer.task, built)[0])
                 record["insides"] = look_inside(only, batch_of(case), folder)
