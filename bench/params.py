@@ -1,7 +1,8 @@
 """Read `params.yaml`, check every value, and work out what a run is in the chosen profile.
 
 A profile extends another: `tour` extends `sample`, which extends `paper`. What a run uses is merged in this order,
-later wins: for each profile of that chain the defaults, then the method's own; last the run's own values.
+later wins: for each profile of that chain the defaults, then the method's own; last the run's own values. The run of a
+search's winner is its base run with what the search found laid on it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ PROFILES: dict[str, tuple[Profile, ...]] = {
     "tour": ("paper", "sample", "tour"),
 }
 PATH = Path("params.yaml")
+WINNER = "winner.yaml"
+"""What a search found, in its folder: a part of a recipe."""
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -34,6 +37,8 @@ Positive = Annotated[int, Field(gt=0, strict=True)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
 Rate = Annotated[float, Field(gt=0, le=1, strict=True)]
+Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
+Above = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 """What a person means as a number and PyYAML reads as text."""
 Rows = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
@@ -73,10 +78,20 @@ class PlayerTrain(_Model):
     updates: Positive | None = None
 
 
+class Searched(_Model):
+    """The study that numbers of a recipe come from: it writes this, nobody else does."""
+
+    run: str
+    study: str
+    trial: Count
+    mlflow_run: str
+
+
 class Train(_Model):
     """A recipe. The length is `steps` if given, else `epochs`; with several phases `phases` gives each its steps.
 
     `random_helpers` draws the frozen networks of losses (VGG) from the run's seed instead of reading their files.
+    `searched` stands in the recipe of a search's winner alone, so that its record and its MLflow run say whose it is.
     """
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -96,6 +111,7 @@ class Train(_Model):
     random_helpers: Annotated[bool, Field(strict=True)] = False
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     input: Literal["blurred", "sharp"] | None = None
+    searched: Searched | None = None
 
 
 class MethodProfile(_Model):
@@ -135,6 +151,84 @@ class Chain(_Model):
     rows: Rows = Field((), alias="as")
 
 
+class Choice(_Model):
+    """What a search does with one number: vary it from `low` to `high`, hold it at `value`, or take `times` another.
+
+    A range is searched on a logarithmic scale. A bare number is a value; `of` without `times` ties two numbers.
+    """
+
+    low: Above | None = None
+    high: Above | None = None
+    value: Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)] | None = None
+    of: str | None = None
+    times: Above = 1.0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return {"value": value} if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Choice:
+        ranged = self.low is not None or self.high is not None
+        if ranged + (self.value is not None) + (self.of is not None) != 1:
+            raise ValueError("give low and high, or a number, or `of` another (and `times`)")
+        if ranged and (self.low is None or self.high is None or self.low >= self.high):
+            raise ValueError("expected low below high, both above 0")
+        if "times" in self.model_fields_set and self.of is None:
+            raise ValueError("`times` goes with `of`: a factor of which other?")
+        return self
+
+
+class SearchSettings(_Model):
+    """How long and by what a search judges.
+
+    metric: of the validation photographs, the mean over their images. trials: finished ones. share: of the run's steps
+    that a trial trains. rungs: shares of a trial's steps at which it is scored and, when it is behind, pruned; it is
+    scored at its end anyhow. validation: share of the training photographs that are held out. images: the most that are
+    scored, of all held-out photographs in turn. jobs: processes on the study.
+    """
+
+    metric: str = "psnr-rgb8"
+    trials: Positive = 40
+    share: Rate = 0.2
+    rungs: tuple[Share, ...] = (0.5,)
+    validation: Share = 0.2
+    images: Positive = 16
+    jobs: Positive = 1
+
+    @model_validator(mode="after")
+    def _rising(self) -> SearchSettings:
+        if list(self.rungs) != sorted(set(self.rungs)):
+            raise ValueError(f"rungs: expected shares that rise, found {list(self.rungs)}")
+        return self
+
+
+class Base(_Model):
+    """A run and the group of `runs` that it stands in."""
+
+    group: str
+    run: str
+
+
+class Search(_Model):
+    """A search, and the run of its winner, which has this entry's name.
+
+    Method and dataset are those of the base run; the pipeline needs them here. `weights` says what happens to each loss
+    weight, by its name in the recipe, `train` to other numbers of it ("lr", "players.critic.lr"); `settings` is laid on
+    those of the section `search`, profile by profile.
+    """
+
+    method: str
+    dataset: str
+    of: Base
+    rows: Rows = Field((), alias="as")
+    title: str | None = None
+    weights: dict[str, Choice] = {}
+    train: dict[str, Choice] = {}
+    settings: dict[Profile, SearchSettings] = {}
+
+
 class DatasetParams(_Model):
     """Options of a dataset's two builders; `tour` replaces options of the stand-in in the profile of that name."""
 
@@ -152,13 +246,14 @@ class LayerStage(_Model):
 
 
 class Evaluate(_Model):
-    """How runs are scored."""
+    """How runs are scored. `images` names, by dataset, test images that the report shows besides those by rule."""
 
     metrics: list[str] = ["psnr-rgb8", "ssim-gauss11"]
     cost_size: tuple[Positive, Positive] = (256, 256)
     macs_sizes: list[tuple[Positive, Positive]] = []
     timing_repeats: Positive = 3
     keep_images: Positive = 2
+    images: dict[str, list[str]] = {}
 
 
 class Paths(_Model):
@@ -199,6 +294,8 @@ class Params(_Model):
     baselines: dict[str, Run] = {}
     transfers: dict[str, Transfer] = {}
     chains: dict[str, Chain] = {}
+    search: dict[Profile, SearchSettings] = {}
+    searches: dict[str, dict[str, Search]] = {}
     tour: Tour = Tour()
 
 
@@ -260,6 +357,11 @@ def load(path: Path = PATH, profile: str | None = None) -> Params:
         for key in keys:
             if key not in known:
                 raise ParamsError(f"{path}: {package}.{key}: no such entry; the nearest are: {nearest(key, known)}")
+    for chosen, how in params.evaluate.items():
+        for key in how.images:
+            if key not in (known := names("datasets")):
+                place = f"evaluate.{chosen}.images.{key}"
+                raise ParamsError(f"{path}: {place}: no such dataset; the nearest are: {nearest(key, known)}")
     for name, stage in params.layers.items():
         if stage.dataset not in (known := names("datasets")):
             near = nearest(stage.dataset, known)
@@ -270,12 +372,46 @@ def load(path: Path = PATH, profile: str | None = None) -> Params:
         params.transfers,
         params.tour.runs,
         params.tour.baselines,
+        *params.searches.values(),
     ]
     used = [name for group in [*groups, all_chains(params)] for name in group]
     for name in used:
         if used.count(name) > 1:
             raise ParamsError(f"{path}: two runs have the name {name!r}; each needs its own, it names their folder")
+    for group, searches in params.searches.items():
+        for name, search in searches.items():
+            _check_search(params, search, f"{path}: searches.{group}.{name}")
     return params
+
+
+def _check_search(params: Params, search: Search, where: str) -> None:
+    """Raise ParamsError unless the base run is there, is what the search says, and every `of` leads to a number."""
+    base, groups = search.of, params.runs
+    if base.group not in groups:
+        near = nearest(base.group, groups)
+        raise ParamsError(f"{where}.of: no group {base.group!r} of runs; the nearest are: {near}")
+    if base.run not in groups[base.group]:
+        near = nearest(base.run, groups[base.group])
+        raise ParamsError(f"{where}.of: no run {base.run!r} in group {base.group!r}; the nearest are: {near}")
+    run = groups[base.group][base.run]
+    for key in ("method", "dataset"):
+        found, expected = getattr(search, key), getattr(run, key)
+        if found != expected:
+            raise ParamsError(f"{where}.{key}: found {found!r}, expected {expected!r} as in run {base.run}")
+    if sum(other.of.run == base.run for other in all_searches(params).values()) > 1:
+        raise ParamsError(f"{where}.of: a second search of run {base.run}; one run has one search")
+    for section, choices in (("weights", search.weights), ("train", search.train)):
+        for name in choices:
+            seen = [name]
+            while (of := choices[seen[-1]].of) is not None:
+                if of not in choices:
+                    near = nearest(of, choices)
+                    raise ParamsError(f"{where}.{section}.{seen[-1]}.of: no {of!r} beside it; the nearest are: {near}")
+                if of in seen:
+                    raise ParamsError(f"{where}.{section}.{name}.of: goes in a circle: {' of '.join([*seen, of])}")
+                seen.append(of)
+    if not any(choice.low for choice in (*search.weights.values(), *search.train.values())):
+        raise ParamsError(f"{where}: nothing is searched; give at least one weight a range, {{low: 0.1, high: 10.0}}")
 
 
 def checked(model: type[T], values: Any, where: str) -> T:
@@ -330,7 +466,25 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 def all_runs(params: Params) -> dict[str, Run]:
     """Return every run that is trained or that needs no training, by name."""
     groups = [*params.runs.values(), params.baselines, params.tour.runs, params.tour.baselines]
-    return {name: run for group in groups for name, run in group.items()}
+    plain = {name: run for group in groups for name, run in group.items()}
+    return plain | {name: _winner(params, search) for name, search in all_searches(params).items()}
+
+
+def all_searches(params: Params) -> dict[str, Search]:
+    """Return every search by the name of its winner's run."""
+    return {name: search for group in params.searches.values() for name, search in group.items()}
+
+
+def _winner(params: Params, search: Search) -> Run:
+    """Return the run of a search's winner as far as it is known before the search."""
+    base = params.runs[search.of.group][search.of.run]
+    title = search.title or f"{base.title or base.method.replace('_', '-')} (searched)"
+    return base.model_copy(update={"rows": search.rows or base.rows, "title": title})
+
+
+def search_folder(params: Params, run: str = "") -> Path:
+    """Return the folder of the search of a run in the chosen profile, or of all searches."""
+    return Path(params.paths.out, params.profile, "search", run)
 
 
 def all_chains(params: Params) -> dict[str, Chain]:
@@ -350,7 +504,7 @@ def recipe(params: Params, name: str) -> Recipe:
     """Resolve a run: its network arguments and training recipe in the chosen profile.
 
     Raises:
-        ParamsError: an unknown run, a misspelt or out-of-range parameter.
+        ParamsError: an unknown run, a misspelt or out-of-range parameter; the run of a winner not yet found.
     """
     run = find_run(params, name)
     own = params.methods.get(run.method.replace("-", "_")) or params.methods.get(run.method) or {}
@@ -363,6 +517,11 @@ def recipe(params: Params, name: str) -> Recipe:
                 network, train = merged(network, layer.network), merged(train, layer.train)
         paper = dict(network) if profile == "paper" else paper
     paper, network, train = merged(paper, run.network), merged(network, run.network), merged(train, run.train)
+    where = f"{PATH}: the recipe of run {name} in profile {params.profile}"
+    if "searched" in train:
+        raise ParamsError(f"{where}: searched: a search writes it beside what it finds; take it out")
+    if name in (searches := all_searches(params)):
+        train, where = merged(train, _found(params, searches[name].of.run)), f"{where}, with what its search found"
     return Recipe(
         name=name,
         method=run.method,
@@ -375,8 +534,24 @@ def recipe(params: Params, name: str) -> Recipe:
         seed=params.seed if run.seed is None else run.seed,
         network=network,
         paper_network=paper,
-        train=checked(Train, train, f"{PATH}: the recipe of run {name} in profile {params.profile}"),
+        train=checked(Train, train, where),
     )
+
+
+def _found(params: Params, run: str) -> dict[str, Any]:
+    """Read what the search of a run found, a part of a recipe. Raises ParamsError for none, or a damaged one."""
+    path = search_folder(params, run) / WINNER
+    again = f"run: python -m bench search {run}"
+    try:
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError:
+        raise ParamsError(f"{path}: run {run} has not been searched yet in profile {params.profile}; {again}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not YAML: {error}; {again}") from None
+    train = values.get("train") if isinstance(values, dict) else None
+    if not isinstance(train, dict) or "searched" not in train:
+        raise ParamsError(f"{path}: not written by a search: `train` with `searched` is missing; {again}")
+    return train
 
 
 def check_arguments(network: Any, arguments: Mapping[str, Any], where: str) -> None:
@@ -412,12 +587,32 @@ def dataset_options(params: Params, name: str, originals: bool) -> dict[str, Any
     return merged(own.offline, own.tour) if params.profile == "tour" else own.offline
 
 
-def evaluation(params: Params) -> Evaluate:
-    """Return how runs are scored in the chosen profile."""
+def find_search(params: Params, run: str) -> tuple[str, Search]:
+    """Return the search of a run, and the name of its winner's run. Raises ParamsError with the nearest names."""
+    by_run = {search.of.run: (name, search) for name, search in all_searches(params).items()}
+    if run not in by_run:
+        find_run(params, run)
+        known = nearest(run, by_run) if by_run else "none"
+        raise ParamsError(f"{PATH}: searches: no search of run {run!r}; the nearest are: {known}")
+    return by_run[run]
+
+
+def search_settings(params: Params, search: Search) -> SearchSettings:
+    """Return how a run is searched in the chosen profile."""
     values: dict[str, Any] = {}
     for profile in PROFILES[params.profile]:
-        if profile in params.evaluate:
-            values = merged(values, params.evaluate[profile].model_dump(exclude_unset=True))
+        for layer in (params.search.get(profile), search.settings.get(profile)):
+            if layer is not None:
+                values = merged(values, layer.model_dump(exclude_unset=True))
+    return checked(SearchSettings, values, f"{PATH}: the search of run {search.of.run} in profile {params.profile}")
+
+
+def evaluation(params: Params) -> Evaluate:
+    """Return how runs are scored in the chosen profile; its `images` are its own: another has other photographs."""
+    values: dict[str, Any] = {}
+    for profile in PROFILES[params.profile]:
+        own = params.evaluate.get(profile, Evaluate()).model_dump(exclude_unset=True)
+        values = merged(values, own) | {"images": own.get("images", {})}
     return Evaluate.model_validate(values)
 
 

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -20,6 +21,11 @@ from bench.data import layers
 ROOT = Path(__file__).parents[1]
 GROUPS = sorted(path.parent.name for path in ROOT.glob("pipeline/*/dvc.yaml") if "\n  train:" in path.read_text())
 PROJECT = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+def runs_of(group: str) -> dict[str, dict[str, Any]]:
+    """Return the runs that a group trains: those of params.yaml, or the winners of searches."""
+    return {**PROJECT["runs"], **PROJECT["searches"]}[group]
 
 
 def shared_imports(module: Path) -> set[str]:
@@ -46,9 +52,32 @@ def test_make_repro_runs_every_group_at_once_with_the_others():
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_depends_on_every_shared_file_that_its_methods_import(group):
     deps = yaml.safe_load((ROOT / "pipeline" / group / "dvc.yaml").read_text())["stages"]["train"]["do"]["deps"]
-    files = [ROOT / "methods" / f"{run['method'].replace('-', '_')}.py" for run in PROJECT["runs"][group].values()]
+    files = [ROOT / "methods" / f"{run['method'].replace('-', '_')}.py" for run in runs_of(group).values()]
     needed = {name for file in files for name in shared_imports(file)}
     assert needed == {Path(dep).stem for dep in deps if dep.startswith("methods/_")}
+
+
+@pytest.mark.parametrize("group", PROJECT["searches"])
+def test_a_search_depends_on_what_its_winners_training_does_but_the_winner(group):
+    """And on the code that searches and scores. The winner's file is all that a training has of a search."""
+    stages = yaml.safe_load((ROOT / "pipeline" / group / "dvc.yaml").read_text())["stages"]
+    found, trained = (stages[name]["do"] for name in ("search", "train"))
+    winner = "out/${profile}/search/${item.of.run}/winner.yaml"
+    scoring = {"bench/search", "bench/scoring/metrics.py", "bench/scoring/restore.py"}
+    assert set(found["deps"]) - scoring == set(trained["deps"]) - {winner}
+    assert winner in trained["deps"] and scoring < set(found["deps"])
+    assert set(found["params"]) == {*trained["params"], "search"}
+    assert found["outs"] == ["out/${profile}/search/${item.of.run}"]
+
+
+@pytest.mark.parametrize("file", ["dvc.yaml", "tour/dvc.yaml"])
+def test_the_report_depends_on_all_that_it_is_rendered_by(file):
+    """But not on the command that compares runs in a terminal, and not on what it writes."""
+    deps = yaml.safe_load((ROOT / file).read_text())["stages"]["report"]["deps"]
+    others = {"reports/__init__.py", "reports/compare.py", "reports/out", "reports/__pycache__"}
+    parts = {f"reports/{path.name}" for path in (ROOT / "reports").iterdir()}
+    assert {dep for dep in deps if dep.startswith("reports/")} == parts - others
+    assert all((ROOT / dep).exists() for dep in deps if not dep.startswith("out/"))
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -57,7 +86,7 @@ def test_a_group_depends_on_the_layers_of_its_methods_and_the_pipeline_makes_the
     deps = yaml.safe_load((ROOT / "pipeline" / group / "dvc.yaml").read_text())["stages"]["train"]["do"]["deps"]
     depended = {Path(dep).parent.name for dep in deps if ".layers/" in dep}
     made = {(stage["dataset"], stage["layer"]): stage["module"] for stage in PROJECT["layers"].values()}
-    for run in PROJECT["runs"][group].values():
+    for run in runs_of(group).values():
         declared = registry.method(run["method"]).layers
         assert set(declared) == depended
         for name, layer in declared.items():
@@ -109,6 +138,9 @@ def cloned(folder: Path) -> Path:
     values["datasets"] = {"gopro": {"offline": {"draws": 1, "test_draws": 1, "max_side": 128}}}
     one = {"mrfnet-gopro": values["runs"]["deblur"]["mrfnet-gopro"]}
     values["runs"] = {group: {} for group in values["runs"]} | {"deblur": one}
+    winner = {"mrfnet-gopro-searched": values["searches"]["search"]["mrfnet-gopro-searched"]}
+    values["searches"] = {group: {} for group in values["searches"]} | {"search": winner}
+    values["search"] = {"sample": {"trials": 2, "share": 1.0, "rungs": [], "images": 1}}
     values["layers"] = {}
     values["methods"]["mrfnet"]["sample"] = {"network": {"channels": 4}, "train": {"steps": 3}}
     values["defaults"]["sample"]["train"] |= {"steps": 3, "batch_size": 2}
@@ -138,8 +170,9 @@ def steps(clone) -> dict[str, list[str]]:
 
 
 def test_one_file_and_two_lines_add_a_method_and_train_it_alone(clone, steps):
-    scored = {"evaluate@mrfnet-gopro", "evaluate@input-gopro"}
-    assert set(steps["first"]) == {"build@gopro", "train@mrfnet-gopro", "report"} | scored
+    scored = {"evaluate@mrfnet-gopro", "evaluate@mrfnet-gopro-searched", "evaluate@input-gopro"}
+    made = {"build@gopro", "train@mrfnet-gopro", "search@mrfnet-gopro-searched", "train@mrfnet-gopro-searched"}
+    assert set(steps["first"]) == {*made, *scored, "report"}
     assert steps["first"][-1] == "report"
     assert steps["again"] == []
     assert steps["mine"] == ["train@mine-gopro", "evaluate@mine-gopro", "report"]
@@ -148,6 +181,7 @@ def test_one_file_and_two_lines_add_a_method_and_train_it_alone(clone, steps):
     tables = "".join(path.read_text() for path in (clone / "reports" / "out" / "sample" / "tables").glob("*.md"))
     assert "mine" in tables
     assert "mine-gopro" in page
+    assert "mrfnet (searched)" in tables
 
 
 def test_a_changed_method_trains_itself_alone(clone, steps):
@@ -209,6 +243,7 @@ def test_a_layer_is_made_once_and_its_file_trains_its_runs_again(tmp_path):
     values["datasets"] = {"places2": {"offline": {"draws": 1, "test_draws": 1}}}
     values["methods"]["textured"] = {}
     values["layers"] = {"a": {"dataset": "places2", "layer": "texture", "module": "methods/_rtv.py"}}
+    values["searches"] = {group: {} for group in values["searches"]}
     values["runs"] |= {
         "deblur": {},
         "inpaint-texture": {"textured-places2": {"method": "textured", "dataset": "places2"}},

@@ -59,6 +59,10 @@ class Progress:
     first: dict[str, float] = field(default_factory=dict)
 
 
+class Diverged(UserError):
+    """A loss that is not finite, or far above what it began with."""
+
+
 def phase_steps(recipe: Recipe, method: Method, steps_per_epoch: int) -> dict[str, int]:
     """Return the steps of each phase. Raises ParamsError when the recipe does not say them."""
     train, names = recipe.train, list(method.phases)
@@ -135,13 +139,19 @@ def lowered(losses: Mapping[str, Tensor], watched: Collection[str]) -> dict[str,
 
 
 def check_weights(
-    method: Method, weights: Mapping[str, float], seen: set[str], name: str, left_out: Collection[str] = ()
+    method: Method,
+    weights: Collection[str],
+    seen: set[str],
+    name: str,
+    left_out: Collection[str] = (),
+    where: str = "train.weights",
 ) -> None:
     """Raise ParamsError when a weight's name is no loss of the method: a misspelt one would be taken as 1 in silence.
 
     Args:
         seen: the losses that the method gave, as "player.loss".
         left_out: phases that this run does not have: what only their players know passes.
+        where: the place of the weights in params.yaml, for the message.
     """
     helped = {loss for helper in method.helpers.values() for loss in helper.losses}
     known = seen | {loss.split(".", 1)[1] for loss in seen} | helped
@@ -150,14 +160,14 @@ def check_weights(
         player, _, loss = weight.rpartition(".")
         if loss in method.watched:
             raise ParamsError(
-                f"params.yaml: run {name}: train.weights.{weight}: this loss is watched alone: it is logged and never "
+                f"params.yaml: run {name}: {where}.{weight}: this loss is watched alone: it is logged and never "
                 "lowered, so it takes no weight"
             )
         if absent and (not player or player in absent):
             continue
         if weight not in known:
             raise ParamsError(
-                f"params.yaml: run {name}: train.weights.{weight}: no loss of this name; "
+                f"params.yaml: run {name}: {where}.{weight}: no loss of this name; "
                 f"the nearest are: {nearest(weight, known)}"
             )
 
@@ -228,12 +238,16 @@ class Training:
         """The file that a killed training goes on from."""
         return self.folder / "state.pt"
 
-    def run(self) -> Progress:
+    def run(self, after_step: Callable[[int], None] = lambda total: None) -> Progress:
         """Train to the end.
+
+        Args:
+            after_step: called with the steps done so far after each; what it raises ends the training there.
 
         Raises:
             ParamsError: before the first update, for the weight of a loss that there is not.
-            UserError: a loss is not finite; the checkpoint is damaged or cannot be written.
+            Diverged: a loss is not finite, or far above what it began with.
+            UserError: the checkpoint is damaged or cannot be written.
         """
         from tqdm import tqdm
 
@@ -250,20 +264,28 @@ class Training:
                     self.progress.phase, self.progress.step = index, 0
                     self.progress.first, self.far = {}, {}
                 if name not in self.left_out:
-                    self._phase(name, steps, waiting, bar)
+                    self._phase(name, steps, waiting, bar, after_step)
                 waiting = {}
         # Killed from here on, it goes on from the last step, and its points keep their times.
         self._save()
         return self.progress
 
     def _rehearse(self) -> None:
-        """Run every phase on the first batch without an update: bad parameters stop a training before it begins."""
+        """Let bad parameters stop a training before it begins."""
+        check_weights(self.method, self.recipe.train.weights, self.rehearse(), self.recipe.name, self.left_out)
+
+    def rehearse(self) -> set[str]:
+        """Run every phase on the first batch without an update.
+
+        Returns:
+            the losses that the method gave, as "player.loss".
+        """
         train = self.recipe.train
         first = self.crops.batch(0, train.batch_size, self._part())
         batch = self._moved(first, 0.0)
         # Batch and spectral norm count what they see; this does not count.
         before = {name: buffer.clone() for name, buffer in self.networks.named_buffers()}
-        seen = set()
+        seen: set[str] = set()
         for phase in (phase for name, phase in self.method.phases.items() if name not in self.left_out):
             with self.accelerator.autocast():
                 outputs = phase.forward(self.networks, batch)
@@ -277,7 +299,7 @@ class Training:
         with torch.no_grad():
             for name, buffer in self.networks.named_buffers():
                 buffer.copy_(before[name])
-        check_weights(self.method, train.weights, seen, self.recipe.name, self.left_out)
+        return seen
 
     def _moved(self, batch: Mapping[str, Tensor], progress: float) -> dict[str, Tensor]:
         """Bring a batch to the device, with the share of the phase's steps that are done, in [0, 1)."""
@@ -308,7 +330,9 @@ class Training:
         mine = [self.networks[name] for name in player.networks if name in self.own]
         return [p for network in mine for p in network.parameters() if p.requires_grad]
 
-    def _phase(self, name: str, steps: int, waiting: Mapping[str, Any], bar: Any) -> None:
+    def _phase(
+        self, name: str, steps: int, waiting: Mapping[str, Any], bar: Any, after_step: Callable[[int], None]
+    ) -> None:
         phase, train, progress = self.method.phases[name], self.recipe.train, self.progress
         self.optimizers = {}
         for player_name, player in phase.players.items():
@@ -339,6 +363,7 @@ class Training:
                 self._save()
                 last_save = time.monotonic()
                 bar.set_postfix({loss: f"{value:.4f}" for (_, loss), value in losses.items()}, refresh=False)
+            after_step(progress.total)
 
     def _step(self, phase_name: str, batch: Mapping[str, Tensor]) -> dict[tuple[str, str], float]:
         """Let every player take its updates on one batch; return each named loss, unweighted, and each total."""
@@ -379,7 +404,7 @@ class Training:
         what = "far above what it began with" if self.far[player] == LATER else "not finite"
         listed = ", ".join(f"{name} = {value:g}" for name, value in values.items())
         last = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.is_file() else "no checkpoint yet"
-        raise UserError(
+        raise Diverged(
             f"{self.recipe.name}: a loss of {player} is {what} at step {self.progress.total} (phase {phase}): "
             f"{listed}; {last}. Lower the learning rate, clip gradients or train in float32"
         )
