@@ -22,8 +22,10 @@ by hand:
   python -m bench build gopro --originals originals/gopro
   python -m bench layers paris-streetview     what some methods need beside it (their textures)
   python -m bench train mrfnet-gopro          stop it whenever you like: the same command goes on
+  python -m bench search mrfnet-gopro         its loss weights, into out/<profile>/search
   python -m bench evaluate mrfnet-gopro
   python -m bench report
+  python -m bench compare mrfnet-gopro dmphn-gopro
   python -m bench restore mrfnet-gopro my-photo.jpg --out restored
 
 environment: SHARPBENCH_PROFILE (paper, sample, tour), MLFLOW_TRACKING_URI (a tracking server)
@@ -98,6 +100,22 @@ def parser() -> argparse.ArgumentParser:
     )
     add.add_argument("run")
 
+    add = command(
+        "search",
+        "search a run's loss weights, or go on with a search that was stopped",
+        "\n\nWhat is varied, tied or fixed stands under `searches` in params.yaml, how long under `search`. A trial\n"
+        "is the run in miniature with weights of its own; it is scored by a metric on training photographs that are\n"
+        "held out from it, and pruned when it is behind the others. The test images are not looked at. The first\n"
+        "trial has the run's own weights. The best trial's weights become a run of their own:\n\n"
+        "  python -m bench search mrfnet-gopro\n"
+        "  python -m bench train mrfnet-gopro-searched\n"
+        "  python -m bench evaluate mrfnet-gopro-searched\n\n"
+        "The same command in a second terminal helps with the same study.",
+    )
+    add.add_argument("run")
+    add.add_argument("--trials", type=int, metavar="N", help="finished trials in all; default: what params.yaml says")
+    add.add_argument("--jobs", type=int, metavar="K", help="processes on the study; default: what params.yaml says")
+
     add = command("evaluate", "score a run, a chain or a transfer on the test images")
     add.add_argument("run")
     add.add_argument("--on", metavar="DATASET", default="", help="another dataset than the run's own")
@@ -137,8 +155,35 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--right", type=Path, nargs="+", metavar="IMAGE", default=[], help="right views")
     add.add_argument("--tile", type=int, default=0, metavar="PX", help="side of the tiles; default: only large images")
 
+    add = command(
+        "compare",
+        "compare evaluated runs image by image, with the first of them",
+        "Prints means, paired differences with their intervals, corrected p-values, wins and losses, the images that\n"
+        "differ most, and a plot.",
+    )
+    add.add_argument("runs", nargs="+", metavar="RUN", help="evaluations, two or more; the first is the reference")
+    add.add_argument("--metric", metavar="ID", default="", help="one metric alone; default: all that every run has")
+    add.add_argument("--on", metavar="DATASET", default="", help="the runs' evaluations on another dataset")
+    add.add_argument("--out", type=Path, metavar="FILE", help="also a plot as .png, .svg or .pdf")
+
+    add = command("check", "check that every number and link of a rendered report leads to what made it")
+    add.add_argument("report", nargs="?", type=Path, metavar="REPORT", help="default: the profile's own report")
+
     command("doctor", "show versions, devices, missing metric weights and free disk")
-    command("dashboard", "open MLflow on this machine's loopback address")
+    add = command(
+        "dashboard",
+        "open MLflow on this machine's loopback address",
+        "Prints the addresses that matter. With a tracking server in MLFLOW_TRACKING_URI nothing is started.",
+    )
+    add.add_argument("--port", type=int, default=5000, metavar="N", help="default: 5000, as the report's links say")
+    add.add_argument("--open", action="store_true", help="open the first address in the browser")
+
+    add = command(
+        "screenshots",
+        "take pictures of the report and of MLflow's pages with a headless Chromium",
+        "Needs Chromium (on Debian: apt install chromium) and the packages of the extra `dev`.",
+    )
+    add.add_argument("--out", type=Path, metavar="DIR", help="default: out/<profile>/screenshots")
     return main
 
 

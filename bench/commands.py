@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from bench import params, registry
-from bench.contracts import DataError, UserError
+from bench.contracts import UserError
 
 
 def _load(options: argparse.Namespace) -> params.Params:
@@ -159,6 +160,25 @@ def run_train(options: argparse.Namespace) -> None:
     train(_load(options), options.run)
 
 
+def run_search(options: argparse.Namespace) -> None:
+    """Search a run and print what was found."""
+    from bench.files import read_json
+    from bench.search.search import STUDY, search
+
+    _check_jobs(options)
+    if options.trials is not None and options.trials < 1:
+        raise UserError(f"--trials: found {options.trials}, expected 1 or more")
+    folder = search(_load(options), options.run, options.trials, options.jobs)
+    study = read_json(folder / STUDY)
+    own, best = study["default"], study["winner"]
+    rows = [("", "default", f"trial {best['number']}")]
+    rows += [(name, f"{own['values'][name]:.4g}", f"{value:.4g}") for name, value in best["values"].items()]
+    score = "-" if own["value"] is None else f"{own['value']:.4f}"
+    _table(f"best numbers of {options.run}", [*rows, (study["metric"], score, f"{best['value']:.4f}")])
+    print(f"-> {folder}")
+    print(f"next: python -m bench train {study['winner_run']}")
+
+
 def run_evaluate(options: argparse.Namespace) -> None:
     """Score a run and print its means."""
     from bench.scoring.evaluate import evaluate
@@ -202,6 +222,38 @@ def run_report(options: argparse.Namespace) -> None:
     print(f"-> {page}")
 
 
+def run_compare(options: argparse.Namespace) -> None:
+    """Compare evaluated runs."""
+    from bench import runs
+    from reports import compare
+
+    loaded = _load(options)
+    if options.out:
+        compare.check_output(options.out)
+    root = runs.scores_folder(loaded)
+    found = compare.compare(
+        compare.find(root, loaded.profile, options.runs, options.on.replace("_", "-")), options.metric
+    )
+    plain = not sys.stdout.isatty() or "utf" not in (sys.stdout.encoding or "").lower()
+    print(compare.text(found, plain), end="")
+    if options.out:
+        compare.save(found, options.out)
+        print(f"-> {options.out}")
+
+
+def run_check(options: argparse.Namespace) -> None:
+    """Check a rendered report."""
+    from bench import runs, tracking
+    from reports.check import check, need_report
+
+    loaded = _load(options)
+    report = options.report or Path(loaded.paths.reports, loaded.profile)
+    need_report(report)
+    ask = partial(tracking.experiment_of, tracking.connect(loaded.tracking))
+    found = check(report, runs.scores_folder(loaded), profile=loaded.profile, experiment_of=ask)
+    print(f"{report}: {found}")
+
+
 def run_import(options: argparse.Namespace) -> None:
     """Make the authors' weights a run."""
     from bench.importing import import_weights
@@ -234,21 +286,16 @@ def run_doctor(options: argparse.Namespace) -> None:
 
 def run_dashboard(options: argparse.Namespace) -> None:
     """Open MLflow's server on loopback."""
-    import os
-    import subprocess
+    from bench.dashboard import dashboard
 
-    from bench import tracking
+    if not 0 < options.port < 2**16:
+        raise UserError(f"--port: found {options.port}, expected 1 to {2**16 - 1}")
+    dashboard(_load(options), options.port, options.open)
 
-    uri = tracking.address(_load(options).tracking)
-    if not uri.startswith("sqlite:///"):
-        print(f"the tracking server is {uri}: open it in a browser")
-        return
-    database = Path(uri.removeprefix("sqlite:///"))
-    if not database.is_file():
-        raise DataError(f"{database}: no runs yet; run: dvc repro")
-    port = os.environ.get("PORT", "5000")
-    print(f"MLflow: http://127.0.0.1:{port} (Ctrl-C stops it)", flush=True)
-    place = f"file://{Path(tracking.ARTIFACTS).absolute()}"
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri, "--default-artifact-root", place]
-    command += ["--host", "127.0.0.1", "--port", port, "--workers", "1"]
-    subprocess.run(command, check=False, env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"})
+
+def run_screenshots(options: argparse.Namespace) -> None:
+    """Take pictures of the report and of MLflow."""
+    from bench.screenshots import screenshots
+
+    for path in screenshots(_load(options), options.out):
+        print(f"-> {path}")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench import runs, tracking
 from bench.contracts import UserError
-from bench.params import Params
+from bench.params import Params, search_folder
 
 
 def report(params: Params) -> Path:
-    """Render tables, figures and the page of the chosen profile; return the page.
+    """Render tables, figures and the page of the chosen profile, check every cell and link of it; return the page.
 
     Raises:
         UserError: nothing was scored yet, or a measured cell cannot be led back to its run.
     """
+    from reports.check import check
+    from reports.extras import drawn_figures, drawn_searches
     from reports.render import render
 
     root = runs.scores_folder(params)
@@ -29,8 +32,11 @@ def report(params: Params) -> Path:
     def resolve(record: Mapping[str, Any]) -> dict[str, str]:
         return links[record["evaluation"]]
 
-    render(root, Path(params.paths.reports, params.profile), profile=params.profile, resolve=resolve)
-    return Path(params.paths.reports, params.profile, "index.html")
+    out = Path(params.paths.reports, params.profile)
+    extras = [drawn_searches(search_folder(params)), drawn_figures(Path(params.paths.data, params.profile))]
+    render(root, out, profile=params.profile, resolve=resolve, extras=extras)
+    check(out, root, profile=params.profile, experiment_of=partial(tracking.experiment_of, client))
+    return out / "index.html"
 
 
 def _link(client: Any, run_id: str) -> dict[str, str]:

@@ -19,13 +19,17 @@ COMMANDS = [
     "layers",
     "train",
     "evaluate",
+    "search",
     "report",
+    "check",
+    "compare",
     "import",
     "score",
     "restore",
     "doctor",
     "describe",
     "dashboard",
+    "screenshots",
 ]
 HEAVY = {"torch", "pandas", "mlflow", "numpy", "cv2", "pydantic", "accelerate", "matplotlib", "scipy", "skimage"}
 

@@ -8,15 +8,18 @@ import sqlite3
 import subprocess
 import sys
 import time
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from bench import tracking
+from bench import reporting, tracking
 from bench.contracts import UserError
 from bench.training.train import write_losses
 
@@ -55,15 +58,20 @@ def made_record(**changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
-def evaluated(folder: Path, record: dict[str, Any], values: dict[str, list[float]]) -> Path:
-    """Write an evaluation's files: scores of images, losses, a picture, the record."""
-    rows = [(metric, f"image{i}", value) for metric, found in values.items() for i, value in enumerate(found)]
-    (folder / "images").mkdir(parents=True)
-    pd.DataFrame(rows, columns=["metric", "image", "value"]).to_parquet(folder / "scores.parquet")
+def evaluated(folder: Path, record: dict[str, Any], values: dict[str, list[float]], given: str = "blurred") -> Path:
+    """Write an evaluation's files: scores of images, costs at two sizes, losses, pictures, the record."""
+    rows = [(name, f"image{i}", given, "", value) for name, found in values.items() for i, value in enumerate(found)]
+    rows += [("params", "", "", "", 1.5), ("seconds", "", "", "256x256", 0.25), ("seconds", "", "", "1280x720", 4.0)]
+    (folder / "images" / "insides").mkdir(parents=True)
+    pd.DataFrame(rows, columns=["metric", "image", "input", "size", "value"]).to_parquet(folder / "scores.parquet")
     write_losses(folder / "losses.parquet", [(s, "train", "network", "mse", 1 / (s + 1), s / 10) for s in range(5)])
-    (folder / "images" / "restored.png").write_bytes(b"picture")
+    for n, name in enumerate(["median.restored", "insides/heat"]):
+        Image.fromarray(np.full((8, 12, 3), 40 * (n + 1), np.uint8)).save(folder / "images" / f"{name}.png")
     (folder / "record.json").write_text(json.dumps(record))
     return folder
+
+
+COSTS = {"test.params": 1.5, "test.seconds.256x256": 0.25, "test.seconds.1280x720": 4.0}
 
 
 def everything(client) -> list[Any]:
@@ -90,9 +98,7 @@ def test_the_address_is_the_environments_the_parameters_or_the_file(monkeypatch,
 
 def test_nested_parameters_are_flattened():
     values = {"seed": 3, "train": {"lr": 1e-4, "schedule": {"kind": "step"}, "weights": {}}}
-    assert tracking.flat(values) == {
-        "seed": "3", "train.lr": "0.0001", "train.schedule.kind": "step", "train.weights": "{}"
-    }  # fmt: skip
+    assert tracking.flat(values) == {"seed": "3", "train.lr": "0.0001", "train.schedule.kind": "step"}
 
 
 def free_port() -> int:
@@ -126,7 +132,6 @@ def test_a_run_has_parameters_tags_and_its_dataset(client):
     run = client.get_run(tracking.start(client, made_record(), "training-1"))
     assert run.data.params == {
         "seed": "3", "network.channels": "8", "train.lr": "0.001", "train.schedule.kind": "cosine",
-        "train.weights": "{}",
     }  # fmt: skip
     expected = {
         tracking.KEY: "training-1", tracking.TAG: "plain", "mlflow.runName": "plain · sample", "method": "mrfnet",
@@ -201,14 +206,14 @@ def test_weights_are_kept_with_their_digest(client, tmp_path):
 def test_an_evaluation_goes_to_the_run_that_trained_it_and_again_changes_nothing(client, tmp_path):
     run_id = tracking.start(client, made_record(), "training-1")
     tracking.finish(client, run_id)
+    ended = client.get_run(run_id).info.end_time
     record = made_record()
     record["provenance"]["mlflow_run"] = run_id
     folder = evaluated(tmp_path / "scores", record, {"psnr-rgb8": [20.0, 30.0], "lpips": [float("nan"), 0.5]})
     assert tracking.sync(client, folder) == run_id
     run = client.get_run(run_id)
-    assert run.data.metrics == {"test.psnr-rgb8": 25.0, "test.lpips": 0.5}
-    assert run.data.tags["evaluation_id"] == "e" * 64 and run.info.status == "FINISHED"
-    assert [file.path for file in client.list_artifacts(run_id, "images")] == ["images/restored.png"]
+    assert run.data.metrics == {"test.psnr-rgb8": 25.0, "test.lpips": 0.5} | COSTS
+    assert run.data.tags["evaluation_id"] == "e" * 64 and run.info.end_time == ended
     before = dumped(tmp_path / tracking.DATABASE)
     assert tracking.sync(client, folder) == run_id
     assert dumped(tmp_path / tracking.DATABASE) == before
@@ -235,7 +240,7 @@ def test_a_lost_store_is_filled_again_from_the_files(client, tmp_path, empty_sto
         first, second = tracking.sync(client, folder), tracking.sync(client, other)
         assert sorted(run.info.run_id for run in everything(client)) == sorted([first, second])
     run = client.get_run(first)
-    assert run.data.metrics == {"test.psnr-rgb8": 25.0, "loss.network.mse": 0.2}
+    assert run.data.metrics == {"test.psnr-rgb8": 25.0, "loss.network.mse": 0.2} | COSTS
     assert run.data.tags[tracking.TAG] == "plain" and run.data.tags["weights_sha256"] == "b" * 64
     assert run.data.params["train.lr"] == "0.001" and run.inputs.dataset_inputs[0].dataset.digest == "a" * 36
     assert [(m.step, m.value) for m in client.get_metric_history(first, "loss.network.mse")] == [
@@ -255,13 +260,147 @@ def test_an_evaluation_broken_off_is_completed_in_the_same_run(client, tmp_path,
     assert client.get_run(run_id).data.metrics["test.psnr-rgb8"] == 20.0
 
 
+def test_images_are_logged_once_with_their_pixels_for_the_grids(client, tmp_path):
+    folder = evaluated(tmp_path / "scores", made_record(), {"psnr-rgb8": [20.0]})
+    os.utime(folder / "record.json", (1e9, 1e9))
+    run_id = tracking.sync(client, folder)
+    client.set_tag(run_id, tracking.LOGGED, "broken off")
+    assert tracking.sync(client, folder) == run_id
+    run = client.get_run(run_id)
+    assert run.data.tags["mlflow.loggedImages"] == "True"
+    paths = sorted(file.path for file in client.list_artifacts(run_id, "images") if file.path.endswith(".png"))
+    assert [path.split("+")[:5] for path in paths] == [
+        [f"images/{name}", "step", "0", "timestamp", str(10**12)] for name in ("insides~heat", "median.restored")
+    ]
+    for path, level in zip(paths, (80, 40), strict=True):
+        with Image.open(client.download_artifacts(run_id, path)) as image:
+            assert image.size == (12, 8) and image.getextrema() == ((level, level),) * 3
+
+
+def test_scores_stand_by_input_where_a_task_has_several_and_costs_by_size():
+    rows = [("psnr-rgb8", "a", "sharp", "", 30.0), ("psnr-rgb8", "a", "blurred", "", 20.0),
+            ("psnr-rgb8", "b", "sharp", "", 34.0), ("lpips", "a", "sharp", "", float("nan")),
+            ("macs", "", "", "256x256", 3.0), ("file-size", "", "", "", 2.0)]  # fmt: skip
+    scores = pd.DataFrame(rows, columns=["metric", "image", "input", "size", "value"])
+    common = {"test.psnr-rgb8": 28.0, "test.macs.256x256": 3.0, "test.file-size": 2.0}
+    assert tracking.means(scores, "deblur") == common
+    by_input = {"test.sharp.psnr-rgb8": 32.0, "test.blurred.psnr-rgb8": 20.0}
+    assert tracking.means(scores, "inpaint") == common | by_input == tracking.means(scores, "sharp-inpaint")
+
+
+# How MLflow shows it --------------------------------------------------------------------------------------------------
+
+
+def test_an_experiment_says_what_it_holds_and_opens_in_the_columns_that_matter(client, tmp_path):
+    place = tracking.experiment(client, "inpaint", "sample")
+    tags = client.get_experiment(place).tags
+    assert tags["mlflow.note.content"].startswith("A photograph with holes in, the whole one out")
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    best, newest = (
+        json.loads(json.loads(tags[f"mlflow.sharedViewState.sharpbench-sample{end}"])["state"])
+        for end in ("", "-newest")
+    )
+    assert best["selectedColumns"][:4] == [
+        "tags.`method`", "tags.`dataset`", "metrics.`test.sharp.psnr-rgb8`", "metrics.`test.sharp.ssim-gauss11`"
+    ]  # fmt: skip
+    assert "metrics.`test.blurred.psnr-rgb8`" in best["selectedColumns"] == newest["selectedColumns"]
+    assert (best["orderByKey"], best["orderByAsc"]) == ("metrics.`test.sharp.psnr-rgb8`", False)
+    assert newest["orderByKey"] == "attributes.start_time"  # the one order in which MLflow nests trials
+    run_id = tracking.start(client, made_record(task="inpaint"), "k")
+    trial = tracking.start(client, made_record(task="inpaint", kind="trial"), "t")
+    for view, expected in ((best, {run_id}), (newest, {run_id, trial})):
+        found = client.search_runs([place], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"])
+        assert {run.info.run_id for run in found} == expected
+    before = dumped(tmp_path / tracking.DATABASE)
+    assert tracking.experiment(client, "inpaint", "sample") == place
+    assert dumped(tmp_path / tracking.DATABASE) == before
+
+
+def test_a_persons_own_description_of_an_experiment_stays(client):
+    place = tracking.experiment(client, "deblur", "sample")
+    client.set_experiment_tag(place, "mlflow.note.content", "mine")
+    assert tracking.experiment(client, "deblur", "paper") == place
+    tags = client.get_experiment(place).tags
+    assert tags["mlflow.note.content"] == "mine"
+    assert {key for key in tags if "sharedViewState" in key} == {
+        f"mlflow.sharedViewState.sharpbench-{name}" for name in ("sample", "sample-newest", "paper", "paper-newest")
+    }
+
+
+def test_a_run_says_what_keeps_it_from_being_the_papers(client):
+    record = made_record(
+        partial=True, reduced=["channels: 64 -> 8"], missing_losses=[{"loss": "style", "reason": "no weights"}],
+        random_helpers=[{"helper": "vgg", "losses": ["style"]}],
+    )  # fmt: skip
+    note = client.get_run(tracking.start(client, record, "k")).data.tags["mlflow.note.content"]
+    assert note.split("\n\n") == [
+        "**MRFNet** (trained) on GOPRO, offline photographs.",
+        "Fewer images than the official set has.",
+        "Smaller than the paper's network: channels: 64 -> 8.",
+        "Trained without the losses style: weights that they need are missing.",
+        "Networks with random weights in its losses: vgg.",
+    ]
+
+
+def test_addresses_name_their_runs():
+    server = "http://127.0.0.1:5000"
+    assert tracking.run_page(server, "3", "abc") == f"{server}/#/experiments/3/runs/abc?workflowType=machine_learning"
+    query = urllib.parse.parse_qs(tracking.comparison_page(server, ["a", "b"], ["1", "2", "1"]).partition("?")[2])
+    assert {key: json.loads(value) for key, (value,) in query.items() if key != "workflowType"} == {
+        "runs": ["a", "b"], "experiments": ["1", "2"]
+    }  # fmt: skip
+    newest = tracking.experiment_page(server, "3", "sample", newest=True, charts=True)
+    assert newest.partition("?")[0] == f"{server}/#/experiments/3/runs"
+    assert urllib.parse.parse_qs(newest.partition("?")[2]) == {
+        "workflowType": ["machine_learning"], "viewStateShareKey": ["sharpbench-sample-newest"],
+        "compareRunsMode": ["CHART"],
+    }  # fmt: skip
+
+
+# Checkpoints ----------------------------------------------------------------------------------------------------------
+
+
+def trained(client, tmp_path: Path, key: str, digest: str) -> str:
+    run_id = tracking.start(client, made_record(), key)
+    (tmp_path / "weights.safetensors").write_bytes(digest.encode())
+    tracking.log_weights(client, run_id, tmp_path / "weights.safetensors", digest)
+    return run_id
+
+
+def test_each_training_is_a_version_of_its_runs_checkpoint(client, tmp_path):
+    first, second = trained(client, tmp_path, "one", "1" * 64), trained(client, tmp_path, "two", "2" * 64)
+    versions = client.search_model_versions("name = 'plain-sample'")
+    assert {(int(v.version), v.run_id, v.tags["weights_sha256"]) for v in versions} == {
+        (1, first, "1" * 64), (2, second, "2" * 64)
+    }  # fmt: skip
+    newest = client.get_model_version_by_alias("plain-sample", "newest")
+    assert newest.run_id == second
+    assert newest.source == f"{client.get_run(second).info.artifact_uri}/weights"
+    model = client.get_registered_model("plain-sample")
+    assert {"method": "mrfnet", "dataset": "gopro", "task": "deblur", "profile": "sample"}.items() <= model.tags.items()
+    before = dumped(tmp_path / tracking.DATABASE)
+    assert [tracking.register(client, run_id) for run_id in (first, second)] == ["plain-sample/1", "plain-sample/2"]
+    assert dumped(tmp_path / tracking.DATABASE) == before
+
+
+def test_a_registration_broken_off_is_completed_and_a_run_without_weights_has_none(client, tmp_path, monkeypatch):
+    with monkeypatch.context() as broken:
+        broken.setattr(type(client), "set_registered_model_alias", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            trained(client, tmp_path, "one", "1" * 64)
+    run_id = tracking.start(client, made_record(), "one")
+    assert tracking.register(client, run_id) == "plain-sample/1"
+    assert len(client.search_model_versions("name = 'plain-sample'")) == 1
+    assert tracking.register(client, tracking.start(client, made_record(), "two")) == ""
+
+
 # Several processes, a server ------------------------------------------------------------------------------------------
 
 AT_ONCE = """
 import json, sys, time
 from pathlib import Path
 import mlflow
-from bench import tracking
+from bench import reporting, tracking
 record = json.loads(Path("record.json").read_text())
 Path(f"ready{sys.argv[1]}").touch()
 while len(list(Path(".").glob("ready*"))) < 4:
@@ -343,8 +482,21 @@ def test_a_tracking_server_is_named_by_one_variable(server, tmp_path, monkeypatc
     assert tracking.sync(client, folder) == run_id
     assert [run.info.run_id for run in everything(client)] == [run_id]
     run = client.get_run(run_id)
-    assert run.data.metrics == {"test.psnr-rgb8": 25.0, "loss.network.mse": 0.2}
+    assert run.data.metrics == {"test.psnr-rgb8": 25.0, "loss.network.mse": 0.2} | COSTS
     assert run.inputs.dataset_inputs[0].dataset.digest == "a" * 36
     assert [file.path for file in client.list_artifacts(run_id, "scores")] == ["scores/scores.parquet"]
-    assert not (tmp_path / tracking.DATABASE).exists()
+    (image,) = (
+        f.path for f in client.list_artifacts(run_id, "images") if "restored" in f.path and "webp" not in f.path
+    )
+    with Image.open(client.download_artifacts(run_id, image, str(tmp_path))) as restored:
+        assert restored.getextrema() == ((40, 40),) * 3
+    # A training, and what the report links to.
+    training = trained(client, tmp_path, "training-1", "1" * 64)
+    assert client.get_model_version("plain-sample", "1").run_id == training
+    assert [file.path for file in client.list_artifacts(training, "weights")] == ["weights/weights.safetensors"]
+    link = reporting._link(client, run_id)
+    assert link == {
+        "server": server, "run_id": run_id, "experiment_id": run.info.experiment_id, "name": "plain · sample"
+    }  # fmt: skip
+    assert not (tmp_path / tracking.DATABASE).exists() and not (tmp_path / tracking.ARTIFACTS).exists()
     assert not tracking.exists(client, "0" * 32)

@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench import screenshots, tracking
+from bench.cli import main
+from bench.contracts import UserError
+from bench.dashboard import addresses, serve
+from tests.test_tracking import made_record
+
+ROOT = Path(__file__).parents[1]
+PARAMS = "profile: sample\nruns: {}\n"
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with parameters, a store of two runs and a trial, and something in the report's place."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "params.yaml").write_text(PARAMS)
+    (folder / "reports/out/sample").mkdir(parents=True)
+    (folder / "reports/out/sample/index.html").write_text("<!doctype html><title>report</title><h1>report</h1>")
+    before, variable = Path.cwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
+    os.chdir(folder)
+    try:
+        client = tracking.connect()
+        tracking.start(client, made_record(), "a")
+        tracking.start(client, made_record(task="inpaint"), "b")
+        tracking.start(client, made_record(task="inpaint", kind="trial"), "c")
+        tracking.start(client, made_record(task="dual-pixel", profile="tour"), "d")
+    finally:
+        os.chdir(before)
+        if variable is not None:
+            os.environ["MLFLOW_TRACKING_URI"] = variable
+    return folder
+
+
+@pytest.fixture
+def inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("SHARPBENCH_PROFILE", raising=False)
+    monkeypatch.chdir(project)
+    return project
+
+
+def taken() -> socket.socket:
+    """A port of the loopback address that somebody listens on."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    held.listen()
+    return held
+
+
+# What is opened -------------------------------------------------------------------------------------------------------
+
+
+def test_the_addresses_are_of_the_tasks_with_runs_of_the_profile(inside):
+    client, server = tracking.connect(), "http://127.0.0.1:5000"
+    ids = {name: client.get_experiment_by_name(name).experiment_id for name in ("deblur", "inpaint", "dual-pixel")}
+    found = dict(addresses(client, server, "sample"))
+    assert list(found) == [
+        "deblur: the best first", "deblur: images, curves",
+        "inpaint: the best first", "inpaint: images, curves", "inpaint: searches", "checkpoints",
+    ]  # fmt: skip
+    assert found["deblur: the best first"] == tracking.experiment_page(server, ids["deblur"], "sample")
+    assert found["inpaint: searches"] == tracking.experiment_page(server, ids["inpaint"], "sample", newest=True)
+    assert list(dict(addresses(client, server, "tour"))) == [
+        "dual-pixel: the best first", "dual-pixel: images, curves", "checkpoints"
+    ]  # fmt: skip
+    assert [title for title, _ in addresses(client, server, "paper")] == ["checkpoints"]
+
+
+# What is refused ------------------------------------------------------------------------------------------------------
+
+
+def test_a_port_that_is_taken_is_one_message(inside, capsys):
+    with taken() as held:
+        port = held.getsockname()[1]
+        assert main(["dashboard", "--port", str(port)]) == 2
+    assert re.fullmatch(
+        rf"sharpbench dashboard: port {port} of 127\.0\.0\.1 cannot be had \(.+\): is another dashboard open\? "
+        r"Stop it, or choose another port with --port\n",
+        capsys.readouterr().err,
+    )
+
+
+def test_a_port_that_cannot_be_is_one_message(inside, capsys):
+    assert main(["dashboard", "--port", "70000"]) == 2
+    assert capsys.readouterr().err == "sharpbench dashboard: --port: found 70000, expected 1 to 65535\n"
+
+
+def test_a_server_that_ends_at_once_is_one_message(inside, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    expected = r"did not answer at http://127\.0\.0\.1:\d+ and ended with status 1"
+    with pytest.raises(UserError, match=expected), serve(tracking.address(), 0):
+        pass
+
+
+def test_screenshots_say_what_is_missing(inside, capsys, monkeypatch, tmp_path):
+    page = inside / "reports/out/sample/index.html"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert main(["screenshots"]) == 2
+    expected = "no Chromium: none of chromium, chromium-browser, google-chrome is on the PATH"
+    assert capsys.readouterr().err.startswith(f"sharpbench screenshots: {expected}")
+    with pytest.raises(UserError, match="no Chromium"), screenshots.browser():
+        pass
+    page.rename(inside / "kept")
+    try:
+        assert main(["screenshots"]) == 2
+    finally:
+        (inside / "kept").rename(page)
+    assert "reports/out/sample/index.html: no report yet; run: dvc repro" in capsys.readouterr().err
+    assert not (inside / "out").exists()
+
+
+# What is served -------------------------------------------------------------------------------------------------------
+
+
+def read_until(process: subprocess.Popen[str], end: str) -> str:
+    lines = []
+    assert process.stdout is not None
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith(end):
+            break
+    return "".join(lines)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
+def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, end):
+    with taken() as held:
+        port = held.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bench", "dashboard", "--port", str(port)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        printed = read_until(process, "Ctrl-C stops it")
+        server = f"http://127.0.0.1:{port}"
+        assert f"  MLflow                   {server}\n" in printed
+        assert f"  inpaint: searches        {server}/#/experiments/" in printed
+        assert f"  report                   {(inside / 'reports/out/sample/index.html').as_uri()}\n" in printed
+        with urllib.request.urlopen(f"{server}/health", timeout=30) as answer:
+            assert answer.status == 200
+        listening = {c.laddr.ip for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port}
+        assert listening == {"127.0.0.1"}  # nobody else's machine
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 2
+        process.send_signal(end)
+        assert process.wait(60) == 0
+        assert process.stdout is not None and process.stdout.read().strip() == "stopped"
+        gone, alive = psutil.wait_procs(family, timeout=10)
+        assert alive == [] and len(gone) == len(family)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+@pytest.mark.slow
+def test_a_tracking_server_elsewhere_is_shown_and_not_served(inside, capsys, monkeypatch):
+    with serve(tracking.address(), 0) as server:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{server}/")
+        assert main(["dashboard"]) == 0
+    printed = capsys.readouterr().out
+    assert f"  MLflow                   {server}\n" in printed and "starts on" not in printed
+    assert f"  deblur: the best first   {server}/#/experiments/" in printed
