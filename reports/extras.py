@@ -41,8 +41,8 @@ def _search(study: searches.Study, folder: Path, evaluated: set[str]) -> Extra:
     if about["importances_missing"]:
         missing.append(f"No figure of what matters: {about['importances_missing']}.")
     rows = [
-        (row.name, number(row.default), number(row.winner), number(row.importance))
-        for row in searches.numbers(study).itertuples(index=False)
+        (str(row["name"]), *(number(float(row[key])) for key in ("default", "winner", "importance")))
+        for row in searches.numbers(study).to_dict("records")
     ]
     return Extra(
         study.title,

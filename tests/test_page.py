@@ -9,7 +9,7 @@ import math
 import re
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import parse_qs
 
 import numpy as np
 import pandas as pd
@@ -358,21 +358,24 @@ def test_a_table_of_several_runs_leads_to_their_comparison(report):
     out, _, text = report
     body = text.partition('id="overview-deblur-gopro-offline-photographs"')[2].partition("</section>")[0]
     (link,) = [one["href"] for one in Reader(f"<p {body}</p>").all("a", class_="mlflow-compare")]
-    server, _, query = (link or "").partition("/#/compare-runs?runs=")
-    runs, _, experiments = query.partition("&experiments=")
+    server, query = asked(link or "")
     cells = json.loads((out / "cells.json").read_text())
     mine = {c["mlflow_run"] for c in cells if c["table"] == "overview-deblur-gopro-offline-photographs"}
-    assert server == "http://127.0.0.1:5000" and set(json.loads(unquote(runs))) == mine and len(mine) > 2
-    assert json.loads(unquote(experiments)) == ["7"] and "[" not in query and '"' not in query
+    assert server == "http://127.0.0.1:5000" and set(query["runs"]) == mine and len(mine) > 2
+    assert query["experiments"] == ["7"] and "[" not in (link or "") and '"' not in (link or "")
+
+
+def asked(link: str) -> tuple[str, dict[str, list[str]]]:
+    """The server of a comparison's address, and the runs and experiments that it asks for."""
+    server, _, query = link.partition("/#/compare-runs?")
+    return server, {key: json.loads(values[0]) for key, values in parse_qs(query).items() if key != "workflowType"}
 
 
 def test_a_link_compares_at_most_so_many_runs():
     runs = [{"run_id": f"{i:032x}", "experiment_id": str(i % 3), "server": "https://host"} for i in range(80)]
-    link = page.compare_address([*runs, runs[0]])
-    assert link.startswith("https://host/#/compare-runs?") and link.endswith(
-        f"{page.quote(json.dumps(['0', '1', '2'], separators=(',', ':')), safe='')}"
-    )
-    assert len(json.loads(unquote(link.partition("runs=")[2].partition("&")[0]))) == page.COMPARED
+    server, query = asked(page.compare_address([*runs, runs[0]]))
+    assert server == "https://host" and query["experiments"] == ["0", "1", "2"]
+    assert query["runs"] == [run["run_id"] for run in runs[: page.COMPARED]]
 
 
 def test_comparisons_carry_a_slider_and_linked_windows(report):
