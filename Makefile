@@ -34,7 +34,7 @@ tour: $(STAMP)  ## the same with one small method a task, in about two minutes
 	@echo "-> $(CURDIR)/reports/out/tour/index.html"
 
 test: $(STAMP)  ## the whole test suite
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)  ## ruff (lint, format) and mypy
 	$(BIN)/ruff check .

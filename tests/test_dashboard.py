@@ -135,9 +135,17 @@ def read_until(process: subprocess.Popen[str], end: str) -> str:
     return "".join(lines)
 
 
+@pytest.fixture
+def interrupts():
+    """Hand SIGINT down to children: a shell's background job, such as a whole suite may be, has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, end):
+def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrupts, end):
     with taken() as held:
         port = held.getsockname()[1]
     process = subprocess.Popen(
