@@ -206,6 +206,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 SIGNS = str.maketrans(
     {
         "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
+        "/": r"/\allowbreak{}",  # else no address of a file would fit into a line
         "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
         "|": r"\textbar{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "≈": r"$\approx$", "±": r"$\pm$",
         "×": r"$\times$", "·": r"$\cdot$", "−": "$-$", "≤": r"$\leq$", "≥": r"$\geq$", "∼": r"$\sim$", "µ": r"$\mu$",
