@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL.Image import Image
@@ -11,14 +11,13 @@ from PIL.Image import Image
 from reports import searches
 from reports.page import Extra, Plot, Sheet
 from reports.paper_figures import PaperFigure, render_figures
+from reports.render import Further
 from reports.scores import Evaluation
 
 SEARCHES, FIGURES = "Searches of loss weights", "Figures of the papers"
-Draw = Callable[[Sequence[Evaluation], Path], list[Extra]]
-"""The evaluations, and the folder of figures, to what the page shows."""
 
 
-def drawn_searches(root: Path) -> Draw:
+def drawn_searches(root: Path) -> Further:
     """Return what draws every search under `root`. It raises DataError for one that cannot be read."""
 
     def draw(evaluations: Sequence[Evaluation], folder: Path) -> list[Extra]:
@@ -61,7 +60,7 @@ def number(value: float) -> str:
     return "" if math.isnan(value) else f"{value:.4g}"
 
 
-def drawn_figures(data: Path) -> Draw:
+def drawn_figures(data: Path) -> Further:
     """Return what draws every figure of the papers that can be drawn from our runs.
 
     Args:

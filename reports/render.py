@@ -437,10 +437,7 @@ def render(scores_root: Path, out: Path, *, profile: str, resolve: Resolve, extr
             drawn = [extra for draw in extras for extra in draw(evaluations, partial / "figures")]
             losses = {key: loss_plots(mine, key, partial / "figures") for key, mine in by_key(evaluations).items()}
             rasters.start()  # most of the charts: they become pixels while the tables are made
-            runs = tables.groups(evaluations)
-            shown = tables.overviews(runs, known)
-            shown += [tables.published_table(table, runs, known) for table in known.tables.values()]
-            shown += [one for entry in further if (one := own.own_table(entry, runs, known))]
+            shown = own.all_tables(evaluations, known, further)
             mlflow_runs, cells = resolve_all(shown, resolve)
             links = {name: address(run) for name, run in mlflow_runs.items()}
             if silent := [one.name for one in evaluations if one.name not in links]:

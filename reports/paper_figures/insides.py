@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +123,12 @@ def attention(entry: Entry, store: Store, title: str, path: Path, *, what: str) 
     return Drawn(save_sheet(title, strips, path), text, tuple(used), absent)
 
 
+def between(run: Evaluation, pictures: Sequence[Picture]) -> Strip:
+    """A strip of a run's pictures between its input and its target."""
+    first, last = (Picture(name, kept(run, name)) for name in ("input", "target"))
+    return Strip(title_of(run), (first, *pictures, last))
+
+
 def features(entry: Entry, store: Store, title: str, path: Path) -> Drawn | str:
     """DFFNet's intermediate images: deblurred, edges, coarse and refined filling, result (figure 16)."""
     names = {
@@ -134,14 +140,7 @@ def features(entry: Entry, store: Store, title: str, path: Path) -> Drawn | str:
     }
     runs = looking(store, "sharp-inpaint", ("dffnet",), datasets_in(store.known, ("dffnet-4.3.3-1",)))
     strips = [
-        Strip(
-            title_of(run),
-            (
-                Picture("input", kept(run, "input")),
-                *(Picture(names[name], image) for name in names if (image := images(insides_of(run)).get(name))),
-                Picture("target", kept(run, "target")),
-            ),
-        )
+        between(run, [Picture(names[name], image) for name in names if (image := images(insides_of(run)).get(name))])
         for run in runs
     ]
     if not strips:
@@ -166,14 +165,7 @@ def texture(entry: Entry, store: Store, title: str, path: Path) -> Drawn | str:
         if "texture result" in images(insides_of(run))
     ]
     strips = [
-        Strip(
-            title_of(run),
-            (
-                Picture("input", kept(run, "input")),
-                *(Picture(names[name], stronger(shown[name], CONTRAST[name])) for name in names),
-                Picture("target", kept(run, "target")),
-            ),
-        )
+        between(run, [Picture(names[name], stronger(shown[name], CONTRAST[name])) for name in names])
         for run in runs
         for shown in [images(insides_of(run))]
     ]
