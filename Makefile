@@ -18,7 +18,8 @@ help:  ## list the targets
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet -c constraints.txt -e '.[perceptual,dev]'
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --quiet --no-compile -c constraints.txt -e '.[perceptual,dev]'
+	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true  # pip would take one core; some files are for other Pythons
 	touch $(STAMP)
 
 # Plain `dvc repro` does the same, one stage at a time.
