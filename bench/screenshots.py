@@ -126,6 +126,7 @@ def _report(chromium: Browser, address: str, out: Path) -> list[Path]:
         page = window(chromium, size, dark)
         page.goto(address)
         taken.append(_picture(page, out / f"report-{name}.png"))
+        page.add_style_tag(content="nav { position: static }")  # else it lies across what is taller than the window
         for part, selector in (("table", "section.table"), ("slider", ".comparison")):
             if found := page.query_selector(selector):
                 taken.append(_picture(found, out / f"report-{name}-{part}.png"))
