@@ -3,7 +3,8 @@
 The charts of a few runs' losses are drawn both ways, each as SVG and as PNG: by the report's own writer and rasteriser,
 and one by one by matplotlib as the report did before. One thread, processor time, medians, in turn in one run: read the
 ratio. Then the whole report is rendered: its wall time and its processor time (with that of the processes that it
-starts), and the page's size. The command fails where the page is larger than 10 MB.
+starts), and the page's size; the papers' figures are among it where the datasets are built. The command fails where the
+page is larger than 10 MB.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pandas as pd
 
 from benchmarks._side_by_side import processor_seconds
 from reports import figures, plots, render
+from reports.extras import drawn_figures
 from tests import make_scores
 
 LARGEST = 10_000_000
@@ -57,6 +59,9 @@ def main() -> None:
     """Print the ratio of both ways to draw, then what the whole report takes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=750, help="evaluations of the synthetic store, 1 to 750")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/sample"), help="built datasets, for the papers' figures"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="timed drawings of a chart each way")
     options = parser.parse_args()
     if not 1 <= options.runs <= 750 or options.repeats < 1:
@@ -75,6 +80,7 @@ def main() -> None:
             root / "out",
             profile="sample",
             resolve=lambda record: {"run_id": record["provenance"]["mlflow_run"], "experiment_id": "1"},
+            extras=[drawn_figures(options.data)],
         )
         print(
             f"{summary.evaluations} runs, {len(summary.tables)} tables, {summary.figures} figures: "
