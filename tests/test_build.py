@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -261,6 +262,17 @@ def test_a_folder_of_something_else_is_never_replaced(toys, tmp_path):
         build(JOB, Path("."), 1)
     (tmp_path / "empty").mkdir()
     assert build(JOB, tmp_path / "empty", 1).is_file()
+
+
+def test_another_dataset_is_never_replaced(toys, tmp_path):
+    build(JOB, tmp_path / "set", 1)
+    before = images(tmp_path / "set")
+    dolls = replace(JOB, name="dolls")
+    with pytest.raises(UserError, match="set: holds toys, which building dolls there would replace; choose another --"):
+        build(dolls, tmp_path / "set", 1)
+    assert images(tmp_path / "set") == before
+    (tmp_path / "set" / manifest.NAME).write_bytes(b"no table")
+    assert manifest.read(build(dolls, tmp_path / "set", 1).parent).about["dataset"] == "dolls"
 
 
 def test_a_place_that_cannot_be_written_is_found_before_the_work(toys, tmp_path):

@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from functools import partial as bind
@@ -94,7 +95,7 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     """
     from tqdm import tqdm
 
-    _check_out(out)
+    _check_out(out, job.name)
     work = out.with_name(f".{out.name}.building")
     todo = items(job)  # bad originals are found before anything is written
     with locked(work, f"building {job.name}"):
@@ -127,14 +128,17 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     return out / manifest.NAME
 
 
-def _check_out(out: Path) -> None:
-    """Raise UserError for a place that holds anything but a built set: a build replaces it whole."""
+def _check_out(out: Path, dataset: str) -> None:
+    """Raise UserError for a place that holds anything but this dataset's built set: a build replaces it whole."""
     if not out.name:
         raise UserError(f"--out: found {out}, expected a folder with a name of its own")
     if out.exists() and not (out / manifest.NAME).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(
             f"{out}: holds something else than a built set, which a build would replace; choose another --out"
         )
+    with suppress(DataError):  # a damaged set, or none: nothing is lost
+        if (there := manifest.read(out).about.get("dataset")) != dataset:
+            raise UserError(f"{out}: holds {there}, which building {dataset} there would replace; choose another --out")
 
 
 def one_thread() -> None:
