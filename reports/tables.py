@@ -131,9 +131,12 @@ def cell(table: str, row: str, group: Group, head: Head, notes: dict[str, str]) 
 def mark_measured(head: Head, lines: Sequence[Line]) -> None:
     """Mark the best measured cells of a column, and those that a paired test cannot tell from the first of them.
 
-    Where all are equal none is the best; runs of equal images are tied all the same.
+    Where all are equal none is the best; runs of equal images are tied all the same. Doing nothing costs nothing: what
+    was not trained takes no part where a cost is compared.
     """
     cells = [found for line in lines if (found := line.measured.get(head.id)) and found.value is not None]
+    if head.metric in COSTS:
+        cells = [found for found in cells if all(part[0].record["kind"] != "no training" for part in found.parts)]
     if head.better is None or len(cells) < 2:
         return
     pick: Callable[..., float] = max if head.better == "higher" else min

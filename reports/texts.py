@@ -99,10 +99,10 @@ def legend(table: Table) -> list[str]:
         found += reasons(table)
     if table.kind != LAYERS:
         found.append(
-            "Bold: the best in the column, among measured and among published values apart. ≈: not told apart from the "
-            "best measured one by a paired Wilcoxon signed-rank test over the images, corrected over the column by "
-            f"Holm (5 %); fewer than {FEWEST} images tell nothing apart. [ ]: 95 % bootstrap interval over images. "
-            "±: standard deviation over seeds."
+            "Bold: the best in the column, among measured and among published values apart, and a cost among methods "
+            "with weights. ≈: not told apart from the best measured one by a paired Wilcoxon signed-rank test over the "
+            f"images, corrected over the column by Holm (5 %); fewer than {FEWEST} images tell nothing apart. [ ]: 95 "
+            "% bootstrap interval over images. ±: standard deviation over seeds."
         )
     if table.verdict:
         found.append(

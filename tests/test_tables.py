@@ -155,6 +155,18 @@ def test_a_cost_is_best_but_not_tested():
     assert set(found.values()) == {(False, False, None)}  # equal sizes: none is the best
 
 
+def test_doing_nothing_is_not_the_cheapest_method():
+    specs = [
+        Spec("input", "gopro", "deblur", 25.0, kind="no training", params=0.1),
+        Spec("lmfn", "gopro", "deblur", 29.0, params=2.0),
+        Spec("mine", "gopro", "deblur", 26.0, params=3.0),
+    ]
+    (shown,) = tables.overviews(tables.groups(in_memory(spec) for spec in specs), KNOWN)
+    seconds = {line.label: line.measured["seconds"] for line in shown.lines}
+    assert min(seconds, key=lambda label: seconds[label].value) == "Input"
+    assert [label for label, found in seconds.items() if found.best] == ["LMFN"]
+
+
 # Verdicts -------------------------------------------------------------------------------------------------------------
 
 
