@@ -140,7 +140,7 @@ def _pages(client: MlflowClient, server: str, profile: str) -> list[tuple[str, s
     for task in TASKS:
         known = client.get_experiment_by_name(task)
         mine = f"tags.profile = '{profile}' and tags.kind"
-        runs = client.search_runs([known.experiment_id], f"{mine} != 'trial'", max_results=10) if known else []
+        runs = client.search_runs([known.experiment_id], f"{mine} != 'trial'", max_results=100) if known else []
         scored = [run for run in runs if tracking.LOGGED in run.data.tags]
         if not scored:
             continue
@@ -151,8 +151,10 @@ def _pages(client: MlflowClient, server: str, profile: str) -> list[tuple[str, s
             (f"{task}-run", tracking.run_page(server, place, first.run_id), first.run_name),
         ]
         if len(scored) > 1:
-            compared = [run.info.run_id for run in scored[:4]]
-            pages.append((f"{task}-compared", tracking.comparison_page(server, compared, [place]), first.run_name))
+            # What was not trained has no parameters to compare.
+            four = sorted(scored, key=lambda run: run.data.tags["kind"] != "trained")[:4]
+            compared = tracking.comparison_page(server, [run.info.run_id for run in four], [place])
+            pages.append((f"{task}-compared", compared, four[0].info.run_name))
         if client.search_runs([place], f"{mine} = 'trial'", max_results=1):
             newest = tracking.experiment_page(server, place, profile, newest=True)
             pages.append((f"{task}-searches", newest, first.run_name))
