@@ -10,7 +10,17 @@ from torch import Tensor, nn
 from bench.contracts import ParamsError
 from methods import dffnet
 from methods._multipath import MRFNet
-from methods.dffnet import Fusion, critic_losses, deblur_losses, fuse_losses, inpaint_losses, insides, method, restore
+from methods.dffnet import (
+    Fusion,
+    critic_losses,
+    deblur_losses,
+    filling_losses,
+    fuse_losses,
+    inpaint_losses,
+    insides,
+    method,
+    restore,
+)
 
 STAGES = ("stage_one", "stage_two", "stage_three")
 MOVED = {
@@ -294,8 +304,11 @@ def test_losses_by_hand():
     assert {name: round(value.item(), 5) for name, value in filled.items()} == {
         "l1": 0.1,
         "coarse_l1": 0.3,
+        "hole": 0.1,  # 0.1^2 + 0.3^2, whatever the size of the hole
         "adversarial": 0.25,
     }
+    whole = {**batch, "mask": torch.zeros_like(batch["mask"])}
+    assert filling_losses(whole, {"refined": target - 0.1, "coarse": target + 0.3})["hole"].item() == 0
     judged = critic_losses(networks, batch, {"judged": target - 0.2})
     assert judged["adversarial"].item() == pytest.approx(((1 - 0.5) + (1 - 0.25)) / 2)
 
