@@ -11,6 +11,7 @@ lower limit and up to the upper one.
 
 from __future__ import annotations
 
+import difflib
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -26,9 +27,9 @@ from bench.imagefiles import list_images, read_mask
 
 SIDE = 256  # pixels; the image size of the inpainting papers
 HOLE = 255
+DRAWN = "deepfill"  # what draws an irregular mask where nothing else is said
 BANDS = ("20-30", "30-40", "40-50")  # percent of the pixels; DGFNet, Table 1
 FILE_BANDS = ("1-10", "10-20", "20-30", "30-40", "40-50", "50-60")  # percent; the classes of the NVIDIA test masks
-KINDS = ("irregular", "square")
 PLAUSIBLE = (0.005, 0.62)  # hole share of any mask file: 1 to 60 %, and a little more because resizing moves it
 MAX_DRAWS = 10_000  # a band that needs more cannot be met
 
@@ -145,6 +146,8 @@ GENERATORS: dict[str, Generator] = {
     "square": square,
 }
 """Each takes (generator, height, width) and gives (H, W) uint8 in {0, 255}."""
+FREE_FORM = ("deepfill", "rfr", "lbam")
+"""The generators of irregular masks; the others draw one box, whose kind is `square`."""
 
 
 # Bands ----------------------------------------------------------------------------------------------------------------
@@ -181,38 +184,56 @@ def band_name(band: Band) -> str:
 
 
 def draw(
-    rng: np.random.Generator, shape: tuple[int, int], kind: str, band: Band
+    rng: np.random.Generator, shape: tuple[int, int], generator: str, band: Band, most: int = MAX_DRAWS
 ) -> tuple[np.ndarray, dict[str, str | float]]:
-    """Draw one mask whose hole share lies in the band.
+    """Draw one mask whose hole share lies in the band: redrawn until it does.
 
-    Irregular masks are those of DeepFill v2; its strokes are laid over each other until they pass the lower limit, and
-    begun again where they pass the upper one: one drawing alone reaches 40 % once in five hundred times.
+    The strokes of `deepfill` are laid over each other until they pass the lower limit, and begun again where they pass
+    the upper one: one drawing alone reaches 40 % once in five hundred times. A `square` is drawn for the band.
 
     Args:
         rng: the image's own generator.
         shape: (H, W).
-        kind: one of KINDS.
+        generator: a name of GENERATORS.
         band: hole shares, above the first and up to the second.
+        most: drawings after which it is given up.
 
     Returns:
-        (H, W) uint8 in {0, 255}, 255 = hole, and what a table tells apart: mask_kind, mask_generator, mask_ratio,
-        mask_band.
+        (H, W) uint8 in {0, 255}, 255 = hole, and what a table tells apart: mask_kind (irregular, or square for a box),
+        mask_generator, mask_ratio, mask_band.
     Raises:
-        ParamsError: when the kind is unknown or no such mask fits the shape.
+        ParamsError: when the generator is unknown, or gives no such mask.
     """
-    if kind not in KINDS:
-        raise ParamsError(f"mask kind: found {kind!r}, expected one of {', '.join(KINDS)}")
-    generator = "deepfill" if kind == "irregular" else "square"
+    check_name(generator)
+    kind = "irregular" if generator in FREE_FORM else "square"
     mask = _empty(*shape)
-    for _ in range(MAX_DRAWS):
-        more = square(rng, *shape, band) if kind == "square" else deepfill(rng, *shape)
-        mask = more if kind == "square" else np.maximum(mask, more)
+    for _ in range(most):
+        more = square(rng, *shape, band) if generator == "square" else GENERATORS[generator](rng, *shape)
+        mask = np.maximum(mask, more) if generator == "deepfill" else more
         ratio = ratio_of(mask)
         if band[0] < ratio <= band[1]:
             return mask, _condition(kind, generator, ratio, band)
         if ratio > band[1]:
             mask = _empty(*shape)
-    raise ParamsError(f"no {kind} mask of {shape[0]}x{shape[1]} pixels has a hole share of {band_name(band)} %")
+    raise ParamsError(
+        f"bands: no {generator} mask of {shape[0]}x{shape[1]} pixels has a hole share of {band_name(band)} % "
+        f"({most:,} were drawn); choose other bands or another generator"
+    )
+
+
+def check_name(generator: str, known: Sequence[str] = tuple(GENERATORS)) -> None:
+    """Raise ParamsError with the nearest names unless the generator is one of `known`."""
+    if generator not in known:
+        near = difflib.get_close_matches(str(generator), known) or known
+        raise ParamsError(f"generator: found {generator!r}; the nearest are: {', '.join(near)}")
+
+
+@lru_cache(maxsize=64)
+def check_generator(generator: str, bands: tuple[str, ...], known: tuple[str, ...] = tuple(GENERATORS)) -> None:
+    """Raise ParamsError for an unknown generator, and for one that hardly ever reaches one of the bands at 256x256."""
+    check_name(generator, known)
+    for band in bands:
+        draw(np.random.default_rng(0), (SIDE, SIDE), generator, parse_band(band), most=1000)
 
 
 def _condition(kind: str, generator: str, ratio: float, band: Band) -> dict[str, str | float]:
@@ -284,6 +305,18 @@ def sorted_files(folder: Path, shape: tuple[int, int]) -> dict[tuple[str, str], 
             if low < ratio <= high:
                 found.setdefault((split_of(path), band), []).append(path)
     return {key: tuple(files) for key, files in found.items()}
+
+
+def folder_or_drawn(
+    masks: str | None, generator: str, bands: tuple[str, ...], known: tuple[str, ...] = tuple(GENERATORS)
+) -> Path | None:
+    """The folder of mask files, or None where `generator`, one of `known`, draws them. Raises ParamsError for both."""
+    if not masks:
+        check_generator(generator, bands, known)
+        return None
+    if generator != DRAWN:
+        raise ParamsError(f"generator: found {generator!r} beside masks from {masks}, expected one of the two")
+    return Path(masks)
 
 
 def check_folder(folder: Path, shape: tuple[int, int], splits: Sequence[str], bands: Sequence[str]) -> None:

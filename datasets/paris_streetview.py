@@ -7,7 +7,8 @@ public download and no licence: the authors give the files by mail, for research
 Our reading, where DGFNet (Table 1) names the bands and no protocol: a training picture becomes its central square
 (537x537, the same in every epoch because the built set is stored), a test picture stays whole, both at 256x256 by
 Pillow's bicubic filter, which reduces the one and enlarges the other. Each test picture has six masks, irregular and
-square in each band; the training pictures take kinds and bands in turn.
+square in each band; the training pictures take kinds and bands in turn, the same as the tests', where RFR, on which
+DGFNet is built, trains with free-form strokes of its own, 54 % on average: `generator` and `bands` choose others.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ FOLDERS = {  # as the two archives unpack, and as some copies nest them
     "test": ("paris_eval_gt", "paris_eval/paris_eval_gt", "paris_eval_gt/paris_eval_gt"),
 }
 SMALLEST = {"train": _masks.SIDE, "test": 200}  # pixels of the shorter side; a test picture has 227
+KINDS = ("irregular", "square")  # of masks; DGFNet, Table 1
 TERMS = "Google Street View: research only, no redistribution"
 
 
@@ -57,18 +59,27 @@ def pictures(root: Path, split: str, partial: bool) -> list[Path]:
 
 
 def cover(
-    target: np.ndarray, split: str, kind: str, band: str, masks: Path | None, rng: np.random.Generator
+    target: np.ndarray,
+    split: str,
+    kind: str,
+    band: str,
+    masks: Path | None,
+    generator: str,
+    rng: np.random.Generator,
 ) -> tuple[dict[str, np.ndarray], dict]:
     """Give a square (256, 256, 3) uint8 its mask. Returns the images by field and what the mask is."""
     shape = target.shape[:2]
     if masks is not None and kind == "irregular":
         mask, condition = _masks.choose(rng, masks, shape, split, band)
     else:
-        mask, condition = _masks.draw(rng, shape, kind, _masks.parse_band(band))
+        drawn_by = generator if kind == "irregular" else "square"
+        mask, condition = _masks.draw(rng, shape, drawn_by, _masks.parse_band(band))
     return {"target": target, "mask": mask}, condition
 
 
-def make_original(path: Path, split: str, kind: str, band: str, masks: Path | None, rng: np.random.Generator) -> Made:
+def make_original(
+    path: Path, split: str, kind: str, band: str, masks: Path | None, generator: str, rng: np.random.Generator
+) -> Made:
     """The central square of one file and its mask. Raises DataError for a picture that is too small."""
     image = read_rgb(path)
     height, width = image.shape[:2]
@@ -77,11 +88,11 @@ def make_original(path: Path, split: str, kind: str, band: str, masks: Path | No
             f"{path}: found {width}x{height} pixels, expected {'936x537' if split == 'train' else '227x227'}; "
             "take the file as the archive has it"
         )
-    images, condition = cover(_masks.central_square(image), split, kind, band, masks, rng)
+    images, condition = cover(_masks.central_square(image), split, kind, band, masks, generator, rng)
     return Made(images, {"stored_side": min(height, width)}, condition)
 
 
-def make_offline(photograph: Photograph, kind: str, band: str, rng: np.random.Generator) -> Made:
+def make_offline(photograph: Photograph, kind: str, band: str, generator: str, rng: np.random.Generator) -> Made:
     """A random square of a training photograph, or the central square of another one at 256x256, and its mask."""
     image = photograph.load()
     if photograph.split == "train":
@@ -89,12 +100,17 @@ def make_offline(photograph: Photograph, kind: str, band: str, rng: np.random.Ge
         drawn = {"crop_top": top, "crop_left": left}
     else:
         target, drawn = _masks.central_square(image), {"stored_side": min(image.shape[:2])}
-    images, condition = cover(target, photograph.split, kind, band, None, rng)
+    images, condition = cover(target, photograph.split, kind, band, None, generator, rng)
     return Made(images, drawn, condition)
 
 
 def originals(
-    root: Path, *, partial: bool = False, bands: Sequence[str] = _masks.BANDS, masks: str | None = None
+    root: Path,
+    *,
+    partial: bool = False,
+    bands: Sequence[str] = _masks.BANDS,
+    generator: str = _masks.DRAWN,
+    masks: str | None = None,
 ) -> list[Item]:
     """List the pictures under `root`: one item a training picture, one a test picture, mask kind and band.
 
@@ -102,14 +118,15 @@ def originals(
         root: holds `paris_train_original` and `paris_eval_gt`, nested or not.
         partial: fewer pictures than the official count pass, and a split that is not there at all.
         bands: hole shares in percent.
-        masks: a folder of mask files for the irregular masks; None draws them.
+        generator: what draws the irregular masks: deepfill, rfr or lbam.
+        masks: a folder of mask files in place of drawn irregular masks.
 
     Raises:
         DataError: when the files are not the official ones.
         ParamsError: when an option is out of its range.
     """
     conditions = kinds_and_bands(bands)
-    mask_folder = Path(masks) if masks else None
+    mask_folder = _masks.folder_or_drawn(masks, generator, tuple(bands), _masks.FREE_FORM)
     found = {split: pictures(root, split, partial) for split in COUNTS}
     if not any(found.values()):
         raise DataError(f"{root}: no pictures in either split; {describe(root)}. Check the path")
@@ -117,7 +134,7 @@ def originals(
         _masks.check_folder(mask_folder, (_masks.SIDE, _masks.SIDE), [split for split in found if found[split]], bands)
 
     def item(path: Path, name: str, split: str, kind: str, band: str) -> Item:
-        make = bind(make_original, path, split, kind, band, mask_folder)
+        make = bind(make_original, path, split, kind, band, mask_folder, generator)
         return Item(name, split, make, path.relative_to(root).as_posix(), TERMS, (path,))
 
     train, test = found["train"], found["test"]
@@ -127,17 +144,19 @@ def originals(
     ]
 
 
-def offline(*, draws: int = 6, bands: Sequence[str] = _masks.BANDS) -> list[Item]:
+def offline(*, draws: int = 6, bands: Sequence[str] = _masks.BANDS, generator: str = _masks.DRAWN) -> list[Item]:
     """List squares of the photographs inside installed packages.
 
     Args:
         draws: squares of each training photograph, kinds and bands in turn; the others have one of each kind and band.
         bands: hole shares in percent.
+        generator: what draws the irregular masks, as in `originals`.
 
     Raises:
         ParamsError: when an option is out of its range.
     """
     conditions = kinds_and_bands(bands)
+    _masks.check_generator(generator, tuple(bands), _masks.FREE_FORM)
     check_least("draws", draws, 1)
     items = []
     for split in ("train", "val", "test"):
@@ -145,14 +164,14 @@ def offline(*, draws: int = 6, bands: Sequence[str] = _masks.BANDS) -> list[Item
             for i in range(draws if split == "train" else len(conditions)):
                 kind, band = conditions[i % len(conditions)]
                 name = f"{photograph.name}-{i:03d}" if split == "train" else f"{photograph.name}-{kind}-{band}"
-                make = bind(make_offline, photograph, kind, band)
+                make = bind(make_offline, photograph, kind, band, generator)
                 items.append(Item(name, split, make, photograph.source, photograph.licence))
     return items
 
 
 def kinds_and_bands(bands: Sequence[str]) -> list[tuple[str, str]]:
     """Every mask kind in every band. Raises ParamsError for a band that is none."""
-    return [(kind, band) for band in _masks.parse_bands(bands) for kind in _masks.KINDS]
+    return [(kind, band) for band in _masks.parse_bands(bands) for kind in KINDS]
 
 
 dataset = Dataset(

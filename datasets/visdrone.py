@@ -9,7 +9,11 @@ in the repository, no redistribution. JPEG, RGB, many sizes (1360x765 is common)
 There is no official blurred VisDrone. MRFNet and DFFNet blur it themselves, and their sharp images are the photographs
 brought to 256x256, so ours are too: `datasets._blur.recipe` on the small image, and an irregular mask for inpainting.
 Our reading: the official folders are the splits; the authors' scripts, written for DOTA, take every second image for
-training and every sixth for testing, which overlap.
+training and every sixth for testing, which overlap. The masks are drawn in the bands of `bands` by `generator`, the
+same for training and testing, where DFFNet's code trains with DeepFill v2's strokes and a box over each other.
+
+Left out: the "extreme blur and distorted texture" that MRFNet adds to VisDrone (Section IV.C). The paper does not say
+what they are; nothing is made beyond the recipe's blur.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ import numpy as np
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.imagefiles import describe, image_size, list_images, read_rgb, require_folder
 from datasets._blur import recipe
-from datasets._masks import BANDS, draw, parse_band, parse_bands
+from datasets._masks import BANDS, DRAWN, check_generator, draw, parse_band, parse_bands
 from datasets._photographs import Photograph, random_crop, stand_in
 
 LICENCE = "research use, no redistribution (no licence text is published)"
@@ -44,10 +48,10 @@ def to_square(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
-def degrade(image: np.ndarray, scene: str, band: str, rng: np.random.Generator) -> Made:
+def degrade(image: np.ndarray, scene: str, band: str, generator: str, rng: np.random.Generator) -> Made:
     """Blur and mask a sharp 256x256 image; the blur is drawn first, so that the bands do not move it."""
     blurred, drawn = recipe(image, rng)
-    mask, condition = draw(rng, image.shape[:2], "irregular", parse_band(band))
+    mask, condition = draw(rng, image.shape[:2], generator, parse_band(band))
     images = {"target": image, "blurred": blurred, "mask": mask}
     return Made(images, drawn, {"scene": scene, "severity": drawn["length"], **condition})
 
@@ -99,12 +103,14 @@ def check_counts(root: Path, part: str, found: dict[str, dict[str, Path]], parti
         )
 
 
-def read_photograph(path: Path, scene: str, band: str, rng: np.random.Generator) -> Made:
+def read_photograph(path: Path, scene: str, band: str, generator: str, rng: np.random.Generator) -> Made:
     """Read, reduce, blur and mask one photograph. Raises DataError when the file is damaged."""
-    return degrade(to_square(read_rgb(path)), scene, band, rng)
+    return degrade(to_square(read_rgb(path)), scene, band, generator, rng)
 
 
-def originals(root: Path, *, partial: bool = False, part: str = "det", bands: Sequence[str] = BANDS) -> list[Item]:
+def originals(
+    root: Path, *, partial: bool = False, part: str = "det", bands: Sequence[str] = BANDS, generator: str = DRAWN
+) -> list[Item]:
     """List the photographs of DET or the frames of VID.
 
     Args:
@@ -112,12 +118,14 @@ def originals(root: Path, *, partial: bool = False, part: str = "det", bands: Se
         partial: use the splits and images that are there.
         part: "det" for the photographs, "vid" for the video frames.
         bands: hole shares of the masks in percent, like "20-30"; images take them in turn.
+        generator: what draws the masks: deepfill, rfr, lbam, edgeconnect-box, ca-box or square.
 
     Raises:
         DataError: when counts are not the official ones, or a header cannot be read.
-        ParamsError: for an unknown part or a band that is none.
+        ParamsError: for an unknown part or generator, or a band that is none.
     """
     bands = parse_bands(bands)
+    check_generator(generator, bands)
     if part not in ("det", "vid"):
         raise ParamsError(f"part: found {part!r}, expected 'det' (photographs) or 'vid' (video frames)")
     require_folder(root)
@@ -131,35 +139,37 @@ def originals(root: Path, *, partial: bool = False, part: str = "det", bands: Se
         for index, (name, path) in enumerate(images.items()):
             image_size(path)  # an empty or foreign file is found before the work starts
             scene = path.parent.name if part == "vid" else name.split("_")[0]  # the first number names the scene
-            make = bind(read_photograph, path, scene, bands[index % len(bands)])
+            make = bind(read_photograph, path, scene, bands[index % len(bands)], generator)
             items.append(Item(name, split, make, path.relative_to(root).as_posix(), LICENCE, (path,)))
     return items
 
 
-def crop_photograph(photograph: Photograph, band: str, rng: np.random.Generator) -> Made:
+def crop_photograph(photograph: Photograph, band: str, generator: str, rng: np.random.Generator) -> Made:
     """Cut a random square of at least 256 pixels a side, reduce, blur and mask it."""
     image = photograph.load()
     side = int(rng.integers(SIDE, min(image.shape[:2]) + 1))
     crop, (top, left) = random_crop(image, (side, side), rng)
-    made = degrade(to_square(crop), photograph.name, band, rng)
+    made = degrade(to_square(crop), photograph.name, band, generator, rng)
     made.degradation.update(crop_top=top, crop_left=left, crop_side=side)
     return made
 
 
-def offline(*, draws: int = 8, test_draws: int = 6, bands: Sequence[str] = BANDS) -> list[Item]:
+def offline(*, draws: int = 8, test_draws: int = 6, bands: Sequence[str] = BANDS, generator: str = DRAWN) -> list[Item]:
     """Crops of the packages' photographs through the same blur and masks.
 
     Args:
         draws: images of each training photograph.
         test_draws: images of each validation and test photograph; a multiple of the bands gives each as many.
         bands: hole shares of the masks in percent, like "20-30"; the images of a photograph take them in turn.
+        generator: what draws the masks, as in `originals`.
 
     Raises:
-        ParamsError: for a number out of range or a band that is none.
+        ParamsError: for a number out of range, an unknown generator, or a band that is none.
     """
     bands = parse_bands(bands)
+    check_generator(generator, bands)
     return stand_in(
-        draws, test_draws, lambda photo, split, draw: bind(crop_photograph, photo, bands[draw % len(bands)])
+        draws, test_draws, lambda photo, split, draw: bind(crop_photograph, photo, bands[draw % len(bands)], generator)
     )
 
 

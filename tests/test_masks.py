@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -81,17 +82,49 @@ def test_lengths_grow_with_the_image():
 # Bands --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", masks.KINDS)
-@pytest.mark.parametrize("band", masks.BANDS)
-def test_a_drawn_mask_lies_in_its_band(kind, band):
+REACHED = {  # the bands that a generator reaches
+    "deepfill": ("10-20", *masks.BANDS, "50-60"),
+    "rfr": ("10-20", *masks.BANDS, "50-60"),
+    "lbam": ("10-20", "20-30"),
+    "edgeconnect-box": ("20-30",),
+    "ca-box": ("10-20", "20-30"),
+    "square": ("10-20", *masks.BANDS, "50-60"),
+}
+
+
+@pytest.mark.parametrize(("generator", "band"), [(name, band) for name, bands in REACHED.items() for band in bands])
+def test_a_drawn_mask_lies_in_its_band(generator, band):
     low, high = masks.parse_band(band)
     rng = np.random.default_rng(0)
-    for _ in range(20):
-        mask, about = masks.draw(rng, (256, 256), kind, (low, high))
-        assert low < np.mean(mask == 255) <= high
+    for _ in range(10):
+        mask, about = masks.draw(rng, (256, 256), generator, (low, high))
+        assert set(np.unique(mask)) == {0, 255} and low < np.mean(mask == 255) <= high
         assert about["mask_ratio"] == pytest.approx(np.mean(mask == 255), abs=1e-6)
-        assert (about["mask_kind"], about["mask_band"]) == (kind, band)
-        assert about["mask_generator"] == {"irregular": "deepfill", "square": "square"}[kind]
+        assert (about["mask_generator"], about["mask_band"]) == (generator, band)
+        assert about["mask_kind"] == ("irregular" if generator in ("deepfill", "rfr", "lbam") else "square")
+
+
+@pytest.mark.parametrize(("generator", "band"), [("lbam", "40-50"), ("edgeconnect-box", "30-40"), ("ca-box", "30-40")])
+def test_a_band_that_a_generator_does_not_reach_is_told_once_and_soon(generator, band):
+    words = rf"bands: no {generator} mask of 256x256 pixels has a hole share of {band} % \(1,000 were drawn\)"
+    with pytest.raises(ParamsError, match=words):
+        masks.check_generator(generator, ("20-30", band))
+
+
+@pytest.mark.parametrize(
+    ("generator", "expected"),
+    [
+        ("deepfill", "ce7fe6b900871af31847d4bdbfa58de909ac643bf0753b16d1203a12af9a6971"),
+        ("square", "385c16669ee8808ab6c4c6383174c4bb5bc98efaec8ced5b7bbecd4fa2ec809c"),
+    ],
+)
+def test_the_masks_of_every_stand_in_stay_what_they_were(generator, expected):
+    """Another mask under the same seed would move every number that was measured with it."""
+    digest = hashlib.sha256()
+    for band in masks.BANDS:
+        for seed in range(5):
+            digest.update(masks.draw(np.random.default_rng(seed), (256, 256), generator, masks.parse_band(band))[0])
+    assert digest.hexdigest() == expected
 
 
 def test_a_square_mask_is_one_whole_square_of_the_published_side():
@@ -125,9 +158,13 @@ def test_bands_must_be_a_list():
     assert masks.parse_bands(["20-30", "5-10"]) == ("20-30", "5-10")
 
 
-def test_an_unknown_kind_is_told():
-    with pytest.raises(ParamsError, match="found 'box', expected one of irregular, square"):
-        masks.draw(np.random.default_rng(0), (64, 64), "box", (0.2, 0.3))
+def test_an_unknown_generator_is_told():
+    with pytest.raises(ParamsError, match="generator: found 'cabox'; the nearest are: ca-box"):
+        masks.draw(np.random.default_rng(0), (64, 64), "cabox", (0.2, 0.3))
+    with pytest.raises(ParamsError, match="generator: found 'zzz'; the nearest are: deepfill, rfr, lbam, edgeconnect"):
+        masks.check_generator("zzz", ("20-30",))
+    with pytest.raises(ParamsError, match="generator: found 'ca-box'; the nearest are: deepfill, rfr, lbam"):
+        masks.check_generator("ca-box", ("20-30",), masks.FREE_FORM)
 
 
 # Files --------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +101,15 @@ def test_mask_files_serve_the_irregular_masks_alone(root, tmp_path):
             assert about["mask_generator"] == "square"
 
 
+def test_the_generator_draws_the_irregular_masks_alone(root):
+    for items in (paris.originals(root, generator="rfr"), paris.offline(draws=2, generator="rfr")):
+        kinds = set()
+        for item in [item for item in items if item.split == "test"][:2]:
+            about = item.make(np.random.default_rng(0)).condition
+            kinds.add((about["mask_kind"], about["mask_generator"]))
+        assert kinds == {("irregular", "rfr"), ("square", "square")}
+
+
 # Bad input ----------------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +157,13 @@ def test_a_damaged_and_a_small_picture_are_told(root):
 def test_a_wrong_option_is_told(root):
     with pytest.raises(ParamsError, match="bands: found 'all'"):
         paris.originals(root, bands=["all"])
+    for options, words in (
+        ({"generator": "square"}, "generator: found 'square'; the nearest are: deepfill, rfr, lbam"),
+        ({"generator": "lbam"}, "bands: no lbam mask of 256x256 pixels has a hole share of 40-50 %"),
+    ):
+        for make in (partial(paris.originals, root), paris.offline):
+            with pytest.raises(ParamsError, match=words):
+                make(**options)
     with pytest.raises(ParamsError, match="draws: found 0"):
         paris.offline(draws=0)
 

@@ -62,7 +62,7 @@ def test_an_image_is_its_central_square_with_the_authors_blur_and_a_mask_in_its_
         assert low < np.mean(mask == 255) <= high and made.condition["mask_kind"] == "irregular"
 
         rng = np.random.default_rng(4)
-        _masks.draw(rng, (256, 256), "irregular", (low, high))
+        _masks.draw(rng, (256, 256), "deepfill", (low, high))
         again, drawn = recipe(target, rng)
         assert np.array_equal(blurred, again) and made.degradation == drawn
 
@@ -94,6 +94,21 @@ def test_masks_from_files_come_from_the_images_own_split(root, tmp_path):
         assert made.condition["mask_ratio"] == 0.25 == np.mean(made.images["mask"] == 255)
     with pytest.raises(DataError, match="no mask of 30-40 % for split 'train'"):
         places2.originals(root, masks=str(folder), bands=["30-40"])
+
+
+@pytest.mark.parametrize(("generator", "kind"), [("rfr", "irregular"), ("ca-box", "square")])
+def test_masks_are_drawn_by_the_generator_asked_and_the_blur_stays(root, generator, kind):
+    plain, other = (
+        places2.originals(root, bands=["20-30"], **options)[0].make(np.random.default_rng(1))
+        for options in ({}, {"generator": generator})
+    )
+    about = {"mask_kind": kind, "mask_generator": generator, "mask_band": "20-30"}
+    assert other.condition == {**about, "mask_ratio": round(np.mean(other.images["mask"] == 255), 6)}
+    assert 0.2 < other.condition["mask_ratio"] <= 0.3
+    assert not np.array_equal(plain.images["mask"], other.images["mask"])
+    assert np.array_equal(plain.images["target"], other.images["target"])
+    made = places2.offline(draws=1, bands=["20-30"], generator=generator)[0].make(np.random.default_rng(0))
+    assert (made.condition["mask_kind"], made.condition["mask_generator"]) == (kind, generator)
 
 
 # Bad input ----------------------------------------------------------------------------------------------------------
@@ -156,6 +171,9 @@ def test_a_damaged_file_and_a_small_one_are_told(root):
         ({"resolution": "small"}, "resolution: found 'small', expected one of large, 256"),
         ({"bands": ["50-20"]}, "bands: found '50-20'"),
         ({"bands": []}, "bands: found []"),
+        ({"generator": "rfrr"}, "generator: found 'rfrr'; the nearest are: rfr"),
+        ({"generator": "lbam"}, "bands: no lbam mask of 256x256 pixels has a hole share of 40-50 %"),
+        ({"generator": "rfr", "masks": "m"}, "generator: found 'rfr' beside masks from m, expected one of the two"),
     ],
 )
 def test_a_wrong_option_is_told(root, options, words):

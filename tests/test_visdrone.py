@@ -102,6 +102,8 @@ def test_bad_folders_and_files(tmp_path):
         originals(tmp_path, part="mot")
     with pytest.raises(ParamsError, match="bands"):
         originals(tmp_path, partial=True, bands=["30-20"])
+    with pytest.raises(ParamsError, match="generator: found 'deepfil'; the nearest are: deepfill"):
+        originals(tmp_path, partial=True, generator="deepfil")
 
 
 def test_video_frames_have_two_level_names(tmp_path):
@@ -137,13 +139,18 @@ def test_to_square_widens_its_filter_when_it_reduces():
 
 def test_the_blur_does_not_depend_on_the_mask():
     image = np.random.default_rng(0).integers(0, 256, (256, 256, 3), dtype=np.uint8)
-    made = [degrade(image, "scene", band, np.random.default_rng(4)) for band in ("20-30", "40-50")]
+    made = [
+        degrade(image, "scene", band, generator, np.random.default_rng(4))
+        for band, generator in (("20-30", "deepfill"), ("40-50", "deepfill"), ("50-60", "rfr"))
+    ]
     blurred, drawn = recipe(image, np.random.default_rng(4))
     for one in made:
         assert np.array_equal(one.images["blurred"], blurred) and one.degradation == drawn
         assert one.condition["severity"] == drawn["length"]
     assert 0.2 < (made[0].images["mask"] == 255).mean() <= 0.3
     assert 0.4 < (made[1].images["mask"] == 255).mean() <= 0.5
+    assert 0.5 < (made[2].images["mask"] == 255).mean() <= 0.6
+    assert [one.condition["mask_generator"] for one in made] == ["deepfill", "deepfill", "rfr"]
 
 
 @needs_samples
@@ -184,6 +191,8 @@ def test_the_stand_in():
         assert made.condition["scene"] == "coins"
         bands.append(made.condition["mask_band"])
     assert bands == ["20-30", "30-40", "40-50"]
+    item = offline(draws=1, bands=["50-60"], generator="rfr")[0]
+    assert item.make(np.random.default_rng(0)).condition["mask_generator"] == "rfr"
     with pytest.raises(ParamsError, match="test_draws: found 0"):
         offline(test_draws=0)
     assert visdrone.dataset.tasks == ("deblur", "inpaint", "sharp-inpaint")
