@@ -68,10 +68,17 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Read a whole file. Raises DataError when it is missing, a folder, or empty."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; {describe(path.parent)}. Fetch or unpack the missing file")
-    if not (data := path.read_bytes()):
+    """Read a whole file. Raises DataError when it is missing, a folder, empty, or may not be read."""
+    try:
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; {describe(path.parent)}. Fetch or unpack the missing file")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path}: found a file that cannot be read ({error.strerror}), expected an image; change its rights or "
+            "fetch it again"
+        ) from error
+    if not data:
         raise DataError(f"{path}: found a file of 0 bytes, expected an image; fetch or unpack it again")
     return data
 

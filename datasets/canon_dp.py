@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from bench.imagefiles import check_sizes, list_images, read_rgb, require_folder, same_size
+from bench.imagefiles import check_sizes, list_images, read_bytes, read_rgb, require_folder, same_size
 from datasets._dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, drawn_depth, simulate
 from datasets._photographs import Photograph, check_least, motorcycle_depth, stand_in
 
@@ -138,8 +138,11 @@ def scenes(folder: Path, split: str) -> list[dict[str, Path]]:
 
 def header_size(path: Path) -> tuple[int, int]:
     """Read (H, W) from the header of a 16-bit PNG. Raises DataError for another file; later damage is not seen."""
-    with path.open("rb") as file:
-        header = file.read(26)
+    try:
+        with path.open("rb") as file:
+            header = file.read(26)
+    except OSError:
+        header = read_bytes(path)[:26]  # its message
     if len(header) < 26 or not header.startswith(b"\x89PNG\r\n\x1a\n"):
         raise DataError(f"{path}: found no PNG header, expected a PNG of 16 bits a value; take the files as published")
     if header[24] != 16:

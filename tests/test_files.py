@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import pickle
@@ -165,6 +166,19 @@ def test_what_is_no_image_is_refused(tmp_path, read):
         read(write(tmp_path / "page.png", b"<html>not found</html>"))
     with pytest.raises(DataError, match=r"found a GIF file, expected PNG, JPEG or TIFF"):
         read(write(tmp_path / "moving.png", encoded(Image.fromarray(pixels()), "GIF")))
+
+
+@pytest.mark.parametrize("read", [read_rgb, image_size])
+def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch, read):
+    path = write(tmp_path / "a.png", encoded(Image.fromarray(pixels()), "PNG"))
+
+    def refuse(*args: object) -> None:  # the rights of files do not bind root, who runs this somewhere
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Image, "open", refuse)
+    with pytest.raises(DataError, match=r"a\.png: found a file that cannot be read \(Permission denied\), expected"):
+        read(path)
 
 
 def test_list_images_takes_images_in_any_case_and_nothing_else(tmp_path):
