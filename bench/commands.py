@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bench import params, registry
 from bench.contracts import UserError
+
+if TYPE_CHECKING:
+    from bench.data.build import Job
 
 
 def _load(options: argparse.Namespace) -> params.Params:
@@ -76,11 +80,11 @@ def run_describe(options: argparse.Namespace) -> None:
         print(f"-> {path}")
 
 
-def _counts(counts: object) -> str:
-    return ", ".join(f"{count:,} {split}" for split, count in dict(counts).items()) or "no official count"  # type: ignore[call-overload]
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in counts.items()) or "no official count"
 
 
-def _job(options: argparse.Namespace, originals: Path | None) -> tuple[params.Params, object]:
+def _job(options: argparse.Namespace, originals: Path | None) -> tuple[params.Params, Job]:
     from bench.data.build import Job
 
     loaded = _load(options)
@@ -88,18 +92,31 @@ def _job(options: argparse.Namespace, originals: Path | None) -> tuple[params.Pa
     registry.module_name("datasets", name)
     if originals is None and loaded.profile == "paper":
         originals = Path(loaded.paths.originals, name)
+    if originals is None and options.partial:
+        raise UserError(
+            f"--partial: nothing of {name}'s stand-in can be missing; name the official files by --originals DIR, or "
+            "leave it out"
+        )
     choices = params.dataset_options(loaded, name, originals is not None) | _given(options.option)
     return loaded, Job(name, originals, choices, loaded.seed, loaded.profile, options.partial)
 
 
 def _given(options: Sequence[str]) -> dict[str, object]:
-    """Read NAME=VALUE options as params.yaml would. Raises UserError for one without a value."""
+    """Read NAME=VALUE options as params.yaml would. Raises UserError for one without a value, or that is no YAML."""
     import yaml
 
-    pairs = [text.partition("=") for text in options]
-    if wrong := [name for name, equals, _ in pairs if not equals]:
-        raise UserError(f"--option: found {wrong[0]!r}, expected NAME=VALUE, as in resolution=large")
-    return {name: yaml.safe_load(value) for name, _, value in pairs}
+    given = {}
+    for text in options:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--option: found {text!r}, expected NAME=VALUE, as in resolution=large")
+        try:
+            given[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):
+            raise UserError(
+                f"--option: found {text!r}, whose value is no YAML, expected one as in bands=[20-30, 30-40]"
+            ) from None
+    return given
 
 
 def run_verify(options: argparse.Namespace) -> None:
@@ -107,7 +124,7 @@ def run_verify(options: argparse.Namespace) -> None:
     from bench.data.build import verify
 
     _, job = _job(options, options.originals)
-    found = verify(job)  # type: ignore[arg-type]
+    found = verify(job)
     print(f"{options.dataset}: {_counts(found)}: layout, sizes and depth are right, every file can be read")
     official = registry.dataset(options.dataset).counts
     if options.partial and found != official:
@@ -127,7 +144,7 @@ def run_build(options: argparse.Namespace) -> None:
     loaded, job = _job(options, options.originals)
     _check_jobs(options)
     out = options.out or runs.data_folder(loaded, options.dataset.replace("_", "-"))
-    path = build(job, out, options.jobs)  # type: ignore[arg-type]
+    path = build(job, out, options.jobs)
     from bench.data import manifest
 
     about = manifest.read(path.parent).about

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -554,25 +554,44 @@ def _found(params: Params, run: str) -> dict[str, Any]:
     return train
 
 
-def check_arguments(network: Any, arguments: Mapping[str, Any], where: str) -> None:
-    """Raise ParamsError unless the callable `network` takes every argument, each of the kind of its default."""
+EXAMPLES = {"int": 0, "float": 0.0, "str": "", "bool": False}
+"""A value of each type that the annotation of an argument without a default value of its own may name."""
+
+
+def check_arguments(
+    network: Any, arguments: Mapping[str, Any], where: str, given: Collection[str] = frozenset()
+) -> None:
+    """Raise ParamsError unless the callable `network` takes every argument, each of the kind of its default.
+
+    Args:
+        given: parameters that the caller fills itself: no arguments of a person.
+    """
     parameters = inspect.signature(network).parameters.values()
     known = {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
     open_ended = len(known) < len(parameters)
+    known = {name: parameter for name, parameter in known.items() if name not in given}
     for name, value in arguments.items():
         if name not in known and not open_ended:
             raise ParamsError(f"{where}.{name}: unknown argument; the nearest are: {nearest(name, known)}")
         if name in known and not _like_default(value, known[name]):
             default = known[name].default
-            raise ParamsError(
-                f"{where}.{name}: found {value!r}, expected {type(default).__name__} like {default!r}{_hint(value)}"
-            )
+            kind = f"{type(default).__name__} like {default!r}"
+            if default is None:
+                kind = str(known[name].annotation).replace(" | ", " or ").replace("None", "null")
+            hint = _hint(value)
+            if kind.startswith("str ") and isinstance(value, (int, float)) and not isinstance(value, bool):
+                hint = f""" (a number to YAML; as text it is "{value}", and in a shell '{name}="{value}"')"""
+            raise ParamsError(f"{where}.{name}: found {value!r}, expected {kind}{hint}")
 
 
 def _like_default(value: Any, parameter: inspect.Parameter) -> bool:
-    default = parameter.default
-    if default is parameter.empty or default is None or (value is None and "None" in str(parameter.annotation)):
+    default, kinds = parameter.default, {kind.strip() for kind in str(parameter.annotation).split("|")}
+    if default is parameter.empty or (value is None and (default is None or "None" in kinds)):
         return True
+    if default is None:
+        kinds -= {"None"}
+        examples = [parameter.replace(default=EXAMPLES[kind]) for kind in kinds if kind in EXAMPLES]
+        return len(examples) < len(kinds) or any(_like_default(value, example) for example in examples)
     if isinstance(default, (int, float)) and not isinstance(default, bool):
         whole = isinstance(default, int) and "float" not in str(parameter.annotation)
         return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)

@@ -227,7 +227,7 @@ def random_crop(
 def check_least(name: str, value: float, least: float) -> None:
     """Raise ParamsError unless the option `name` is a number of at least `least`; where that is an int, a whole one."""
     whole = isinstance(least, int)
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not value >= least:
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not least <= value < np.inf:
         raise ParamsError(f"{name}: found {value!r}, expected a {'whole ' * whole}number of at least {least}")
 
 

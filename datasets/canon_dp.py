@@ -226,7 +226,7 @@ def originals(root: Path, *, partial: bool = False, patch: int | None = 512, ove
     told = [f"{len(found[split])} scenes in split {split!r}, the official set has {COUNTS[split]}" for split in COUNTS]
     if not any(found.values()) or (not partial and any(len(found[split]) != COUNTS[split] for split in COUNTS)):
         raise DataError(
-            f"{folder}: {'; '.join(told)}. Unpack the whole archive, or set partial to use the scenes that are there"
+            f"{folder}: {'; '.join(told)}. Unpack the whole archive, or give --partial to use the scenes that are there"
         )
 
     sizes = {}

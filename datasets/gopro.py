@@ -176,8 +176,8 @@ def check_official(folder: Path, found: dict[str, dict[str, Images]], partial: b
         raise DataError(f"{folder}: found {told}; {describe(folder)}. Check the path and that the archive is unpacked")
     if missing and not partial:
         raise DataError(
-            f"{folder}: found {told}; the first short sequence is {missing[0]}; unpack the archive again, or set "
-            f"partial to use what is there"
+            f"{folder}: found {told}; the first short sequence is {missing[0]}; unpack the archive again, or give "
+            f"--partial to use what is there"
         )
 
 

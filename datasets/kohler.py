@@ -112,7 +112,7 @@ def originals(root: Path, *, partial: bool = False) -> list[Item]:
     if not items:
         raise DataError(f"{told}; {describe(root)}. Unpack BlurryImages.zip and GroundTruth_pngs_Image1..4.zip there")
     if (without_frames or absent) and not partial:
-        raise DataError(f"{told}; unpack the archives again, or set partial to use what is complete")
+        raise DataError(f"{told}; unpack the archives again, or give --partial to use what is complete")
     if without_frames:
         warnings.warn(f"left out: {told}", stacklevel=2)
     return items

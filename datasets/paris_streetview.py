@@ -53,7 +53,7 @@ def pictures(root: Path, split: str, partial: bool) -> list[Path]:
     if len(found) != COUNTS[split] and not partial:
         raise DataError(
             f"{root}: {len(found)} pictures in split {split!r}, the official set has {COUNTS[split]}; unpack the whole "
-            "archive, or set partial to use what is there"
+            "archive, or give --partial to use what is there"
         )
     return found
 

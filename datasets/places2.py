@@ -81,8 +81,8 @@ def check_count(folder: Path, split: str, found: int, expected: Sequence[int]) -
     if found not in expected:
         raise DataError(
             f"{folder}: {found} images in split {split!r}, the official set has {' or '.join(map(str, expected))}; "
-            f"{describe(folder.parent)}. Unpack the whole archive, set resolution to the one you have, or set partial "
-            " to use what is there"
+            f"{describe(folder.parent)}. Unpack the whole archive, set resolution to the one you have, or give "
+            "--partial to use what is there"
         )
 
 

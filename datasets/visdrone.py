@@ -99,7 +99,7 @@ def check_counts(root: Path, part: str, found: dict[str, dict[str, Path]], parti
         absent = f"; VisDrone2019-{part.upper()}-{FOLDERS[first]} is absent or empty" if first else ""
         raise DataError(
             f"{root}: found {', '.join(told)}{absent}; expected the official counts; unpack the archives again"
-            + ("" if over else ", or set partial to use what is there")
+            + ("" if over else ", or give --partial to use what is there")
         )
 
 

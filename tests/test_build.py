@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from bench import registry
-from bench.contracts import DataError, Dataset, Item, Made, UserError
+from bench.contracts import DataError, Dataset, Item, Made, ParamsError, UserError
 from bench.data import build as building
 from bench.data import manifest
 from bench.data.build import Job, build, draw, items, verify
@@ -379,6 +379,46 @@ def test_doubled_names_and_no_images_are_refused(toys, tmp_path, monkeypatch):
 def test_a_misspelt_option_names_the_nearest(toys):
     with pytest.raises(UserError, match=r"datasets\.toys\.offline\.draw: unknown argument; the nearest are: draws"):
         items(Job("toys", None, {"draw": 3}, 0, "sample"))
+
+
+def out_of_range(draws: int = 4) -> list[Item]:
+    raise ParamsError(f"draws: found {draws}, expected 1")
+
+
+def locked_file(rng: np.random.Generator | None = None) -> Made:
+    raise PermissionError(errno.EACCES, "Permission denied", "originals/x.png")
+
+
+def too_small(rng: np.random.Generator) -> Made:
+    raise ParamsError("a camera path: found a photograph of 4x4")
+
+
+def test_what_a_dataset_refuses_is_named_with_its_place(toys, tmp_path, monkeypatch):
+    for make, kind, message in (
+        (too_small, ParamsError, r"^params\.yaml: datasets\.toys\.offline: train/a: a camera path: found a photograph"),
+        (locked_file, DataError, r"^originals/x\.png: found what cannot be read \(Permission denied\); change its"),
+    ):
+        swapped(monkeypatch, offline=lambda make=make: [Item("a", "train", make, "", "")])
+        for command in (verify, lambda job: build(job, tmp_path / "set", 1)):
+            with pytest.raises(kind, match=message):
+                command(JOB)
+    swapped(monkeypatch, offline=out_of_range)
+    with pytest.raises(ParamsError, match=r"^params\.yaml: datasets\.toys\.offline\.draws: found 4, expected 1$"):
+        items(JOB)
+    swapped(monkeypatch, offline=locked_file)
+    with pytest.raises(DataError, match=r"^originals/x\.png: found what cannot be read"):
+        items(JOB)
+    assert not (tmp_path / "set").exists()
+
+
+def test_an_original_that_cannot_be_read_is_one_message(toys, tmp_path, monkeypatch):
+    def refuse(path: Path) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    swapped(monkeypatch, offline=lambda: [Item("a", "train", missing_mask, "", "", (tmp_path / "x.png",))])
+    monkeypatch.setattr(building, "sha256", refuse)
+    with pytest.raises(DataError, match=r"x\.png: found what cannot be read \(Permission denied\)"):
+        building._make(JOB, tmp_path, items(JOB)[0])
 
 
 def missing_mask(rng: np.random.Generator) -> Made:

@@ -148,6 +148,44 @@ def test_unknown_things_under_python_m_bench_exit_with_2_and_one_line(project):
     assert done.stderr.startswith(expected) and len(done.stderr.splitlines()) == 1
 
 
+GIVEN = ("--originals", ".")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("gopro", "--option", "max_side=8"), "datasets.gopro.offline.max_side: found 8, expected a whole number of "),
+        (("gopro", "--option", "step=.inf"), "datasets.gopro.offline.step: found inf, expected a number of at least"),
+        (("gopro", *GIVEN, "--option", "response=log"), "datasets.gopro.originals.response: found 'log', expected '"),
+        (("gopro", *GIVEN, "--option", "partial=true"), "gopro.originals.partial: is no option of a dataset; to use "),
+        (("gopro", *GIVEN, "--option", "root=x"), "gopro.originals.root: is no option of a dataset; name the fo"),
+        (("visdrone", *GIVEN, "--option", "prt=det"), ".prt: unknown argument; the nearest are: part\n"),
+        (("visdrone", "--option", "generator=rfrr"), "datasets.visdrone.offline.generator: found 'rfrr'; the nearest"),
+        (("places2", *GIVEN, "--option", "num_train=abc"), "originals.num_train: found 'abc', expected int or null\n"),
+        (("places2", *GIVEN, "--option", "masks=5"), "originals.masks: found 5, expected str or null (a number to "),
+        (("places2", *GIVEN, "--option", "resolution=256"), 'it is "256", and in a shell \'resolution="256"\')'),
+        (("canon-dp", "--option", "camera_set=[1]"), "offline.camera_set: found [1], expected int or null\n"),
+        (("gopro", "--option", "x=[1"), "--option: found 'x=[1', whose value is no YAML, expected one as in bands=["),
+        (("gopro", "--option", "x=2020-13-45"), "--option: found 'x=2020-13-45', whose value is no YAML"),
+        (("gopro", "--option", "draws"), "--option: found 'draws', expected NAME=VALUE"),
+        (("gopro", "--partial"), "--partial: nothing of gopro's stand-in can be missing; name the official files by"),
+    ],
+)
+def test_an_option_that_a_dataset_refuses_is_named_with_its_place(project, capsys, arguments, expected):
+    message = refused(capsys, "build", *arguments)
+    assert expected in message and message.count("params.yaml: datasets.") == message.count(f"datasets.{arguments[0]}.")
+    assert not (project / "data").exists()
+
+
+def test_partial_in_the_parameters_says_what_to_do_instead(project, capsys):
+    with (project / "params.yaml").open("a") as file:
+        file.write("datasets: {gopro: {originals: {partial: true}}}\n")
+    assert refused(capsys, "build", "gopro", "--originals", ".").endswith(
+        "params.yaml: datasets.gopro.originals.partial: is no option of a dataset; to use fewer files than the "
+        "official count, build by hand: python -m bench build gopro --originals DIR --partial\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -10,10 +10,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from functools import partial as bind
@@ -23,13 +23,18 @@ from typing import Any
 import numpy as np
 
 from bench import registry
-from bench.contracts import DataError, Item, Made, UserError
+from bench.contracts import DataError, Item, Made, ParamsError, UserError
 from bench.data import manifest
 from bench.data.images import as_float, read_png, write_png
 from bench.files import explained, locked, noted, sha256, write_json
-from bench.params import check_arguments
+from bench.params import PATH, check_arguments
 
 KILLED = "a process that made images was killed, perhaps for want of memory"
+NO_OPTIONS = {  # what `originals` takes of the command line
+    "root": "name the folder of the official files by --originals DIR",
+    "partial": "to use fewer files than the official count, build by hand: python -m bench build {} --originals DIR "
+    "--partial",
+}
 
 
 @dataclass(frozen=True)
@@ -53,28 +58,49 @@ def items(job: Job) -> list[Item]:
     """List what a job would make, having checked the layout of the originals.
 
     Raises:
-        DataError: the files are not what the dataset's authors published, or names are doubled.
-        ParamsError: an option that the dataset does not have.
+        DataError: the files are not what the dataset's authors published or cannot be read, or names are doubled.
+        ParamsError: an option that the dataset does not have, or one out of its range.
     """
     entry = registry.dataset(job.name)
-    maker = entry.offline if job.originals is None else entry.originals
-    kind = "offline" if job.originals is None else "originals"
     import cv2
 
     # Processes are forked later: a pool of OpenCV's threads in this one would leave them waiting for ever.
     cv2.setNumThreads(1)
-    check_arguments(maker, job.options, f"params.yaml: datasets.{job.name}.{kind}")
-    if job.originals is None:
-        found = maker(**job.options)
-    elif job.originals.is_dir():
-        found = maker(job.originals, partial=job.partial, **job.options)
-    else:
-        raise DataError(f"{job.originals}: no such folder. {entry.title}: {entry.source}")
+    for name, what_to_do in NO_OPTIONS.items():
+        if name in job.options:
+            raise ParamsError(f"{_place(job)}.{name}: is no option of a dataset; {what_to_do.format(job.name)}")
+    maker = entry.offline if job.originals is None else entry.originals
+    check_arguments(maker, job.options, _place(job), given=NO_OPTIONS)
+    with _named(f"{_place(job)}."):
+        if job.originals is None:
+            found = maker(**job.options)
+        elif job.originals.is_dir():
+            found = maker(job.originals, partial=job.partial, **job.options)
+        else:
+            raise DataError(f"{job.originals}: no such folder. {entry.title}: {entry.source}")
     if not found:
         raise DataError(f"{job.originals or job.name}: no image found. {entry.title}: {entry.source}")
     if len({(item.split, item.name) for item in found}) != len(found):
         raise DataError(f"{job.name}: two images of one split have the same name")
     return found
+
+
+def _place(job: Job) -> str:
+    return f"{PATH}: datasets.{job.name}.{'offline' if job.originals is None else 'originals'}"
+
+
+@contextmanager
+def _named(place: str) -> Iterator[None]:
+    """Say where a parameter stands that a dataset refuses, and which original may not be read."""
+    try:
+        yield
+    except ParamsError as error:
+        raise ParamsError(f"{place}{error}") from error
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or place}: found what cannot be read ({error.strerror}); change its rights or fetch it "
+            "again"
+        ) from error
 
 
 def draw(job_seed: int, dataset: str, item: Item) -> np.random.Generator:
@@ -196,13 +222,14 @@ def _code() -> str:
 def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     """Make and write one image, or find it made, and return its row."""
     done = work / "rows" / item.split / f"{item.name}.json"
-    sources = json.dumps([_source_digest(path) for path in item.files])
+    with _named(""):
+        sources = json.dumps([_source_digest(path) for path in item.files])
     if (row := noted(done)) and row["source_sha256"] == sources:
         written = [(row[key], row[f"sha256_{key[5:]}"]) for key in row if key.startswith("file_")]
         written += [(entry["file"], entry["sha256"]) for entry in json.loads(row["references"])]
         if all(_intact(work / file, digest) for file, digest in written):
             return row
-    made = item.make(draw(job.seed, job.name, item))
+    made = _pixels(job, item)
     row = _row(job, item, made, sources)
     for field, image in made.images.items():
         file = Path(item.split, field, f"{item.name}.png")
@@ -214,6 +241,11 @@ def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     row["references"] = json.dumps(references)
     write_json(done, row)
     return row
+
+
+def _pixels(job: Job, item: Item) -> Made:
+    with _named(f"{_place(job)}: {item.split}/{item.name}: "):
+        return item.make(draw(job.seed, job.name, item))
 
 
 def _intact(path: Path, digest: str) -> bool:
@@ -280,13 +312,13 @@ def verify(job: Job) -> dict[str, int]:
     """Check the layout of the originals and read every file whole; return the images by split.
 
     Raises:
-        DataError: see `items`; a damaged file, or a wrong size or depth.
+        DataError, ParamsError: see `items`; a damaged file, or a wrong size or depth.
     """
     from tqdm import tqdm
 
     todo = items(job)
     with ProcessPoolExecutor(initializer=one_thread) as pool:
-        jobs = [pool.submit(_read, item) for item in todo]
+        jobs = [pool.submit(_read, job, item) for item in todo]
         for done in tqdm(as_completed(jobs), f"verify {job.name}", len(jobs), disable=None, unit="image"):
             try:
                 done.result()
@@ -295,6 +327,6 @@ def verify(job: Job) -> dict[str, int]:
     return {split: sum(item.split == split for item in todo) for split in dict.fromkeys(i.split for i in todo)}
 
 
-def _read(item: Item) -> None:
-    for _ in item.make(np.random.default_rng(0)).references:
+def _read(job: Job, item: Item) -> None:
+    for _ in _pixels(job, item).references:
         pass
