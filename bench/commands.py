@@ -84,6 +84,27 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {split}" for split, count in counts.items()) or "no official count"
 
 
+def _made(images: Iterable[tuple[str, str]]) -> tuple[str, dict[str, int]]:
+    """Count images and the pictures that they were made from, by split.
+
+    Args:
+        images: split and source of each.
+
+    Returns:
+        the words for a person, and the pictures by split: these are what official counts count.
+    """
+    sources: dict[str, list[str]] = {}
+    for split, source in images:
+        sources.setdefault(split, []).append(source)
+    pictures = {split: len(set(found)) for split, found in sources.items()}
+    told = [
+        f"{len(found):,} {split}"
+        + (f" (of {pictures[split]:,} picture{'s' * (pictures[split] > 1)})" if len(found) > pictures[split] else "")
+        for split, found in sources.items()
+    ]
+    return ", ".join(told), pictures
+
+
 def _job(options: argparse.Namespace, originals: Path | None) -> tuple[params.Params, Job]:
     from bench.data.build import Job
 
@@ -124,10 +145,10 @@ def run_verify(options: argparse.Namespace) -> None:
     from bench.data.build import verify
 
     _, job = _job(options, options.originals)
-    found = verify(job)
-    print(f"{options.dataset}: {_counts(found)}: layout, sizes and depth are right, every file can be read")
+    told, pictures = _made((item.split, item.source) for item in verify(job))
+    print(f"{options.dataset}: {told}: layout, sizes and depth are right, every file can be read")
     official = registry.dataset(options.dataset).counts
-    if options.partial and found != official:
+    if options.partial and pictures != official:
         print(f"partial: the official counts are {_counts(official)}")
 
 
@@ -147,9 +168,10 @@ def run_build(options: argparse.Namespace) -> None:
     path = build(job, out, options.jobs)
     from bench.data import manifest
 
-    about = manifest.read(path.parent).about
-    origin = f"{about['origin']}{' (partial)' * about['partial']}"
-    print(f"{options.dataset}: {_counts(about['images'])} from {origin} -> {path}")
+    built = manifest.read(path.parent)
+    told, _ = _made(zip(built.rows["split"], built.rows["source"], strict=True))
+    origin = f"{built.about['origin']}{' (partial)' * built.about['partial']}"
+    print(f"{options.dataset}: {told} from {origin} -> {path}")
 
 
 def run_layers(options: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from bench import registry
 from bench.contracts import DataError, Item, ParamsError
@@ -170,6 +171,28 @@ def test_a_missing_folder_and_a_misspelt_option_are_refused(name, tmp_path):
     with pytest.raises(ParamsError, match="drawz: unknown argument"):
         build(Job(name, None, {"drawz": 1}, 0, "sample"), tmp_path / "built", workers=1)
     assert not (tmp_path / "built").exists()
+
+
+# What the commands say of originals -----------------------------------------------------------------------------------
+
+
+def test_pictures_are_counted_where_each_makes_several_images(project, tmp_path, monkeypatch):
+    """Six masks on a picture are no six pictures, of which official counts speak."""
+    counts = registry.dataset("paris-streetview").counts
+    side = np.zeros((256, 256, 3), np.uint8)
+    for name in ("paris_train_original/a.JPG", "paris_eval_gt/001_im.png", "paris_eval_gt/002_im.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(side).save(tmp_path / name)
+    place = ("--originals", tmp_path, "--partial")
+    told = project.good("verify", "paris-streetview", *place)
+    assert told.startswith("paris-streetview: 1 train, 12 test (of 2 pictures): layout, sizes and depth are right")
+    assert "\npartial: the official counts are 14,900 train, 100 test\n" in told
+    out = project.folder / "counted" / "paris-streetview"
+    told = project.good("build", "paris-streetview", *place, "--out", out)
+    assert told.startswith("paris-streetview: 1 train, 12 test (of 2 pictures) from originals (partial) -> ")
+    monkeypatch.setitem(counts, "train", 1)
+    monkeypatch.setitem(counts, "test", 2)
+    assert "official counts" not in project.good("verify", "paris-streetview", *place)
 
 
 # The real files -------------------------------------------------------------------------------------------------------

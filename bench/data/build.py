@@ -308,8 +308,8 @@ def _pack(work: Path, rows: list[dict[str, Any]]) -> None:
                     offset += file.write(read_png(work / row[f"file_{field}"]).tobytes())
 
 
-def verify(job: Job) -> dict[str, int]:
-    """Check the layout of the originals and read every file whole; return the images by split.
+def verify(job: Job) -> list[Item]:
+    """Check the layout of the originals and read every file whole; return what a build would make.
 
     Raises:
         DataError, ParamsError: see `items`; a damaged file, or a wrong size or depth.
@@ -324,7 +324,7 @@ def verify(job: Job) -> dict[str, int]:
                 done.result()
             except BrokenProcessPool:
                 raise UserError(f"{job.originals or job.name}: {KILLED}; try again") from None
-    return {split: sum(item.split == split for item in todo) for split in dict.fromkeys(i.split for i in todo)}
+    return todo
 
 
 def _read(job: Job, item: Item) -> None:
