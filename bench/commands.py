@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
@@ -38,7 +39,8 @@ def run_list(options: argparse.Namespace) -> None:
         )
     if "datasets" in wanted:
         entries = [(n, registry.dataset(n)) for n in registry.names("datasets")]
-        _table("datasets", [(n, ", ".join(e.tasks), f"{e.title}: {_counts(e.counts)}") for n, e in entries])
+        rows = [(n, ", ".join(e.tasks), f"{e.title}: {_counts(e.counts)}", _address(e.source)) for n, e in entries]
+        _table("datasets", rows)
     if "metrics" in wanted:
         from bench.scoring import metrics, perceptual
 
@@ -78,6 +80,12 @@ def run_describe(options: argparse.Namespace) -> None:
 
     for path in write(options.methods, options.params, options.out):
         print(f"-> {path}")
+
+
+def _address(source: str) -> str:
+    """Find the address in what a dataset says of its source; nothing where there is none."""
+    found = re.search(r"(https?://)?([\w-]+\.)+[a-z]{2,}/[\w./-]*[\w/]", source)
+    return found[0] if found else ""
 
 
 def _counts(counts: Mapping[str, int]) -> str:

@@ -232,6 +232,23 @@ def test_list_prints_methods_datasets_metrics_and_runs(project, capsys):
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [
+        ("gopro", "https://seungjunnah.github.io/Datasets/gopro"),
+        ("visdrone", "https://github.com/VisDrone/VisDrone-Dataset"),
+        ("places2", "places2.csail.mit.edu/download.html"),
+        ("paris-streetview", "github.com/pathak22/context-encoder"),
+        ("canon-dp", "github.com/Abdullah-Abuolaim/defocus-deblurring-dual-pixel"),
+        ("kohler", "https://webdav.tuebingen.mpg.de/pixel/benchmark4camerashake/"),
+    ],
+)
+def test_the_list_of_datasets_says_where_each_comes_from(capsys, name, address):
+    assert main(["list", "datasets"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(f"  {name} "))
+    assert line.endswith(f"  {address}")
+
+
 @pytest.mark.parametrize("what", ["methods", "datasets", "metrics"])
 def test_lists_of_entries_need_no_parameters(tmp_path, monkeypatch, capsys, what):
     monkeypatch.chdir(tmp_path)
