@@ -7,11 +7,13 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -173,7 +175,125 @@ def test_a_missing_folder_and_a_misspelt_option_are_refused(name, tmp_path):
     assert not (tmp_path / "built").exists()
 
 
-# What the commands say of originals -----------------------------------------------------------------------------------
+# Broken originals, by the commands ------------------------------------------------------------------------------------
+
+
+def picture(path: Path, bits: int = 8, height: int = 12) -> Path:
+    """Write a PNG or a JPEG of noise, 16 pixels wide."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(0).integers(0, 2**bits, (height, 16, 3), dtype=np.uint8 if bits == 8 else np.uint16)
+    assert cv2.imwrite(str(path), pixels)
+    return path
+
+
+def gopro_of(root: Path) -> Path:
+    """Write a pair of each split of GOPRO."""
+    for place in ("train/GOPR0372_07_00/{}/000047.png", "test/GOPR0384_11_00/{}/000001.png"):
+        for folder in ("blur", "sharp"):
+            picture(root / "GOPRO_Large" / place.format(folder))
+    return root / "GOPRO_Large"
+
+
+def no_split(root: Path) -> None:
+    shutil.rmtree(gopro_of(root) / "test")
+
+
+def no_partner(root: Path) -> None:
+    (gopro_of(root) / "train/GOPR0372_07_00/sharp/000047.png").unlink()
+    picture(root / "GOPRO_Large/train/GOPR0372_07_00/sharp/000048.png")
+
+
+def two_sizes(root: Path) -> None:
+    picture(gopro_of(root) / "test/GOPR0384_11_00/sharp/000001.png", height=13)
+
+
+def truncated(root: Path) -> None:
+    path = gopro_of(root) / "test/GOPR0384_11_00/sharp/000001.png"
+    path.write_bytes(path.read_bytes()[:-20])  # the header is whole
+
+
+def zero_bytes(root: Path) -> None:
+    (gopro_of(root) / "test/GOPR0384_11_00/blur/000001.png").write_bytes(b"")
+
+
+def zero_byte_jpeg(root: Path) -> None:
+    picture(root / "VisDrone2019-DET-val/images/a.jpg").write_bytes(b"")
+
+
+def eight_bits(root: Path) -> None:
+    for folder in ("l/source", "r/source", "c/source", "c/target"):
+        name = "1P0A0001.png" if folder == "c/target" else "1P0A0002.png"
+        picture(root / f"dd_dp_dataset_canon/test_{folder}" / name, bits=8 if folder == "r/source" else 16)
+
+
+def no_view(root: Path) -> None:
+    eight_bits(root)
+    (root / "dd_dp_dataset_canon/test_r/source/1P0A0002.png").unlink()
+
+
+def inverted_mask(root: Path) -> None:
+    picture(root / "val_large/Places365_val_00000001.jpg", height=256)
+    mask = np.full((64, 64), 255, np.uint8)
+    mask[:16] = 0
+    (root / "masks").mkdir()
+    assert cv2.imwrite(str(root / "masks/00001.png"), mask)
+
+
+PARTIAL = ("--partial",)
+BROKEN = {  # the dataset, what breaks it, further arguments, what is said
+    "a missing split": ("gopro", no_split, (), "GOPRO_Large/test: no such folder; "),
+    "a count that is off": ("gopro", gopro_of, (), "1 of 2103 images in train, 1 of 1111 images in test; the "),
+    "a missing partner": ("gopro", no_partner, PARTIAL, "GOPR0372_07_00: found 2 images without a partner, expected"),
+    "a missing view": ("canon-dp", no_view, PARTIAL, "found 1 scenes of 'test' that lack a view; test_c/source has "),
+    "two sizes in a pair": ("gopro", two_sizes, PARTIAL, "000001: found different sizes (width x height): "),
+    "a truncated file": ("gopro", truncated, PARTIAL, "sharp/000001.png: found a truncated or damaged file ("),
+    "a file of no bytes": ("gopro", zero_bytes, PARTIAL, "blur/000001.png: found a file of 0 bytes, expected an image"),
+    "a JPEG of no bytes": ("visdrone", zero_byte_jpeg, PARTIAL, "a.jpg: found a file of 0 bytes, expected an image"),
+    "8 bits for 16": ("canon-dp", eight_bits, PARTIAL, "test_r/source/1P0A0002.png: found 8 bits a value, expected 16"),
+    "an inverted mask": ("places2", inverted_mask, (*PARTIAL, "--option", "masks={}/masks"), "the mask looks inverted"),
+}
+
+
+@pytest.mark.parametrize("action", ["verify", "build"])
+@pytest.mark.parametrize("broken", BROKEN)
+def test_broken_originals_are_one_message(project, tmp_path, broken, action):
+    name, break_it, further, expected = BROKEN[broken]
+    break_it(tmp_path)
+    more = [argument.format(tmp_path) for argument in further]
+    if action == "build":
+        more += ["--jobs", "1"]
+    if broken == "a truncated file" and action == "build":
+        # Found while images are made: those stay for the next build, outside any built set.
+        before = project.files()
+        done = project.run("build", name, "--originals", tmp_path, *more)
+        assert (done.status, done.err.count("\n")) == (2, 1)
+        message, work = done.err, project.folder / "data" / "sample" / f".{name}.building"
+        assert {path.relative_to(work).parts[0] for path in project.files() - before} <= {
+            ".lock", "job.json", "rows", "train", "test",
+        }  # fmt: skip
+        picture(tmp_path / "GOPRO_Large/test/GOPR0384_11_00/sharp/000001.png")
+        assert "1 train, 1 test from originals (partial)" in project.good(
+            "build", name, "--originals", tmp_path, *more, "--out", project.folder / "repaired" / name
+        )
+        shutil.rmtree(work)
+    else:
+        message = project.bad(action, name, "--originals", tmp_path, *more)
+    assert message.startswith(f"sharpbench {action}: ") and expected in message
+    assert not (project.folder / "data" / "sample" / name).exists()
+
+
+def test_a_cmyk_jpeg_among_the_originals_is_converted(project, tmp_path):
+    cyan, magenta, yellow, black = 40, 90, 160, 30
+    path = tmp_path / "VisDrone2019-DET-test-dev" / "images" / "a.jpg"
+    path.parent.mkdir(parents=True)
+    Image.new("CMYK", (256, 256), (cyan, magenta, yellow, black)).save(path, quality=100)
+    place = ("--originals", tmp_path, "--partial")
+    assert "visdrone: 1 test: layout" in project.good("verify", "visdrone", *place)
+    out = project.folder / "cmyk" / "visdrone"
+    assert "visdrone: 1 test from originals (partial)" in project.good("build", "visdrone", *place, "--out", out)
+    built = read_png(out / "test" / "target" / "a.png")
+    expected = [(255 - ink) * (255 - black) / 255 for ink in (cyan, magenta, yellow)]
+    assert np.abs(built - np.array(expected)).max() <= 2
 
 
 def test_pictures_are_counted_where_each_makes_several_images(project, tmp_path, monkeypatch):
