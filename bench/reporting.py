@@ -40,6 +40,7 @@ def report(params: Params) -> Path:
 
 
 def _link(client: Any, run_id: str) -> dict[str, str]:
-    run = client.get_run(run_id)
+    with tracking.reached(client.tracking_uri):
+        run = client.get_run(run_id)
     server = {"server": client.tracking_uri.rstrip("/")} if client.tracking_uri.startswith("http") else {}
     return server | {"run_id": run_id, "experiment_id": run.info.experiment_id, "name": run.info.run_name}

@@ -89,16 +89,16 @@ def comparison_page(server: str, runs: Sequence[str], experiments: Sequence[str]
 
 @contextmanager
 def reached(place: str) -> Iterator[None]:
-    """Turn an error of MLflow, or of the database under it, into one message."""
+    """Turn an error of MLflow, or of the database, the disk or the network under it, into one message."""
     from mlflow.exceptions import MlflowException
     from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield
-    except (MlflowException, SQLAlchemyError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:  # those of `requests` are OSErrors
+        said = str(error).partition("\n")[0] or type(error).__name__
         raise UserError(
-            f"MLflow at {place}: {str(error).splitlines()[0]}; nothing of the run is lost: when this is mended the "
-            "same command goes on"
+            f"MLflow at {place}: {said}; nothing of the run is lost: when this is mended the same command goes on"
         ) from error
 
 

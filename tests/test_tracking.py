@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 from PIL import Image
 
 from bench import reporting, tracking
@@ -198,6 +200,34 @@ def test_weights_are_kept_with_their_digest(client, tmp_path):
     assert [file.path for file in client.list_artifacts(run_id, "weights")] == ["weights/weights.safetensors"]
     assert client.get_run(run_id).data.tags["weights_sha256"] == "d" * 64
     assert (tmp_path / tracking.ARTIFACTS / "deblur" / run_id / "artifacts/weights/weights.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), r"\[Errno 28\] No space left on device"),
+        (requests.HTTPError("500 Server Error: for url: http://host/artifacts"), "500 Server Error: for url: "),
+        (OSError(), "OSError"),
+    ],
+)
+def test_a_full_disk_and_a_store_of_artifacts_that_fails_are_one_message(client, tmp_path, monkeypatch, error, said):
+    run_id = tracking.start(client, made_record(), "k")
+    (tmp_path / "weights.safetensors").write_bytes(b"weights")
+
+    def fails(*arguments):
+        raise error
+
+    monkeypatch.setattr(client, "log_artifact", fails)
+    with pytest.raises(UserError, match=rf"^MLflow at sqlite:///.*: {said}.*; nothing of the run is lost: when"):
+        tracking.log_weights(client, run_id, tmp_path / "weights.safetensors", "d" * 64)
+    folder = evaluated(tmp_path / "scores", made_record(), {"psnr-rgb8": [20.0]})
+    with pytest.raises(UserError, match=rf"^MLflow at sqlite:///.*: {said}"):
+        tracking.sync(client, folder)
+
+
+def test_a_run_that_the_report_cannot_ask_for_is_one_message(client):
+    with pytest.raises(UserError, match=r"^MLflow at sqlite:///.*mlflow\.db: Run with id=0+ not found; nothing"):
+        reporting._link(client, "0" * 32)
 
 
 # Evaluations ----------------------------------------------------------------------------------------------------------
