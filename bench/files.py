@@ -95,19 +95,33 @@ def noted(path: Path) -> dict[str, Any]:
 
 
 def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a new folder and put it in the place of `path`: a reader sees the old folder or the whole new one."""
+    """Fill a new folder and put it in the place of `path`: a reader sees the old folder or the whole new one.
+
+    Between two renames there is none for a moment. A process that is killed there leaves the old one under a hidden
+    name, from which the next call brings it back.
+    """
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
+    old = path.with_name(f".{path.name}.old")
     try:
+        _bring_back(old, path)
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         fill(fresh)
         if path.exists():
-            shutil.rmtree(path)
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
         fresh.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise explained(error, path) from error
     finally:
+        _bring_back(old, path)
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _bring_back(old: Path, path: Path) -> None:
+    if old.exists() and not path.exists():
+        old.rename(path)
 
 
 @contextmanager
