@@ -27,7 +27,7 @@ from bench.files import read_json
 from bench.params import Choice, Recipe, Train
 from bench.search import study as studies
 from bench.search import trial as trials_of
-from bench.search.search import STUDY, TRIALS, importances, winner
+from bench.search.search import STUDY, TRIALS, counted, importances, winner
 from bench.search.space import Space, laid_on, nested, present
 from bench.search.study import Attempt, JournalLock, Pruned, estimates, finished, opened, outcome, propose, work
 from bench.search.trial import held_out, miniature, photographs, shown_in_turn
@@ -318,6 +318,29 @@ def test_a_lost_trial_goes_on_where_it_was_with_what_it_had_reported(tmp_path):
     lost, trial = opened(tmp_path, True).get_trials()
     assert (outcome(lost), outcome(trial), trial.value) == ("lost", "complete", 2.0)
     assert trial.intermediate_values == {1: 0.25, 2: 0.5} and trial.user_attrs["default"]
+
+
+def test_the_runs_own_numbers_count_though_they_were_lost_and_fewer_trials_are_asked_for(tmp_path):
+    """Trial 0 dies when others have ended; then two trials are asked for, and there are three without it."""
+
+    def dies(attempt: Attempt) -> float:
+        if attempt.number in (0, 4):
+            raise MemoryError
+        return 1.0
+
+    with pytest.raises(MemoryError):
+        work(tmp_path, ranged("a"), {"a": 2.0}, 1, True, 0, dies)
+    alive = studies.taken(tmp_path / "trial-0.lock")  # as if its process went on
+    assert alive is not None
+    with alive, pytest.raises(MemoryError):
+        work(tmp_path, ranged("a"), {"a": 2.0}, 6, True, 0, dies)
+    assert [trial.number for trial in finished(opened(tmp_path, True))] == [1, 2, 3]
+    work(tmp_path, ranged("a"), {"a": 2.0}, 2, True, 0, lambda attempt: 1.0)
+    found = finished(opened(tmp_path, True))
+    assert [trial.number for trial in found] == [1, 2, 3, 5] and found[3].user_attrs["default"]
+    assert [trial.number for trial in counted(found, 2)] == [1, 5]
+    assert counted(found, 4) == found
+    assert winner(found, True) is found[3]  # of equal ones the run's own numbers
 
 
 def test_a_line_that_a_kill_left_unfinished_is_cut_off(tmp_path):

@@ -68,8 +68,8 @@ def search(params: Params, run: str, trials: int | None = None, jobs: int | None
         _work(shared, folder, identity, parent)
     else:
         _spread(params, run, trials, folder, identity, parent, count)
-    found = finished(study)[:wanted]
-    if len(found) < wanted:
+    found = counted(finished(study), wanted)
+    if len(found) < wanted or not any(DEFAULT in trial.user_attrs for trial in found):
         raise UserError(f"{run}: the search's processes failed after {len(found)} trials; the same command goes on")
     log = logger(shared, client, identity, parent)
     for trial in found:
@@ -211,11 +211,20 @@ def described(trial: FrozenTrial, metric: str) -> str:
     return f"trial {trial.number}: {outcome(trial)}{score} ({values}{'; the default' * (DEFAULT in trial.user_attrs)})"
 
 
+def counted(trials: Sequence[FrozenTrial], wanted: int) -> list[FrozenTrial]:
+    """Return so many trials in their order: the first ones, and always that of the run's own numbers.
+
+    Lost and tried again, that one has a later number than others.
+    """
+    chosen = sorted(trials, key=lambda trial: DEFAULT not in trial.user_attrs)[:wanted]
+    return sorted(chosen, key=lambda trial: trial.number)
+
+
 def winner(trials: Sequence[FrozenTrial], higher: bool) -> FrozenTrial | None:
-    """Return the best complete trial, of equal ones the first: the run's own numbers win a tie. None without any."""
+    """Return the best complete trial; of equal ones that of the run's own numbers, else the first. None without any."""
     sign = 1 if higher else -1
     complete = [trial for trial in trials if outcome(trial) == "complete"]
-    return max(complete, key=lambda trial: sign * float(trial.value or 0), default=None)
+    return max(complete, key=lambda trial: (sign * float(trial.value or 0), DEFAULT in trial.user_attrs), default=None)
 
 
 def importances(trials: Sequence[FrozenTrial], higher: bool) -> tuple[dict[str, float], str]:

@@ -154,7 +154,9 @@ def work(
     folder: Path, space: Space, own: Mapping[str, float], wanted: int, higher: bool, seed: int,
     objective: Objective, note: Callable[[FrozenTrial], None] = lambda trial: None,
 ) -> None:  # fmt: skip
-    """Run trials until the study has `wanted` finished ones; any number of processes may do so at once.
+    """Run trials until the study has `wanted` finished ones, that of the run's own numbers among them.
+
+    Any number of processes may do so at once.
 
     Args:
         own: the run's own numbers, which are those of the first trial.
@@ -169,10 +171,13 @@ def work(
             if not trials:
                 _enqueue(study, space, own, {DEFAULT: True})
             running = sum(outcome(trial) == "running" for trial in trials)
-            ended = len(finished(study))
-            if ended >= wanted:
+            ended = finished(study)
+            own_ended = any(DEFAULT in trial.user_attrs for trial in ended)
+            if len(ended) >= wanted and own_ended:
                 return
-            asked = _ask(study, folder, space, seed) if ended + running < wanted else None
+            # Lost when the others had ended, the run's own numbers are tried again beyond `wanted`.
+            own_waits = any(outcome(trial) == "waiting" and DEFAULT in trial.user_attrs for trial in trials)
+            asked = _ask(study, folder, space, seed) if len(ended) + running < wanted or own_waits else None
         if asked is None:
             # The others' trials are the last ones; were one of them lost, it would be for this process to try it again.
             time.sleep(WAIT)
