@@ -30,10 +30,11 @@ def drawn_searches(root: Path) -> Further:
 def _search(study: searches.Study, folder: Path, evaluated: set[str]) -> Extra:
     about, trials = study.about, study.trials
     counts = ", ".join(f"{count} {state}" for state, count in trials["state"].value_counts().items())
-    held = ", ".join(about["held_out"])
+    held = ", ".join(about["held_out_first"]) + ", ..." * (about["held_out"] > len(about["held_out_first"]))
     text = (
-        f"{len(trials)} trials of {about['steps']} steps ({counts}), scored by {about['metric']} on training "
-        f"photographs that no trial trained on: {held}. The best is trial {about['winner']['number']}; "
+        f"{len(trials)} trials of {about['steps']} steps ({counts}), scored by {about['metric']} on "
+        f"{about['held_out']:,} training photographs that no trial trained on ({held}). "
+        f"The best is trial {about['winner']['number']}; "
         f"it was trained again as {about['winner_run']}, whole, on all training photographs."
     )
     missing = [f"{name} is not searched: {reason}." for name, reason in about["not_searched"].items()]

@@ -22,8 +22,8 @@ from reports.page import Plot
 
 FIELDS = (
     "run", "winner_run", "method", "title", "task", "dataset", "dataset_title", "origin", "partial", "profile", "study",
-    "metric", "unit", "better", "settings", "steps", "not_searched", "held_out", "default", "winner", "importances",
-    "importances_missing", "provenance",
+    "metric", "unit", "better", "settings", "steps", "not_searched", "held_out", "held_out_first", "default", "winner",
+    "importances", "importances_missing", "provenance",
 )  # fmt: skip
 COLUMNS = ("number", "state", "value", "default", "seconds", "reason", "steps", "scores")
 BAR = 0.28

@@ -32,7 +32,7 @@ from bench.search.space import Space, laid_on, nested, present
 from bench.search.study import Attempt, JournalLock, Pruned, estimates, finished, opened, outcome, propose, work
 from bench.search.trial import held_out, miniature, photographs, shown_in_turn
 from bench.training.loop import Diverged, Training
-from reports import searches
+from reports import extras, searches
 from tests.conftest import PARAMS, Project
 
 ROOT = Path(__file__).parents[1]
@@ -466,6 +466,7 @@ def test_what_a_search_writes(small):
     assert set(table["weights.far"]) == {1.0} and table["weights.near"].between(0.01, 100).all()
     assert list(table["steps"][0]) == [20, 40]
     assert study["steps"] == 40 and study["rungs"] == [20] and study["origin"] == "offline photographs"
+    assert study["held_out"] == 2 == len(study["held_out_first"])
     train = yaml.safe_load((folder / params.WINNER).read_text())["train"]
     assert train["weights"] == {name.split(".")[1]: value for name, value in study["winner"]["values"].items()}
     assert train["searched"] == {
@@ -501,7 +502,8 @@ def test_trials_are_nested_runs_and_the_same_command_again_adds_none(small):
         assert float(run.data.params["train.weights.near"]) == row["weights.near"]
         assert run.data.metrics["validation.psnr-rgb8"] == pytest.approx(row["value"])
     found = found_in(small)
-    small.good("search", "mrfnet-gopro")
+    said = small.good("search", "mrfnet-gopro")
+    assert f"on 2 images of 2 held-out photographs ({', '.join(found['held_out_first'])})\n" in said
     assert len(logged(small)) == len(before) and found_in(small)["winner"] == found["winner"]
 
 
@@ -539,6 +541,11 @@ def test_the_winner_is_a_run_that_says_whose_its_weights_are(small):
     assert "mrfnet-searched" in small.good("list", "runs")
 
 
+def told(study: searches.Study, folder: Path) -> str:
+    """What the page says of a search."""
+    return extras._search(study, folder, set()).text
+
+
 def test_what_a_report_shows_of_a_search(small, tmp_path):
     [study] = searches.read(small.folder / "out" / "sample" / "search")
     assert study.title == "mrfnet on GOPRO (offline photographs)" and study.score == "psnr-rgb8 (dB)"
@@ -551,6 +558,10 @@ def test_what_a_report_shows_of_a_search(small, tmp_path):
     table = searches.numbers(study).set_index("name")
     assert table.loc["weights.near", "default"] == 0.05
     assert table.loc["psnr-rgb8", "winner"] == study.about["winner"]["value"]
+    held = study.about["held_out_first"]
+    assert f" on 2 training photographs that no trial trained on ({', '.join(held)}). T" in told(study, tmp_path)
+    many = replace(study, about=study.about | {"held_out": 180346, "held_out_first": ["a", "b", "c"]})
+    assert " on 180,346 training photographs that no trial trained on (a, b, c, ...). " in told(many, tmp_path)
     assert searches.read(tmp_path / "none") == []
     damaged = tmp_path / "search" / "x"
     damaged.mkdir(parents=True)

@@ -30,6 +30,8 @@ STUDY, TRIALS = "study.json", "trials.parquet"
 ENOUGH = 5
 """Complete trials from which importances are computed."""
 CODE = ("bench/search/*.py", "bench/scoring/restore.py", "bench/scoring/metrics.py")
+FIRST = 3
+"""Held-out photographs that are named; there may be hundreds of thousands."""
 MORE = {"trials", "jobs"}
 """Settings of which more is more of the same study."""
 PARENT, STATE = "mlflow.parentRunId", "state"
@@ -58,8 +60,9 @@ def search(params: Params, run: str, trials: int | None = None, jobs: int | None
     with held(folder / studies.LOCK):
         parent = tracking.start(client, _record(shared, run), identity)
     print(
-        f"{run}: {wanted} trials of {shared.total_steps} steps, scored by {shared.metric.id} on {len(shared.cases)} "
-        f"images of {', '.join(shared.held)}"
+        f"{run}: {wanted} trials of {shared.total_steps} steps, scored by {shared.metric.id} on {len(shared.cases):,} "
+        f"images of {len(shared.held):,} held-out photographs ({', '.join(shared.held[:FIRST])}"
+        f"{', ...' * (len(shared.held) > FIRST)})"
     )
     for name, reason in shared.not_searched.items():
         print(f"{run}: NOT searched: {name}: {reason}")
@@ -282,7 +285,8 @@ def _write(
             "rungs": list(shared.rungs),
             "space": {key: choice.model_dump(exclude_defaults=True) for key, choice in shared.space.choices.items()},
             "not_searched": dict(shared.not_searched),
-            "held_out": list(shared.held),
+            "held_out": len(shared.held),
+            "held_out_first": list(shared.held[:FIRST]),
             "validation_images": len(shared.cases),
             "training_images": len(shared.crops),
             "default": {"number": default.number, "value": default.value, "values": default.user_attrs[VALUES]},
