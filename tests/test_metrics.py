@@ -335,6 +335,22 @@ def test_images_that_cannot_be_compared_are_refused(name, pred, target, mask, me
         m.METRICS[name].compute(pred, target, mask)
 
 
+def test_a_formula_without_a_value_for_these_images_says_why_and_leaves_the_other_metrics():
+    black = np.zeros((20, 20), np.uint8)
+    found = m.compute_all(["mae", "l1-relative", "mae-hole"], IMAGE, IMAGE * 0, black)
+    assert found == {
+        "mae": 0.5,
+        "l1-relative": m.NotMeasured("l1-relative", "the truth is black throughout: l1-relative divides by its sum"),
+        "mae-hole": m.NotMeasured("mae-hole", "the mask has no hole: a score of the hole has no pixels"),
+    }
+    fitted = m.compute_all(["psnr-kohler", "mse", "ssim-kohler"], IMAGE * 0, IMAGE, references=[IMAGE])
+    assert list(fitted) == ["psnr-kohler", "mse", "ssim-kohler"] and fitted["mse"] == 0.25
+    for name in ("psnr-kohler", "ssim-kohler"):
+        assert isinstance(fitted[name], m.NotMeasured) and "black throughout" in fitted[name].reason
+    with pytest.raises(DataError, match="expected one shape"):
+        m.compute_all(["mae"], IMAGE[:19], IMAGE)
+
+
 def test_a_score_of_the_best_frame_needs_frames():
     with pytest.raises(DataError, match="psnr-kohler: the image has no reference frames"):
         m.compute_all(["psnr-kohler"], IMAGE, IMAGE)

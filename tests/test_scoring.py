@@ -30,6 +30,8 @@ from bench.runs import Trained, settled
 from bench.scoring import metrics
 from bench.scoring.evaluate import inputs_of, look_inside, read_case, to_depth
 from bench.scoring.restore import OVERLAP, pad, prepared, restore
+from reports import scores as reported
+from tests.conftest import Project
 
 ROOT = Path(__file__).parents[1]
 KEYS = ["image", "input", "mask_kind", "mask_band", "metric"]
@@ -216,6 +218,44 @@ def test_values_that_are_no_numbers_are_never_black_pixels():
     image[0, 0, 0] = math.nan
     with pytest.raises(DataError, match="NaN or infinite"):
         to_depth(image, np.dtype(np.uint8))
+
+
+def darkened(ready: Project, folder: Path) -> tuple[Project, str]:
+    """A project on the same files, but with the truth of one test image of gopro black; and that image's name."""
+    shutil.copy(ready.folder / "params.yaml", folder)
+    shutil.copytree(ready.folder / "data" / "sample" / "gopro", folder / "data" / "sample" / "gopro")
+    row = manifest.read(folder / "data" / "sample" / "gopro").split("test").iloc[1]
+    path = folder / "data" / "sample" / "gopro" / row["file_target"]
+    cv2.imwrite(str(path), np.zeros_like(read_png(path)))
+    return Project(folder), row["name"]
+
+
+def test_a_value_that_is_not_defined_is_left_out_and_said_and_no_evaluation_is_lost(ready, tmp_path):
+    project, name = darkened(ready, tmp_path)
+    project.good("evaluate", "input-gopro")
+    scores, record = project.scores("input-gopro"), project.record("input-gopro")
+    images = scores[scores["image"] != ""].set_index(["image", "metric"])
+    undefined = images[images["value"].isna()]
+    assert list(undefined.index) == [(name, "l1-relative"), (name, "l2-relative")]
+    assert undefined["reason"].iloc[0] == "the truth is black throughout: l1-relative divides by its sum"
+    count = scores["image"].nunique() - 1
+    assert record["not_measured"]["l1-relative"] == (
+        f"1 of {count} images, the first is {name}: the truth is black throughout: l1-relative divides by its sum"
+    )
+    [one] = reported.read(tmp_path / "out" / "sample" / "scores", "sample")
+    stat = reported.measure(one, "l1-relative", {})
+    known = images["value"].unstack()["l1-relative"].dropna()
+    assert stat.images is not None and len(stat.images) == len(known) == count - 1
+    assert stat.value == pytest.approx(known.mean())
+
+
+def test_images_that_a_metric_refuses_are_named(ready, monkeypatch):
+    def refuses(*arguments):
+        raise DataError("images of 9x9 pixels: SSIM needs sides of 11 or more")
+
+    monkeypatch.setattr(metrics, "compute_all", refuses)
+    name = manifest.read(ready.folder / "data" / "sample" / "kohler").split("test")["name"].iloc[0]
+    assert f"evaluate: input-kohler: {name}: images of 9x9 pixels: SSIM needs" in ready.bad("evaluate", "input-kohler")
 
 
 # References, depth and chains -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from bench.params import Evaluate, Params, all_chains, evaluation, weights_folde
 from bench.provenance import here
 from bench.registry import nearest
 from bench.scoring import metrics
-from bench.scoring.metrics import Measure
+from bench.scoring.metrics import Measure, NotMeasured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,8 +136,10 @@ class Table:
     common: dict[str, Any]
     rows: list[dict[str, Any]] = field(default_factory=list)
 
-    def add(self, measure: Measure, value: float, reason: str = "", size: str = "", **about: Any) -> None:
+    def add(self, measure: Measure, value: float | NotMeasured, reason: str = "", size: str = "", **about: Any) -> None:
         """Add one value; NaN with a reason where it was not measured."""
+        if isinstance(value, NotMeasured):
+            reason, value = value.reason, float("nan")
         empty = {"image": "", "split": "test", "input": "", "mask_ratio": float("nan")}
         empty |= dict.fromkeys(("scene", "mask_kind", "mask_band"), "")
         self.rows.append(
@@ -178,6 +181,15 @@ def condition(case: Case) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def about_image(run: str, name: str) -> Iterator[None]:
+    """Say in a DataError which run and image it is of."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{run}: {name}: {error}") from None
+
+
 def wanted(chosen: Evaluate, task: str, built: BuiltSet) -> list[str]:
     """Return the metrics of one image that apply: those of a hole need one, those of many truths need them."""
     has_hole, many = task in ("inpaint", "sharp-inpaint"), built.about["scoring"] == "best-reference"
@@ -212,27 +224,29 @@ def score(
     rules = shown_images(built, chosen)
     listed: list[dict[str, Any]] = []
 
-    def measure(case: Case, pred: np.ndarray) -> dict[str, float]:
+    def measure(case: Case, pred: np.ndarray) -> dict[str, float | NotMeasured]:
         return metrics.compute_all(ids, pred, case.truth, case.mask, case.references())
 
-    waiting: deque[tuple[dict[str, Any], Future[dict[str, float]]]] = deque()
+    waiting: deque[tuple[dict[str, Any], Future[dict[str, float | NotMeasured]]]] = deque()
+    run = table.common["run"]
 
     def collect() -> None:
         about, values = waiting.popleft()
-        for metric, value in values.result().items():
+        with about_image(run, about["image"]):
+            found = values.result()
+        for metric, value in found.items():
             table.add(metrics.find(metric), value, **about)
 
     with ThreadPoolExecutor(2) as pool:
-        for case in tqdm(cases(built, task, inputs), table.common["run"], len(inputs) * each, disable=None):
+        for case in tqdm(cases(built, task, inputs), run, len(inputs) * each, disable=None):
             pred = predict(case)
-            try:
+            with about_image(run, case.row["name"]):
                 pred = pred if pred.dtype.kind == "u" else to_depth(pred, case.truth.dtype)
-            except DataError as error:
-                raise DataError(f"{table.common['run']}: {case.row['name']}: {error}") from None
             waiting.append((condition(case), pool.submit(measure, case, pred)))
             if len(waiting) > AHEAD:
                 collect()
-            perceptual.see(case, pred)
+            with about_image(run, case.row["name"]):
+                perceptual.see(case, pred)
             if case.input == inputs[0] and case.row["name"] in rules:
                 listed.append(_write_images(folder, rules, case, pred))
             if save is not None:
@@ -466,13 +480,23 @@ def write_scores(folder: Path, table: Table, record: dict[str, Any], images: lis
     """Write the scores and the record of one evaluation; its id is a hash of the scores and their provenance."""
     frame = table.frame()
     frame.to_parquet(folder / SCORES, index=False)
-    missing = frame[frame["reason"] != ""].drop_duplicates("metric")
-    record["not_measured"] = dict(zip(missing["metric"], missing["reason"], strict=True))
+    record["not_measured"] = not_measured(frame)
     record["images"] = images
     record["evaluation_id"] = hashlib.sha256(
         (sha256(folder / SCORES) + json.dumps(record["provenance"], sort_keys=True)).encode()
     ).hexdigest()
     write_json(folder / "record.json", record)
+
+
+def not_measured(frame: pd.DataFrame) -> dict[str, str]:
+    """Return by metric why it, or how many images of it, were not measured."""
+    found = {}
+    for metric, rows in frame[frame["reason"] != ""].groupby("metric", sort=False):
+        first, count = rows.iloc[0], rows["image"].nunique()
+        every = frame["image"][frame["metric"] == metric].nunique()
+        few = f"{count:,} of {every:,} images, the first is {first['image']}: " if first["image"] else ""
+        found[str(metric)] = few + first["reason"]
+    return found
 
 
 @dataclass(frozen=True)

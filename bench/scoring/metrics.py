@@ -69,6 +69,23 @@ class Metric(Measure):
     many_targets: bool = False
 
 
+@dataclass(frozen=True)
+class NotMeasured:
+    """A score that could not be taken.
+
+    Args:
+        metric: its id.
+        reason: why, and what to do where something can be done.
+    """
+
+    metric: str
+    reason: str
+
+
+class Undefined(DataError):
+    """Images that can be compared, but for which a metric's formula has no value."""
+
+
 # Values and colours ---------------------------------------------------------------------------------------------------
 
 
@@ -172,7 +189,12 @@ def decibels(square: float, data_range: float) -> float:
 
 
 def hole(mask: Image | None, target: Image) -> NDArray[np.uint8]:
-    """The mask (H, W) as uint8 0 and 1 = hole. Raises DataError when it is missing, of another size, or has no hole."""
+    """The mask (H, W) as uint8 0 and 1 = hole.
+
+    Raises:
+        Undefined: it has no hole.
+        DataError: it is missing, of another size, or has other values.
+    """
     if mask is None:
         raise DataError("a score of the hole needs the image's mask, and there is none")
     if mask.shape != target.shape[:2]:
@@ -181,7 +203,7 @@ def hole(mask: Image | None, target: Image) -> NDArray[np.uint8]:
     if top not in (0, 1, 255) or not ((mask == 0) | (mask == top)).all():
         raise DataError("the mask has other values than 0 = known and 255 (or 1) = hole")
     if top == 0:
-        raise DataError("the mask has no hole: a score of the hole has no pixels")
+        raise Undefined("the mask has no hole: a score of the hole has no pixels")
     return (mask != 0).astype(np.uint8)
 
 
@@ -237,9 +259,9 @@ def mae_hole(pred: Image, target: Image, mask: Image | None = None) -> float:
 
 
 def relative(error: float, size: float, name: str) -> float:
-    """error / size. Raises DataError for a truth that is black throughout."""
+    """error / size. Raises Undefined for a truth that is black throughout."""
     if size == 0:
-        raise DataError(f"the truth is black throughout: {name} divides by its sum")
+        raise Undefined(f"the truth is black throughout: {name} divides by its sum")
     return float(error / size)
 
 
@@ -369,13 +391,14 @@ def align(pred: Image, frame: Image) -> tuple[Floats, Floats]:
     Returns:
         the fitted restored image and the frame, float64 in [0, 255], of `pred`'s shape.
     Raises:
-        DataError: when the images do not match, or the restored one is black.
+        Undefined: when the restored image is black.
+        DataError: when the images do not match.
     """
     pred8, frame8 = in_8_bits(pred, frame)
     x, z = frame8.astype(np.float64), pred8.astype(np.float64)
     energy = (z * z).sum()
     if energy == 0:
-        raise DataError("the restored image is black throughout: its intensity cannot be fitted to a reference frame")
+        raise Undefined("the restored image is black throughout: its intensity cannot be fitted to a reference frame")
     z *= (x * z).sum() / energy
     rows, columns = shift(z, x)
     height, width = z.shape[:2]
@@ -632,8 +655,8 @@ def compute_all(
     target: Image,
     mask: Image | None = None,
     references: Iterable[Image] = (),
-) -> dict[str, float]:
-    """Score one restored image by several metrics, values by id.
+) -> dict[str, float | NotMeasured]:
+    """Score one restored image by several metrics: by id the value, or why the formula has none for these images.
 
     Args:
         ids: of `METRICS`; all are looked up before the first is computed.
@@ -646,5 +669,16 @@ def compute_all(
         DataError: when the images cannot be compared, or what a metric needs is missing.
     """
     metrics = [find(metric_id) for metric_id in ids]
-    best = best_references([metric.id for metric in metrics if metric.many_targets], pred, references)
-    return {m.id: best[m.id][0] if m.many_targets else m.compute(pred, target, mask) for m in metrics}
+    many = [metric.id for metric in metrics if metric.many_targets]
+    found: dict[str, float | NotMeasured] = {}
+    try:
+        found |= {name: value for name, (value, _) in best_references(many, pred, references).items()}
+    except Undefined as error:  # for one of them: they all begin by fitting the intensity
+        found |= {name: NotMeasured(name, str(error)) for name in many}
+    for metric in metrics:
+        if not metric.many_targets:
+            try:
+                found[metric.id] = metric.compute(pred, target, mask)
+            except Undefined as error:
+                found[metric.id] = NotMeasured(metric.id, str(error))
+    return {metric.id: found[metric.id] for metric in metrics}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ import numpy as np
 
 from bench import weights
 from bench.contracts import DataError, WeightsError
-from bench.scoring.metrics import Floats, Image, Measure, check, quantise, unit
+from bench.scoring.metrics import Floats, Image, Measure, NotMeasured, check, quantise, unit
 from bench.torchvision_shim import make_importable
 
 if TYPE_CHECKING:
@@ -42,19 +41,6 @@ FID = Measure(
     "rises as images become fewer: say their number beside it.",
 )
 PERCEPTUAL: dict[str, Measure] = {LPIPS_ALEX.id: LPIPS_ALEX, FID.id: FID}
-
-
-@dataclass(frozen=True)
-class NotMeasured:
-    """A score that could not be taken here.
-
-    Args:
-        metric: its id.
-        reason: why, and what to do.
-    """
-
-    metric: str
-    reason: str
 
 
 def missing(metric: str, package: str) -> NotMeasured | None:
