@@ -18,6 +18,7 @@ import torch
 from bench import weights
 from bench.contracts import DataError, UserError, WeightsError
 from bench.scoring import perceptual
+from bench.scoring.evaluate import Case, Perceptual, Table
 from bench.torchvision_shim import make_importable
 
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -115,7 +116,7 @@ def test_a_file_with_another_hash_is_refused_before_it_is_read(tmp_path: Path):
     assert "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth" in str(error.value)
     (tmp_path / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"x")
     with pytest.raises(WeightsError, match="6726825d"):
-        perceptual.fid([image(0), image(1)], [image(2), image(3)], tmp_path)
+        perceptual.fid_features(tmp_path)
 
 
 def test_a_file_is_hashed_again_when_it_changes(tmp_path: Path, register):
@@ -140,7 +141,7 @@ def test_a_missing_file_gives_not_measured_and_says_what_to_fetch(tmp_path: Path
     assert found.metric == "lpips-alex"
     for part in ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", str(tmp_path), str(own_shared_folder)):
         assert part in found.reason
-    found = perceptual.fid([], [], None)
+    found = perceptual.fid_features(None)
     assert isinstance(found, perceptual.NotMeasured)
     assert "weights-inception-2015-12-05-6726825d.pth" in found.reason
     assert str(own_shared_folder) in found.reason
@@ -251,7 +252,7 @@ def test_a_pickle_of_more_than_tensors_is_refused_and_not_run(key: str, tmp_path
         if key == "alexnet":
             perceptual.lpips_alex(tmp_path)
         else:
-            perceptual.fid([image(0), image(1)], [image(2), image(3)], tmp_path)
+            perceptual.fid_features(tmp_path)
     assert not (tmp_path / "ran").exists()
 
 
@@ -295,17 +296,68 @@ def test_fid_looks_through_the_files_network(tmp_path: Path, register, monkeypat
     register("inception-fid", tmp_path / "file")
 
     few = [image(0), image(1, 30, 60), image(2)]
-    assert perceptual.fid(few, iter(few), tmp_path) == pytest.approx(0, abs=1e-6)
-    others = [pixels // 2 for pixels in few]
-    value = perceptual.fid(few, others, tmp_path)
-    features = [
-        torch.stack([network(torch.from_numpy(i).permute(2, 0, 1)[None])[0][0] for i in s]) for s in (few, others)
-    ]
-    assert value == pytest.approx(perceptual.frechet_distance(*(f.double().numpy() for f in features)), rel=1e-5)
-    assert isinstance(value, float)
-    assert value > 1e-3
-    with pytest.raises(DataError, match="FID of 1 images"):
-        perceptual.fid(few[:1], others, tmp_path)
+    features = perceptual.fid_features(tmp_path)
+    assert callable(features)
+    x, y = (np.stack([features(pixels) for pixels in some]) for some in (few, [pixels // 2 for pixels in few]))
+    for pixels, row in zip(few, x, strict=True):
+        expected = network(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0][0]
+        assert row.dtype == np.float32 and row == pytest.approx(expected.numpy(), rel=1e-5, abs=1e-6)
+    assert perceptual.frechet_distance(x, x) == pytest.approx(0, abs=1e-6)
+    assert perceptual.frechet_distance(x, y) > 1e-3
+
+
+@pytest.mark.parametrize("sizes", [(1, 3), (3, 1)])
+def test_one_image_has_no_distance(sizes):
+    with pytest.raises(DataError, match="FID of 1 images: expected two or more"):
+        perceptual.frechet_distance(*(np.ones((size, 8)) for size in sizes))
+
+
+def seen(name: str, source: str) -> Case:
+    """A test image under one input, whose first pixels tell which it is."""
+    row = {"name": name, "split": "test", "degradation": "{}", "mask_kind": "square", "mask_band": "20-30"}
+    mask = np.ones((4, 4, 1), np.float32)
+    return Case(row, source, {"mask": mask}, image(ord(name), 4, 4), Path())
+
+
+def test_of_a_set_features_alone_are_kept_and_each_truth_is_looked_at_once(monkeypatch: pytest.MonkeyPatch):
+    looked: list[tuple[str, float]] = []
+
+    def factory(folder: Path | None, device: str):
+        def features(pixels: np.ndarray) -> np.ndarray:
+            looked.append((device, float(pixels.mean())))
+            return pixels.reshape(-1)[:6].astype(np.float32)
+
+        return features
+
+    monkeypatch.setattr(perceptual, "fid_features", factory)
+    table = Table({"run": "mine"})
+    judge = Perceptual(["fid"], None, "inpaint", "cuda:1")
+    restored = {source: [image(k + 10 * len(source), 4, 4) for k in range(3)] for source in ("sharp", "blurred")}
+    for source, preds in restored.items():
+        for name, pred in zip("abc", preds, strict=True):
+            judge.see(seen(name, source), pred)
+    assert len(looked) == 3 + 6 and {device for device, _ in looked} == {"cuda:1"}
+    judge.finish(table)
+    rows = table.frame().set_index("input")
+    truths = np.stack([seen(name, "sharp").truth.reshape(-1)[:6] for name in "abc"])
+    for source, preds in restored.items():
+        expected = perceptual.frechet_distance(np.stack([pred.reshape(-1)[:6] for pred in preds]), truths)
+        assert rows.loc[source, "value"] == pytest.approx(expected) and rows.loc[source, "mask_band"] == "20-30"
+    assert Perceptual(["fid"], None, "deblur").fid is None
+
+
+def test_a_set_of_one_image_and_a_network_that_is_not_here_say_so(monkeypatch: pytest.MonkeyPatch):
+    judge, table = Perceptual(["fid", "lpips-alex"], None, "inpaint"), Table({"run": "mine"})
+    judge.see(seen("a", "sharp"), image(0, 4, 4))
+    judge.finish(table)
+    rows = table.frame().set_index("metric")
+    assert list(rows.index) == ["lpips-alex", "fid"] and rows["value"].isna().all()
+    assert rows["reason"].str.contains("are not on this machine").all()
+    monkeypatch.setattr(perceptual, "fid_features", lambda folder, device: lambda pixels: pixels.reshape(-1)[:6])
+    judge, table = Perceptual(["fid"], None, "inpaint"), Table({"run": "mine"})
+    judge.see(seen("a", "sharp"), image(0, 4, 4))
+    judge.finish(table)
+    assert table.frame()["reason"].tolist() == ["a set of one image has no distance"]
 
 
 # Imports --------------------------------------------------------------------------------------------------------------

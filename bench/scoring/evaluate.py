@@ -9,10 +9,9 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import math
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -343,49 +342,47 @@ class Perceptual:
     Args:
         ids: of PERCEPTUAL. FID is taken for inpainting tasks alone: no deblurring paper here prints it.
         weights: the folder that the user names for network weights, or None.
+        device: where their networks run: "cpu", "cuda", ...
     """
 
-    def __init__(self, ids: Iterable[str], weights: Path | None, task: str):
-        from bench import weights as files
+    def __init__(self, ids: Collection[str], weights: Path | None, task: str, device: str = "cpu"):
         from bench.scoring import perceptual
 
-        self.ids = [name for name in ids if name != "fid" or task in ("inpaint", "sharp-inpaint")]
-        self.weights = weights
-        self.lpips = perceptual.lpips_alex(weights) if "lpips-alex" in self.ids else None
+        holes = task in ("inpaint", "sharp-inpaint")
+        self.lpips = perceptual.lpips_alex(weights, device) if "lpips-alex" in ids else None
+        self.fid = perceptual.fid_features(weights, device) if "fid" in ids and holes else None
         self.values: list[tuple[dict[str, Any], float]] = []
+        # Features alone are kept, 8 kB an image: a test set may have tens of thousands of images.
         self.sets: dict[tuple[str, ...], list[tuple[np.ndarray, np.ndarray]]] = {}
-        # Images are kept for a network that is there; else the first two of a set, which tell why it was not measured.
-        fid = "fid" in self.ids and perceptual.missing("fid", "torch_fidelity") is None
-        self.most = math.inf if fid and files.find("inception-fid", weights) is not None else 2
+        self.truths: dict[str, np.ndarray] = {}
 
     def see(self, case: Case, pred: np.ndarray) -> None:
         """Take one restored image."""
         if callable(self.lpips):
             self.values.append((condition(case), self.lpips(pred, case.truth)))
-        if "fid" in self.ids:
+        if callable(self.fid):
             key = tuple(condition(case)[name] for name in ("input", "mask_kind", "mask_band"))
-            pairs = self.sets.setdefault(key, [])
-            if len(pairs) < self.most:
-                pairs.append((metrics.quantise(pred), metrics.quantise(case.truth)))
+            name = case.row["name"]
+            if name not in self.truths:  # it is seen again under the next input
+                self.truths[name] = self.fid(case.truth)
+            self.sets.setdefault(key, []).append((self.fid(pred), self.truths[name]))
 
     def finish(self, table: Table) -> None:
         """Add the values, or why they were not measured."""
         from bench.scoring import perceptual
 
-        if isinstance(self.lpips, perceptual.NotMeasured):
-            table.add(perceptual.LPIPS_ALEX, float("nan"), self.lpips.reason)
+        for measure, found in ((perceptual.LPIPS_ALEX, self.lpips), (perceptual.FID, self.fid)):
+            if isinstance(found, NotMeasured):
+                table.add(measure, found)
         for about, value in self.values:
             table.add(perceptual.LPIPS_ALEX, value, **about)
         for (source, kind, band), pairs in self.sets.items():
             about = {"input": source, "mask_kind": kind, "mask_band": band}
             if len(pairs) < 2:
-                table.add(perceptual.FID, float("nan"), "a set of one image has no distance", **about)
-                continue
-            found = perceptual.fid((pred for pred, _ in pairs), (truth for _, truth in pairs), self.weights)
-            if isinstance(found, perceptual.NotMeasured):
-                table.add(perceptual.FID, float("nan"), found.reason)
-                return
-            table.add(perceptual.FID, found, **about)
+                table.add(perceptual.FID, NotMeasured("fid", "a set of one image has no distance"), **about)
+            else:
+                preds, truths = (np.stack(rows) for rows in zip(*pairs, strict=True))
+                table.add(perceptual.FID, perceptual.frechet_distance(preds, truths), **about)
 
 
 def split_metrics(chosen: Evaluate) -> tuple[Evaluate, list[str]]:
@@ -458,7 +455,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
                 row = next(row for row in test_rows(built) if row["name"] == name)
                 case = read_case(built, row, restorer.task, inputs_of(restorer.task, built)[0])
                 record["insides"] = look_inside(only, batch_of(case), folder)
-        judge = Perceptual(perceptual_ids, weights_folder(params), restorer.task)
+        judge = Perceptual(perceptual_ids, weights_folder(params), restorer.task, str(device))
         images = score(predict, built, restorer.task, table, chosen, folder, judge, save)
         write_scores(folder, table, record, images)
         if only is not None:

@@ -9,9 +9,9 @@ the score is `NotMeasured`, with what to fetch. Random weights never stand in.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -136,20 +136,17 @@ def lpips_network(path: Path) -> nn.Module:
 # FID ------------------------------------------------------------------------------------------------------------------
 
 
-def fid(
-    preds: Iterable[Image], targets: Iterable[Image], folder: Path | None = None, device: str = "cpu"
-) -> float | NotMeasured:
-    """The Frechet distance of two sets of images, which need not be as many or of one size.
+def fid_features(folder: Path | None = None, device: str = "cpu") -> Callable[[Image], Floats] | NotMeasured:
+    """Load the FID's network once: a function of one image to its features (2048,).
+
+    The images are as in `metrics.py`, of any size: they are turned to 8 bits, and the network resizes each.
 
     Args:
-        preds: the restored images, as in `metrics.py`; turned to 8 bits.
-        targets: the true ones.
         folder: the folder that the user names for network weights.
         device: "cpu", "cuda", ...
     Returns:
-        the distance, 0 for equal sets, or NotMeasured where the package or the file is missing.
+        the function, or NotMeasured where the package or the file is missing.
     Raises:
-        DataError: for a set of less than two images.
         WeightsError: when the file is damaged or another one.
     """
     if (absent := missing("fid", "torch_fidelity")) is not None:
@@ -158,7 +155,15 @@ def fid(
     if path is None:
         return NotMeasured("fid", weights.explain("inception-fid", folder))
     extractor = inception(path).to(device)
-    return frechet_distance(features(preds, extractor, device), features(targets, extractor, device))
+
+    def features(image: Image) -> Floats:
+        import torch
+
+        pixels = torch.from_numpy(rgb(quantise(image)).copy()).permute(2, 0, 1)[None]
+        with torch.no_grad():
+            return extractor(pixels.to(device))[0][0].cpu().numpy()
+
+    return features
 
 
 def inception(path: Path) -> nn.Module:
@@ -177,33 +182,22 @@ def inception(path: Path) -> nn.Module:
         raise WeightsError(f"{path}: not the weights of the FID's Inception v3: {error}") from error
 
 
-def features(images: Iterable[Image], extractor: Any, device: str) -> Floats:
-    """The features (N, D) of N images, one after the other: their sizes may differ, the network resizes each."""
-    import torch
-
-    rows = []
-    with torch.no_grad():
-        for image in images:
-            pixels = torch.from_numpy(rgb(quantise(image)).copy()).permute(2, 0, 1)[None]
-            rows.append(extractor(pixels.to(device))[0][0].cpu().numpy())
-    if len(rows) < 2:
-        raise DataError(
-            f"FID of {len(rows)} images: expected two or more, and hundreds for a number that means something"
-        )
-    return np.stack(rows).astype(np.float64)
-
-
 def frechet_distance(x: Floats, y: Floats) -> float:
-    """|m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), with sample means and covariances.
+    """FID: |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), with sample means and covariances; 0 for equal sets.
 
     With X and Y the centred rows by sqrt(N - 1), C_x = X^T X and C_y = Y^T Y; the trace of the root is then the sum of
     the singular values of X Y^T. They are those of the product of the two triangular factors, which is small when the
     images are few, and no root of a singular matrix is drawn.
 
     Args:
-        x: (N, D) features, N > 1.
-        y: (M, D) features, M > 1.
+        x: (N, D) features of one set of images.
+        y: (M, D) those of the other, which need not be as many.
+    Raises:
+        DataError: for a set of less than two images.
     """
+    if (least := min(len(x), len(y))) < 2:
+        raise DataError(f"FID of {least} images: expected two or more, and hundreds for a number that means something")
+    x, y = x.astype(np.float64), y.astype(np.float64)
     means = x.mean(axis=0), y.mean(axis=0)
     centred = [(rows - mean) / np.sqrt(len(rows) - 1) for rows, mean in zip((x, y), means, strict=True)]
     factor_x, factor_y = (np.asarray(np.linalg.qr(rows, mode="r")) for rows in centred)
