@@ -27,8 +27,8 @@ from bench.contracts import DataError, ParamsError, UserError, supervised
 from bench.data import manifest
 from bench.data.images import as_float, read_png
 from bench.runs import Trained, settled
-from bench.scoring import metrics
-from bench.scoring.evaluate import inputs_of, look_inside, read_case, to_depth
+from bench.scoring import metrics, perceptual
+from bench.scoring.evaluate import inputs_of, look_inside, read_case, to_depth, whole_float32
 from bench.scoring.restore import OVERLAP, pad, prepared, restore
 from reports import scores as reported
 from tests.conftest import Project
@@ -256,6 +256,26 @@ def test_images_that_a_metric_refuses_are_named(ready, monkeypatch):
     monkeypatch.setattr(metrics, "compute_all", refuses)
     name = manifest.read(ready.folder / "data" / "sample" / "kohler").split("test")["name"].iloc[0]
     assert f"evaluate: input-kohler: {name}: images of 9x9 pixels: SSIM needs" in ready.bad("evaluate", "input-kohler")
+
+
+def test_perceptual_networks_run_where_the_restoring_ones_do_in_float32(ready, monkeypatch):
+    from torch.backends import cudnn
+
+    found = []
+
+    def factory(folder: Path | None, device: str) -> metrics.NotMeasured:
+        found.append((device, cudnn.allow_tf32))
+        return metrics.NotMeasured("", "a test")
+
+    monkeypatch.setattr(perceptual, "lpips_alex", factory)
+    monkeypatch.setattr(perceptual, "fid_features", factory)
+    before = cudnn.allow_tf32
+    ready.good("evaluate", "telea-places2")
+    assert found == [(ready.record("telea-places2")["provenance"]["evaluated_on"], False)] * 2
+    with pytest.raises(KeyError), whole_float32():
+        assert not cudnn.allow_tf32
+        raise KeyError
+    assert cudnn.allow_tf32 is before
 
 
 # References, depth and chains -----------------------------------------------------------------------------------------

@@ -189,6 +189,22 @@ def about_image(run: str, name: str) -> Iterator[None]:
         raise DataError(f"{run}: {name}: {error}") from None
 
 
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Let GPUs convolve in float32, as scores are promised: torch's default rounds to the 10 bits of TF32 where it can.
+
+    Without a GPU nothing changes.
+    """
+    from torch.backends import cudnn
+
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before
+
+
 def wanted(chosen: Evaluate, task: str, built: BuiltSet) -> list[str]:
     """Return the metrics of one image that apply: those of a hole need one, those of many truths need them."""
     has_hole, many = task in ("inpaint", "sharp-inpaint"), built.about["scoring"] == "best-reference"
@@ -463,7 +479,8 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
             if losses.is_file():
                 (folder / runs.LOSSES).write_bytes(losses.read_bytes())
 
-    replace_folder(out, fill)
+    with whole_float32():
+        replace_folder(out, fill)
     return out
 
 

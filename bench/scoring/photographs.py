@@ -40,6 +40,7 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
     set_threads(params.threads)
     import torch
 
+    from bench.scoring.evaluate import whole_float32
     from bench.scoring.restore import TILE, WHOLE, restore
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -63,7 +64,8 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
         if height * width > WHOLE and trained.method.tiling:
             print(f"{image}: {width}x{height} is restored in tiles. {trained.method.tiling}")
         whole = 0 if options.tile else WHOLE
-        pred = restore(trained.method, trained.networks, batch, whole, options.tile or TILE)
+        with whole_float32():
+            pred = restore(trained.method, trained.networks, batch, whole, options.tile or TILE)
         write_png(out, quantise(pred[0].permute(1, 2, 0).cpu().numpy()))
         yield out
 

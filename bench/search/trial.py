@@ -304,7 +304,7 @@ def score(shared: Shared, training: Training) -> float:
     Raises:
         Diverged: a restored image is not finite.
     """
-    from bench.scoring.evaluate import to_depth
+    from bench.scoring.evaluate import to_depth, whole_float32
     from bench.scoring.restore import restore
     from bench.training.loop import Diverged
 
@@ -316,7 +316,8 @@ def score(shared: Shared, training: Training) -> float:
     try:
         for case in shared.cases:
             height, width = case.truth.shape[:2]
-            pred = restore(method, training.networks, case.batch)[0, :, :height, :width]
+            with whole_float32():
+                pred = restore(method, training.networks, case.batch)[0, :, :height, :width]
             image = to_depth(pred.permute(1, 2, 0).cpu().numpy(), case.truth.dtype)
             values.append(shared.metric.compute(image, case.truth, case.mask))
     except DataError as error:
