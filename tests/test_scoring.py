@@ -22,16 +22,16 @@ from PIL import Image
 from skimage.metrics import peak_signal_noise_ratio
 from torch import nn
 
-from bench import registry
+from bench import params, registry
 from bench.contracts import DataError, ParamsError, UserError, supervised
 from bench.data import manifest
 from bench.data.images import as_float, read_png
 from bench.runs import Trained, settled
 from bench.scoring import metrics, perceptual
-from bench.scoring.evaluate import inputs_of, look_inside, read_case, to_depth, whole_float32
+from bench.scoring.evaluate import inputs_of, look_inside, plans, read_case, to_depth, whole_float32
 from bench.scoring.restore import OVERLAP, pad, prepared, restore
 from reports import scores as reported
-from tests.conftest import Project
+from tests.conftest import PARAMS, Project
 
 ROOT = Path(__file__).parents[1]
 KEYS = ["image", "input", "mask_kind", "mask_band", "metric"]
@@ -306,7 +306,7 @@ def test_a_transfer_scores_the_same_weights_on_another_set(ready):
 def test_a_chain_deblurs_then_fills(ready, tmp_path):
     ready.good("evaluate", "dmphn+rn", "--save", tmp_path)
     record = ready.record("dmphn+rn")
-    assert (record["method"], record["task"]) == ("dmphn+rn", "sharp-inpaint")
+    assert (record["run"], record["method"], record["task"]) == ("dmphn+rn", "dmphn+rn", "sharp-inpaint")
     assert [part["run"] for part in record["parts"]] == ["dmphn-places2", "rn-places2"]
     costs = ready.scores("dmphn+rn").query("metric == 'params-total'")["value"].iloc[0]
     own = [
@@ -318,7 +318,7 @@ def test_a_chain_deblurs_then_fills(ready, tmp_path):
     ]
     assert costs == pytest.approx(sum(own) / 1e6)
 
-    from bench import params, runs
+    from bench import runs
 
     with contextlib.chdir(ready.folder):
         loaded = params.load()
@@ -363,11 +363,27 @@ def test_sharper_inpainting_is_scored_from_the_blurred_and_from_the_sharp_image(
 # Rows and insides -----------------------------------------------------------------------------------------------------
 
 
-def test_a_run_a_transfer_and_a_chain_may_stand_in_several_rows(tmp_path):
-    from bench import params
-    from bench.scoring.evaluate import plans
-    from tests.conftest import PARAMS
+def test_on_another_dataset_no_evaluation_takes_the_place_of_the_own_one(tmp_path):
+    (tmp_path / "params.yaml").write_text(PARAMS)
+    with contextlib.chdir(tmp_path):
+        loaded = params.load()
+        found = {
+            (name, on): (plan.name, plan.run, plan.dataset, plan.members)
+            for name in ("mrfnet-gopro", "mrfnet-kohler", "dmphn+rn")
+            for on in ("", "gopro", "kohler", "visdrone", "places2")
+            for plan in [plans(loaded, name, on)]
+        }
+    both = ("dmphn-places2", "rn-places2")
+    assert found["dmphn+rn", ""] == found["dmphn+rn", "places2"] == ("dmphn+rn", "dmphn+rn", "places2", both)
+    assert found["dmphn+rn", "visdrone"] == ("dmphn+rn-on-visdrone", "dmphn+rn", "visdrone", both)
+    one = ("mrfnet-gopro",)
+    assert found["mrfnet-kohler", "kohler"] == ("mrfnet-kohler", "mrfnet-gopro", "kohler", one)
+    assert found["mrfnet-kohler", "gopro"] == ("mrfnet-kohler-on-gopro", "mrfnet-gopro", "gopro", one)
+    assert found["mrfnet-gopro", "gopro"] == ("mrfnet-gopro", "mrfnet-gopro", "gopro", one)
+    assert found["mrfnet-gopro", "kohler"] == ("mrfnet-gopro-on-kohler", "mrfnet-gopro", "kohler", one)
 
+
+def test_a_run_a_transfer_and_a_chain_may_stand_in_several_rows(tmp_path):
     text = PARAMS.replace("mrfnet-gopro: {method: mrfnet,", "mrfnet-gopro: {as: [mrfnet, dffnet], method: mrfnet,")
     text = text.replace("{run: mrfnet-gopro, dataset", "{as: [one, two], run: mrfnet-gopro, dataset")
     text = text.replace("{first: dmphn-places2,", "{as: three, first: dmphn-places2,")
@@ -400,7 +416,7 @@ def test_a_chain_stands_in_the_rows_that_its_runs_names_make(ready):
 
 
 def test_a_run_keeps_what_happens_inside_it(ready, saved):
-    from bench import params, runs
+    from bench import runs
 
     with contextlib.chdir(ready.folder):
         trained = runs.load(params.load(), "mrfnet-gopro")
@@ -633,8 +649,6 @@ def test_a_photograph_of_12_megapixels_fits_into_2_gigabytes(tmp_path):
 
     At the paper's width the same command takes 2.8 GB.
     """
-    from tests.conftest import PARAMS, Project
-
     (tmp_path / "params.yaml").write_text(
         PARAMS.replace("mrfnet: {sample: {network: {channels: 4}}}", "mrfnet: {sample: {network: {channels: 8}}}")
     )

@@ -519,11 +519,13 @@ class Plan:
 
     Args:
         name: of the evaluation.
+        run: what is evaluated: the run, or the chain.
         members: the runs: one, or the two of a chain.
         rows: its rows in the published tables, where it has others than its runs.
     """
 
     name: str
+    run: str
     dataset: str
     members: tuple[str, ...]
     rows: tuple[str, ...]
@@ -545,12 +547,10 @@ class Plan:
         record |= {
             "dataset": self.dataset,
             "task": restorer.task,
-            "run": self.members[0],
+            "run": self.run,
         }
         if self.rows:
             record |= {"as": self.rows[0], "also_as": list(self.rows[1:])}
-        if len(parts) == 2:
-            record["run"] = self.name
         if restorer.task not in registry.dataset(self.dataset).tasks:
             tasks = ", ".join(registry.dataset(self.dataset).tasks)
             raise UserError(f"{self.name}: {self.dataset} serves {tasks}, not {restorer.task}")
@@ -599,19 +599,28 @@ class Plan:
 
 
 def plans(params: Params, name: str, dataset: str = "") -> Plan:
-    """Find what a name means: a chain, a transfer, a run, an imported run. Raises UserError with the nearest names."""
-    chains = all_chains(params)
+    """Find what a name means: a chain, a transfer, a run, an imported run.
+
+    On another dataset than its own the evaluation has another name, so that it never takes the place of the own one.
+
+    Raises:
+        UserError: there is nothing of this name; the nearest names are given.
+    """
+    chains, known = all_chains(params), runs.known(params)
+    run = name
+    members: tuple[str, ...] = (name,)
+    rows: tuple[str, ...] = ()
     if name in chains:
         found = chains[name]
-        return Plan(name, dataset or found.dataset, (found.first, found.second), found.rows)
-    if name in params.transfers:
+        own, members, rows = found.dataset, (found.first, found.second), found.rows
+    elif name in params.transfers:
         moved = params.transfers[name]
-        return Plan(name, dataset or moved.dataset, (moved.run,), moved.rows)
-    known = runs.known(params)
-    if name not in known:
+        own, run, members, rows = moved.dataset, moved.run, (moved.run,), moved.rows
+    elif name in known:
+        record = runs.folder(params, name) / runs.RECORD
+        own = read_json(record)["dataset"] if record.is_file() else runs.resolve(params, name)[0].dataset
+    else:
         every = [*known, *chains, *params.transfers]
         raise UserError(f"no run {name!r}; the nearest are: {nearest(name, every)}")
-    record = runs.folder(params, name) / runs.RECORD
-    own = read_json(record)["dataset"] if record.is_file() else runs.resolve(params, name)[0].dataset
-    title = name if not dataset or dataset == own else f"{name}-on-{dataset}"
-    return Plan(title, dataset or own, (name,), ())
+    title = name if dataset in ("", own) else f"{name}-on-{dataset}"
+    return Plan(title, run, dataset or own, members, rows)
