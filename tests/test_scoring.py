@@ -641,6 +641,21 @@ def test_no_photograph_is_overwritten(ready, photo, tmp_path):
     arguments = ("rn-places2", photo, "--mask", mask, "--out", mask.parent)
     assert "lies among the images" in ready.bad("restore", *arguments)
     assert neighbour.read_bytes() == before
+    links = tmp_path / "links"  # where a link stands is a folder of the person's too
+    links.mkdir()
+    (links / "photo.jpg").symlink_to(photo)
+    shutil.copy(neighbour, links / "photo.png")
+    assert "lies among the images" in ready.bad("restore", "mrfnet-gopro", links / "photo.jpg", "--out", links)
+    assert (links / "photo.png").read_bytes() == before
+
+
+def test_an_earlier_result_is_replaced(ready, photo, tmp_path):
+    out = tmp_path / "out"
+    ready.good("restore", "mrfnet-gopro", photo, "--out", out)
+    before = read_png(out / "photo.png")
+    ready.good("restore", "input-gopro", photo, "--out", out)
+    assert not np.array_equal(read_png(out / "photo.png"), before)
+    assert [path.name for path in out.iterdir()] == ["photo.png"]
 
 
 @pytest.mark.slow

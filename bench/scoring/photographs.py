@@ -1,4 +1,8 @@
-"""Restore a person's own photographs with a run: any size, JPEG, PNG or TIFF, and nothing of theirs is overwritten."""
+"""Restore a person's own photographs with a run: any size, JPEG, PNG or TIFF.
+
+No file is overwritten that is read, or that lies beside one that is read. In any other folder a file of a result's name
+counts as an earlier result, and the new one takes its place.
+"""
 
 from __future__ import annotations
 
@@ -99,9 +103,10 @@ def _plan(options: argparse.Namespace) -> list[Path]:
         raise UserError(
             "two of the images have the same name and would be written to one file: restore them one by one"
         )
-    folders = {path.resolve().parent for path in _inputs(options)}
+    # Of a link both folders: that where it stands, and that of its file.
+    folders = {place for path in _inputs(options) for place in (path.parent.resolve(), path.resolve().parent)}
     for path in outputs:
-        if path.exists() and path.resolve().parent in folders:
+        if path.exists() and not folders.isdisjoint((path.parent.resolve(), path.resolve().parent)):
             raise UserError(f"{path}: lies among the images; choose another --out so that nothing is lost")
     return outputs
 
