@@ -27,7 +27,7 @@ from bench.contracts import DataError, ParamsError, UserError, supervised
 from bench.data import manifest
 from bench.data.images import as_float, read_png
 from bench.runs import Trained, settled
-from bench.scoring import metrics, perceptual
+from bench.scoring import metrics, perceptual, photographs
 from bench.scoring.evaluate import inputs_of, look_inside, plans, read_case, to_depth, whole_float32
 from bench.scoring.restore import OVERLAP, pad, prepared, restore
 from reports import scores as reported
@@ -656,6 +656,13 @@ def test_an_earlier_result_is_replaced(ready, photo, tmp_path):
     ready.good("restore", "input-gopro", photo, "--out", out)
     assert not np.array_equal(read_png(out / "photo.png"), before)
     assert [path.name for path in out.iterdir()] == ["photo.png"]
+
+
+def test_a_chain_of_the_tour_is_known_by_name(tmp_path):
+    tour = "tour: {chains: {dmphn+telea: {first: dmphn-places2, second: telea-places2, dataset: places2}}}\n"
+    (tmp_path / "params.yaml").write_text(PARAMS + tour)
+    with pytest.raises(UserError, match="made of runs: restore with dmphn-places2, then with telea-places2"):
+        photographs._load(params.load(tmp_path / "params.yaml"), "dmphn+telea", "cpu")
 
 
 @pytest.mark.slow

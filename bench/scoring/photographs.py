@@ -18,7 +18,7 @@ from bench.contracts import INPUTS, DataError, UserError
 from bench.data.images import as_float, write_png
 from bench.files import need_writable
 from bench.imagefiles import read_mask, read_rgb
-from bench.params import Params, all_runs
+from bench.params import Params, all_chains, all_runs
 from bench.scoring.metrics import quantise
 
 
@@ -76,7 +76,8 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
 
 def _load(params: Params, name: str, device: Any) -> runs.Trained:
     """Load a run; a method without training needs no files of its own."""
-    members = [params.chains[name].first, params.chains[name].second] if name in params.chains else []
+    chain = all_chains(params).get(name)
+    members = [chain.first, chain.second] if chain else []
     members += [params.transfers[name].run] if name in params.transfers else []
     if members:
         raise UserError(f"{name} is made of runs: restore with {', then with '.join(members)}")
