@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,22 +28,36 @@ class BuiltSet:
     Args:
         folder: where the manifest and the images are.
         about: what the manifest says of the whole set: dataset, title, origin, partial, profile, seed, scoring.
-        rows: one row an image.
+        table: one row an image; None where they are in the manifest file, and read from there when they are asked for.
         digest: the SHA-256 of the manifest file.
     """
 
     folder: Path
     about: dict[str, Any]
-    rows: pd.DataFrame
+    table: pd.DataFrame | None
     digest: str
+    _splits: dict[str, pd.DataFrame] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    @cached_property
+    def rows(self) -> pd.DataFrame:
+        """One row an image, of every split: of a large set gigabytes, where one split is often enough."""
+        return _rows(self.folder / NAME) if self.table is None else self.table
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the rows' columns; no row is read."""
+        return list(_schema(self.folder / NAME).names if self.table is None else self.table)
 
     def split(self, name: str) -> pd.DataFrame:
-        """Return the rows of a split. Raises DataError when it has none."""
-        rows = self.rows[self.rows["split"] == name]
-        if rows.empty:
-            found = ", ".join(sorted(set(self.rows["split"])))
-            raise DataError(f"{self.folder / NAME}: no image in split {name!r}; it has: {found}")
-        return rows
+        """Return the rows of a split; no other is read. Raises DataError when it has none."""
+        if name not in self._splits:
+            stored = self.table is None
+            rows = _rows(self.folder / NAME, name) if stored else self.rows[self.rows["split"] == name]
+            if rows.empty:
+                found = ", ".join(sorted(set(self.rows["split"])))
+                raise DataError(f"{self.folder / NAME}: no image in split {name!r}; it has: {found}")
+            self._splits[name] = rows
+        return self._splits[name]
 
 
 def write(path: Path, rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
@@ -54,15 +71,32 @@ def write(path: Path, rows: list[dict[str, Any]], about: dict[str, Any]) -> None
 
 
 def read(folder: Path) -> BuiltSet:
-    """Read the built set in `folder`. Raises DataError when there is none or its manifest is damaged."""
-    import pyarrow.parquet as pq
-
+    """Open the built set in `folder`. Raises DataError when there is none or its manifest is damaged."""
     path = folder / NAME
     if not path.is_file():
         raise DataError(f"{path}: not built yet; run: python -m bench build {folder.name}")
+    with _undamaged(path):
+        about = json.loads(_schema(path).metadata[b"sharpbench"])
+    return BuiltSet(folder, about, None, sha256(path))
+
+
+def _schema(path: Path) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(path)
+
+
+def _rows(path: Path, split: str = "") -> pd.DataFrame:
+    import pyarrow.parquet as pq
+
+    with _undamaged(path):
+        return pq.read_table(path, filters=[("split", "==", split)] if split else None).to_pandas()
+
+
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
     try:
-        table = pq.read_table(path)
-        about = json.loads(table.schema.metadata[b"sharpbench"])
+        yield
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a manifest of Sharpbench ({error}); build the dataset again") from None
-    return BuiltSet(folder, about, table.to_pandas(), sha256(path))
+        said = str(error).partition("\n")[0]
+        raise DataError(f"{path}: not a manifest of Sharpbench ({said}); build the dataset again") from None

@@ -89,7 +89,7 @@ def inputs_of(task: str, built: BuiltSet) -> tuple[str, ...]:
     that its task trains on comes first: the images that a report shows have that one.
     """
     if task == "inpaint":
-        return ("sharp", "blurred") if "file_blurred" in built.rows else ("sharp",)
+        return ("sharp", "blurred") if "file_blurred" in built.columns else ("sharp",)
     if task == "sharp-inpaint":
         return ("blurred", "sharp")
     return ("dual-pixel",) if task == "dual-pixel" else ("blurred",)
