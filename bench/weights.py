@@ -113,11 +113,12 @@ def digest(path: Path, size: int, changed: int) -> str:
 
 
 def explain(key: str, folder: Path | None = None) -> str:
-    """One sentence on what to fetch and where to put it, for weights that `find` did not find."""
+    """One sentence on what to fetch, where to put it and what then, for weights that `find` did not find."""
     file = known(key)
     shared = str(shared_folder()).replace(str(Path.home()), "~", 1)
     places = f"{folder} or {shared}" if folder is not None else shared
     return (
         f"the weights {key!r} ({file.title}) are not on this machine: fetch {file.url} "
-        f"(about {file.mebibytes} MiB, SHA-256 {file.sha256}...) and put it, under this name, into {places}"
+        f"(about {file.mebibytes} MiB, SHA-256 {file.sha256}...) and put it, under this name, into {places}; "
+        "weights/README.md says what `dvc repro` then does"
     )
