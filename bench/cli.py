@@ -125,11 +125,16 @@ def parser() -> argparse.ArgumentParser:
 
     add = command(
         "import",
-        "make the authors' released weights a run of its own",
-        "A method of several networks takes NETWORK=FILE for each. Then: python -m bench evaluate NAME",
+        "make the authors' released weights, or a part of a trained run, a run of its own",
+        "A method of several networks takes NETWORK=FILE for each; of a run's own file FILE:PART is one of its\n"
+        "networks. Then evaluate or restore with it:\n\n"
+        "  python -m bench import mrfnet out/sample/runs/dffnet-places2/weights.safetensors:stage_one \\\n"
+        "      --network '{channels: 8}' --dataset places2 --name dffnet-stage-one\n"
+        "  python -m bench evaluate dffnet-stage-one",
     )
     add.add_argument("method")
-    add.add_argument("weights", nargs="+", metavar="[NETWORK=]FILE", help="a file, or a folder of files")
+    add.add_argument("weights", nargs="+", metavar="[NETWORK=]FILE[:PART]", help="a file, or a folder of files")
+    add.add_argument("--network", default="{}", metavar="YAML", help="arguments of the networks, as in params.yaml")
     add.add_argument("--dataset", required=True, help="the built dataset that it will be scored on")
     add.add_argument("--name", required=True, metavar="RUN", help="the new run's name")
 

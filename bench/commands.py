@@ -302,7 +302,9 @@ def run_check(options: argparse.Namespace) -> None:
 
 
 def run_import(options: argparse.Namespace) -> None:
-    """Make the authors' weights a run."""
+    """Make weights that are there a run."""
+    import yaml
+
     from bench.importing import import_weights
 
     sources: dict[str, Path] = {}
@@ -311,8 +313,15 @@ def run_import(options: argparse.Namespace) -> None:
         if part in sources:
             raise UserError(f"two files for the network {part or 'of ' + options.method!r}: give NETWORK=FILE for each")
         sources[part] = Path(path)
-    out = import_weights(_load(options), options.method, sources, options.dataset.replace("_", "-"), options.name)
-    print(f"{options.name}: authors' weights of {options.method} fit -> {out}")
+    try:
+        network = yaml.safe_load(options.network)
+    except yaml.YAMLError:
+        network = None
+    if not isinstance(network, dict):
+        raise UserError(f"--network: found {options.network!r}, expected arguments by name, as in '{{channels: 8}}'")
+    dataset = options.dataset.replace("_", "-")
+    out = import_weights(_load(options), options.method, sources, dataset, options.name, network)
+    print(f"{options.name}: the weights fit {options.method} -> {out}")
     print(f"next: python -m bench evaluate {options.name}")
 
 

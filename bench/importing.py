@@ -1,16 +1,21 @@
-"""Make a run of the authors' released weights: read them safely, name their tensors as ours, check that they fit."""
+"""Make a run of weights that are there: the authors' released ones, or a part of a run of ours, one of its stages say.
+
+They are read safely, their tensors are named as ours, and they are checked to fit.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import registry, runs
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import manifest
-from bench.files import replace_folder, sha256, write_json
+from bench.files import read_json, replace_folder, sha256, write_json
 from bench.params import Params, Recipe, Train, all_runs, check_arguments
 from bench.registry import nearest
 
@@ -20,15 +25,29 @@ if TYPE_CHECKING:
     from bench.contracts import State
 
 
+def split(path: Path) -> tuple[Path, str]:
+    """Return a file and the part of it that FILE:PART means; without a part, or where a file has that name, ""."""
+    file, _, part = str(path).rpartition(":")
+    return (Path(file), part) if file and not path.exists() else (path, "")
+
+
 def read_state(path: Path) -> dict[str, Any]:
     """Read a state dict from a file, or from a folder of files, whose names come first ("encoder_lv1.conv.weight").
 
     Torch files are read with `weights_only=True`, `.safetensors` and `.npz` as plain arrays. A file may wrap its state
-    dict once, under `state_dict`, `model`, `generator`, `params` or the like.
+    dict once, under `state_dict`, `model`, `generator`, `params` or the like. FILE:PART is the tensors of a file whose
+    names begin with "PART.", named by what follows.
 
     Raises:
         WeightsError: missing, empty, damaged, or a pickle that holds more than tensors.
+        UserError: no such part; the message has the nearest.
     """
+    path, part = split(path)
+    if part:
+        whole = read_state(path)
+        if found := {name[len(part) + 1 :]: value for name, value in whole.items() if name.startswith(f"{part}.")}:
+            return found
+        raise UserError(f"{path}: no part {part!r}; the nearest are: {nearest(part, parts_of(whole))}")
     if path.is_dir():
         files = sorted(
             p for p in path.iterdir() if p.suffix in (".pkl", ".pth", ".pt", ".ckpt", ".safetensors", ".npz")
@@ -43,6 +62,18 @@ def read_state(path: Path) -> dict[str, Any]:
     if path.stat().st_size == 0:
         raise WeightsError(f"{path}: the file is empty; fetch it again")
     return _unwrapped(_read(path), path)
+
+
+def parts_of(state: Mapping[str, Any]) -> list[str]:
+    """Return what the names of a state dict begin with: the networks, in a run's file."""
+    return list(dict.fromkeys(name.partition(".")[0] for name in state))
+
+
+def own_run(path: Path) -> dict[str, Any]:
+    """Return the record of the run of ours whose weights the file FILE or FILE:PART holds; {} for any other file."""
+    file, _ = split(path)
+    record = file.with_name(runs.RECORD)
+    return read_json(record) if file.name == runs.WEIGHTS and record.is_file() else {}
 
 
 def _read(path: Path) -> Any:
@@ -112,14 +143,15 @@ def networks_in_use(method: Method, task: str, networks: nn.ModuleDict) -> list[
 
 
 def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, Path], task: str) -> nn.ModuleDict:
-    """Build a method's networks from its authors' files, in eval mode.
+    """Build a method's networks from its authors' files, or from parts of a run of ours.
 
     Args:
-        sources: a file or folder for each network; the key "" stands for the only one, or the first.
+        sources: a file, a folder or FILE:PART for each network; the key "" stands for the only one, or the first.
         task: which of the method's tasks; the networks that it runs must all be given, others may lack.
 
     Raises:
-        UserError: the method has no networks, or no such network; a network is given twice, or not at all.
+        UserError: the method has no networks, or no such network; a network is given twice, or not at all; a run of
+            ours without a part.
         WeightsError: see `read_state`; tensors that do not fit.
     """
     from torch import nn
@@ -137,7 +169,19 @@ def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, 
         if part in given:
             raise UserError(f"two files for the network {part!r} of {name}: give NETWORK=FILE for each")
         given.add(part)
-        runs.fit(networks[part], renamed(method, part, read_state(path), path), str(path))
+        state, own = read_state(path), own_run(path)
+        if not own:
+            runs.fit(networks[part], renamed(method, part, state, path), str(path))
+            continue
+        if not split(path)[1]:
+            raise UserError(f"{path}: the weights of a run: say which, as in {path}:{' or :'.join(parts_of(state))}")
+        try:
+            runs.fit(networks[part], state, str(path))
+        except WeightsError as error:
+            raise WeightsError(
+                f"{error}; {own['method']} was made with {own['network']}, this is {name} with {arguments}: say by "
+                "--network what has another name here, as in '{channels: 8}'"
+            ) from None
     if lacking := [part for part in networks_in_use(method, task, networks) if part not in given]:
         raise UserError(
             f"{name} restores with {', '.join(networks_in_use(method, task, networks))}; no weights were given for "
@@ -168,11 +212,50 @@ def check_new_name(params: Params, name: str, option: str) -> None:
         raise ParamsError(f"{option}: found {name!r}, expected letters, digits and any of . _ + -")
 
 
-def import_weights(params: Params, name: str, sources: dict[str, Path], dataset: str, run: str) -> Path:
-    """Make the authors' checkpoint a run of its own, labelled `authors' weights`; return its folder.
+def check_free(params: Params, run: str) -> None:
+    """Raise UserError when a run or scores of this name are there: they are not replaced in silence."""
+    scores = runs.scores_folder(params)
+    places = [runs.folder(params, run), scores / run, *sorted(scores.glob(f"{run}-on-*"))]
+    if there := [str(place) for place in places if place.exists()]:
+        raise UserError(f"--name: {run!r} is taken; take another name, or first delete {', '.join(there)}")
+
+
+def own_source(params: Params, sources: Mapping[str, Path]) -> dict[str, Any]:
+    """Return the record of the run of ours that all weights are parts of; {} where they are the authors'.
 
     Raises:
-        UserError: the name is taken or no plain name, or the method does not serve the dataset.
+        UserError: the run is of another profile, or not all are parts of it.
+    """
+    first, *others = [own_run(path) for path in sources.values()]
+    if any(other != first for other in others):
+        raise UserError("one import takes the authors' files, or parts of one run: not both, and not of two runs")
+    if first and first["profile"] != params.profile:
+        raise UserError(
+            f"{first['run']} is a run of profile {first['profile']}: import it with --profile {first['profile']}"
+        )
+    return first
+
+
+def import_weights(
+    params: Params,
+    name: str,
+    sources: dict[str, Path],
+    dataset: str,
+    run: str,
+    network: Mapping[str, Any] | None = None,
+) -> Path:
+    """Make weights that are there a run of its own and return its folder.
+
+    A part of a run of ours keeps that run's kind, recipe and provenance, and is titled after it; anything else is
+    labelled `authors' weights`. The network's arguments are those of the method's paper profile; for a part, those of
+    its run that have the same names are laid on them.
+
+    Args:
+        sources: see `reference_networks`.
+        network: arguments laid on these.
+
+    Raises:
+        UserError: the name is taken or no plain name, or the method does not serve the dataset; see `own_source`.
         WeightsError: see `reference_networks`.
     """
     from safetensors.torch import save_file
@@ -180,16 +263,25 @@ def import_weights(params: Params, name: str, sources: dict[str, Path], dataset:
     from bench.training.train import about
 
     check_new_name(params, run, "--name")
+    check_free(params, run)
     method, entry = registry.method(name), registry.dataset(dataset)
     common = [task for task in method.tasks if task in entry.tasks]
     if not common:
         raise UserError(f"{name} does {', '.join(method.tasks)}; {dataset} serves {', '.join(entry.tasks)}")
     built = manifest.read(runs.data_folder(params, dataset))
-    paper = (params.methods.get(name.replace("-", "_")) or {}).get("paper")
-    arguments = dict(paper.network) if paper else {}
+    own = own_source(params, sources)
+    profile = (params.methods.get(name.replace("-", "_")) or {}).get("paper")
+    paper = dict(profile.network) if profile else {}
+    taken = inspect.signature(method.networks).parameters if method.networks else {}
+    carried = {key: value for key, value in own.get("network", {}).items() if key in taken}
+    arguments = paper | carried | dict(network or {})
     networks = reference_networks(name, arguments, sources, common[0])
-    same = [run.rows for run in all_runs(params).values() if run.rows and run.method.replace("_", "-") == name]
+    same = [one.rows for one in all_runs(params).values() if one.rows and one.method.replace("_", "-") == name]
     row, *also = same[0] if same else (name.replace("_", "-"),)
+    title = f"{row} (authors' weights)"
+    if own:  # a row of the papers is the whole method, trained for it
+        row, also = run, []
+        title = f"{', '.join(split(path)[1] for path in sources.values())} of {own['run']}"
     recipe = Recipe(
         name=run,
         method=name,
@@ -197,17 +289,21 @@ def import_weights(params: Params, name: str, sources: dict[str, Path], dataset:
         task=common[0],
         row=row,
         also=tuple(also),
-        title=f"{row} (authors' weights)",
+        title=title,
         profile=params.profile,
-        seed=params.seed,
+        seed=own.get("seed", params.seed),
         network=arguments,
-        paper_network=arguments,
+        paper_network=paper if own else arguments,
         train=Train(),
     )
-    record = about(recipe, method, built, "authors' weights")
+    record = about(recipe, method, built, own.get("kind", "authors' weights"))
+    if own:
+        record |= {key: own[key] for key in ("train", "steps", "train_seconds", "missing_losses", "random_helpers")}
+        record["part_of"] = {"run": own["run"], "mlflow_run": own["provenance"]["mlflow_run"]}
+        record["provenance"] = own["provenance"] | {"mlflow_run": ""}
     record["sources"] = {
         str(file.name): sha256(file)
-        for path in sources.values()
+        for path, _ in map(split, sources.values())
         for file in (sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path])
     }
     state = {name: value.contiguous() for name, value in networks.state_dict().items()}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
 import pickle
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench import registry
+from bench import params, registry, runs
 from bench.contracts import UserError, WeightsError
 from bench.data import manifest
 from bench.data.images import as_float
@@ -24,6 +26,8 @@ from bench.importing import networks_in_use, read_state, reference_networks, ren
 from bench.scoring import metrics
 from bench.scoring.evaluate import to_depth
 from bench.scoring.restore import restore
+from methods.dffnet import deblurred, inpainted
+from tests.conftest import PARAMS, Project
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = ROOT.parent / "shared" / "weights"
@@ -132,6 +136,99 @@ def test_the_networks_in_use_are_those_that_restoring_calls():
         method = registry.method(name)
         networks = torch.nn.ModuleDict(method.networks(**method.tiny))
         assert networks_in_use(method, method.tasks[0], networks) == expected.get(name, ["network"])
+
+
+# Parts of our own runs ------------------------------------------------------------------------------------------------
+
+DFFNET = """\
+    dffnet-places2:
+      method: dffnet
+      dataset: places2
+      task: sharp-inpaint
+      network: {deblur_channels: 8, inpaint_channels: 8, fusion_channels: 8, edge_channels: 8, edge_blocks: 1,
+                critic_channels: 8, light: false, modules: 1, attention: contextual}
+"""
+STAGES = {"stage_one": "mrfnet", "stage_two": "dffnet-inpaint"}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Project, Path]:
+    """A project with a narrow DFFNet, and the file of its weights."""
+    folder = tmp_path_factory.mktemp("parts")
+    (folder / "params.yaml").write_text(PARAMS.replace("runs:\n  all:\n", f"runs:\n  all:\n{DFFNET}"))
+    project = Project(folder)
+    project.good("build", "places2", "--jobs", "1")
+    project.pretend_trained("dffnet-places2")
+    return project, folder / "out" / "sample" / "runs" / "dffnet-places2" / "weights.safetensors"
+
+
+def part(weights: Path, name: str, run: str, method: str = "", network: str = "{channels: 8}") -> list[str]:
+    """The command that makes a stage a run; a method given is another than the stage's."""
+    target = ("--dataset", "places2", "--name", run)
+    return ["import", method or STAGES[name], f"{weights}:{name}", "--network", network, *target]
+
+
+def test_dffnets_stages_are_runs_of_their_own_and_give_the_very_same_images(whole):
+    project, weights = whole
+    for stage, method in STAGES.items():
+        assert f"the weights fit {method}" in project.good(*part(weights, stage, stage.replace("_", "-")))
+    with contextlib.chdir(project.folder):
+        loaded = params.load()
+        joint, one, two = (runs.load(loaded, name) for name in ("dffnet-places2", "stage-one", "stage-two"))
+    x, mask = torch.rand(1, 3, 64, 96), torch.zeros(1, 1, 64, 96)
+    mask[..., 20:40, 30:60] = 1
+    with torch.inference_mode():
+        sharp = deblurred(joint.networks, x)
+        filled = inpainted(joint.networks, x, mask)[0]
+        assert torch.equal(one.method.restore(one.networks, {"x": x}), sharp)
+        assert torch.equal(two.method.restore(two.networks, {"x": x * (1 - mask), "mask": mask}), filled)
+    assert torch.equal(restore(one.method, one.networks, {"x": x}), sharp.clamp(0, 1))
+    record = two.record
+    assert (record["kind"], record["title"], record["as"]) == ("trained", "stage_two of dffnet-places2", "stage-two")
+    carried = {"residual": True, "modules": 1, "attention": "contextual", "critic_channels": 8, "channels": 8}
+    assert record["network"] == {name: carried[name] for name in record["network"]}
+    assert {"modules", "attention", "critic_channels", "channels"} <= set(record["network"])
+    assert one.record["network"] == {"light": False, "channels": 8}
+    assert record["part_of"]["run"] == "dffnet-places2"
+    assert record["provenance"]["weights_sha256"] != joint.record["provenance"]["weights_sha256"]
+    assert all(record[key] == joint.record[key] for key in ("train", "steps", "missing_losses", "seed"))
+    project.good("evaluate", "stage-two")
+    assert project.scores("stage-two").query("metric == 'psnr-rgb8'")["value"].notna().all()
+
+
+def test_a_part_that_cannot_be_is_refused(whole, dmphn):
+    project, weights = whole
+    assert "no part 'stage_on'; the nearest are: stage_one" in project.bad(*part(weights, "stage_on", "odd", "mrfnet"))
+    message = project.bad(*part(weights, "stage_two", "odd", "mrfnet"))
+    assert "tensors are missing" in message and "dffnet was made with {'deblur_channels': 8" in message
+    message = project.bad(*part(weights, "stage_one", "odd", network="{channels: 16}"))
+    assert "have another shape" in message
+    assert "this is mrfnet with {'light': False, 'channels': 16}: say by --network" in message
+    message = project.bad(*part(weights, "stage_one", "odd", network="{chanels: 8}"))
+    assert "import mrfnet.chanels: unknown argument" in message
+    for odd in ("channels", "{channels: ", "[8]"):
+        assert f"--network: found {odd!r}" in project.bad(*part(weights, "stage_one", "odd", network=odd))
+    target = ("--dataset", "places2", "--name", "odd")
+    message = project.bad("import", "mrfnet", weights, *target)
+    assert f"the weights of a run: say which, as in {weights}:critic or :edge_critic or" in message
+    assert "none.safetensors: no such file" in project.bad("import", "mrfnet", "none.safetensors:stage_one", *target)
+    both = (f"generator={weights}:stage_two", f"critic={dmphn[0]}")
+    assert "parts of one run: not both, and not of two" in project.bad("import", "dffnet-inpaint", *both, *target)
+
+
+def test_a_run_of_another_profile_is_refused(whole, tmp_path):
+    project, weights = whole
+    (tmp_path / "weights.safetensors").write_bytes(weights.read_bytes())
+    record = json.loads(weights.with_name("record.json").read_text()) | {"profile": "paper"}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    message = project.bad(*part(tmp_path / "weights.safetensors", "stage_one", "odd"))
+    assert "dffnet-places2 is a run of profile paper: import it with --profile paper" in message
+
+
+def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path):
+    save_file({"part.a": torch.ones(2), "b": torch.zeros(1)}, tmp_path / "x:part.safetensors")
+    assert read_state(tmp_path / "x:part.safetensors").keys() == {"part.a", "b"}
+    assert read_state(tmp_path / "x:part.safetensors:part").keys() == {"a"}
 
 
 # What is refused ------------------------------------------------------------------------------------------------------
@@ -268,6 +365,21 @@ def test_an_import_that_cannot_be(ready, dmphn, arguments, message):
     assert message in ready.bad("import", "dmphn", dmphn[0], "--dataset", "gopro", *arguments)
 
 
+@pytest.mark.parametrize("there", ["runs/mine", "scores/mine", "scores/mine-on-kohler"])
+def test_a_name_that_is_taken_replaces_nothing(ready, dmphn, there):
+    place = ready.folder / "out" / "sample" / there
+    place.mkdir(parents=True)
+    (place / "record.json").write_text("{}")
+    command = ("import", "dmphn", dmphn[0], "--dataset", "gopro", "--name", "mine")
+    message = ready.bad(*command)
+    assert f"--name: 'mine' is taken; take another name, or first delete out/sample/{there}" in message
+    (place / "record.json").unlink()
+    place.rmdir()
+    ready.good(*command)
+    assert "or first delete out/sample/runs/mine" in ready.bad(*command)
+    shutil.rmtree(ready.folder / "out" / "sample" / "runs" / "mine")
+
+
 def test_a_method_or_a_file_that_is_not_there(ready, dmphn, tmp_path):
     arguments = ("--dataset", "gopro", "--name", "ok")
     assert "the nearest are: dmphn" in ready.bad("import", "dmphm", dmphn[0], *arguments)
@@ -292,8 +404,6 @@ def table() -> dict[str, tuple[float, float, float]]:
 @pytest.mark.slow
 @pytest.mark.skipif(not (WEIGHTS / "dmphn").is_dir(), reason="the released weights are not beside this checkout")
 def test_the_released_weights_restore_the_real_frames_as_their_authors_network(samples, tmp_path):
-    from tests.conftest import PARAMS, Project
-
     text = re.sub(r"^  dmphn: .*\n", "", PARAMS, flags=re.M)
     (tmp_path / "params.yaml").write_text(text)
     project = Project(tmp_path)
