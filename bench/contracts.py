@@ -110,11 +110,14 @@ class Layer:
         of_target: the truth (H, W, 3), float32 in [0, 1], to the layer (H, W, C), float32 in [-1, 1].
         of_input: x (H, W, 3) and mask (H, W, 1), 1 = hole, both float32 in [0, 1], to the layer of the same shape.
         module: the file that makes it, relative to the project ("methods/_rtv.py"): a change of it makes it anew.
+        options: what both are also called with, by name. `params.yaml` sets them by dataset (section `layers`), for
+            the network's arguments of the same names, which the method has too: so a run keeps those it learned with.
     """
 
-    of_target: Callable[[np.ndarray], np.ndarray]
-    of_input: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    of_target: Callable[..., np.ndarray]
+    of_input: Callable[..., np.ndarray]
     module: str
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

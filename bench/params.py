@@ -238,11 +238,15 @@ class DatasetParams(_Model):
 
 
 class LayerStage(_Model):
-    """A layer that the pipeline makes for a dataset's training images: its name with the methods, and their file."""
+    """A layer that the pipeline makes for a dataset's training images: its name with the methods, and their file.
+
+    `options` are laid on those of the layer (`Layer.options`).
+    """
 
     dataset: str
     layer: str
     module: str
+    options: dict[str, Any] = {}
 
 
 class Evaluate(_Model):

@@ -55,10 +55,44 @@ def resolve(params: Params, name: str) -> tuple[Recipe, Method]:
             f"params.yaml: run {name}: {found.method} does {', '.join(method.tasks)}, {found.dataset} serves "
             f"{', '.join(tasks)}" + (f", the run asks for {task}" if task else "")
         )
+    given = layer_options(params, found.dataset, method)
+    found = found.model_copy(
+        update={"task": task, "network": given | found.network, "paper_network": given | found.paper_network}
+    )
     if method.networks is not None:
         check_arguments(method.networks, found.network, f"params.yaml: run {name}: network")
         _check_train(found, method)
-    return found.model_copy(update={"task": task}), method
+    return found, with_options(method, found.network)
+
+
+def layer_options(params: Params, dataset: str, method: Method) -> dict[str, Any]:
+    """Return what params.yaml sets of a method's layers on a dataset: arguments of its networks, by name.
+
+    Raises:
+        ParamsError: an option that the layer does not have, or of the wrong type.
+    """
+    found: dict[str, Any] = {}
+    for key, stage in params.layers.items():
+        if stage.dataset == dataset and stage.layer in method.layers:
+            where, options = f"params.yaml: layers.{key}.options", method.layers[stage.layer].options
+            for name in stage.options:
+                if name not in options:
+                    near = nearest(name, options) or "none"
+                    raise ParamsError(f"{where}.{name}: unknown option; the nearest are: {near}")
+            check_arguments(method.networks, stage.options, where)
+            found |= stage.options
+    return found
+
+
+def with_options(method: Method, arguments: Mapping[str, Any]) -> Method:
+    """Return the method with its layers as these network arguments have them."""
+    if not method.layers:
+        return method
+    made = {
+        key: replace(layer, options={name: arguments.get(name, value) for name, value in layer.options.items()})
+        for key, layer in method.layers.items()
+    }
+    return replace(method, layers=made)
 
 
 def _check_train(found: Recipe, method: Method) -> None:
@@ -115,7 +149,8 @@ def load(params: Params, name: str, device: Any = "cpu") -> Trained:
 
 
 def settled(method: Method, arguments: Mapping[str, Any]) -> Method:
-    """Return the method with the margin that it has with these network arguments: a number, or None."""
+    """Return the method as it is with these network arguments: its layers, and its margin a number or None."""
+    method = with_options(method, arguments)
     if not callable(method.margin):
         return method
     taken = inspect.signature(method.margin).parameters

@@ -3,7 +3,7 @@
 Paper: L. Xu, Q. Yan, Y. Xia, J. Jia, "Structure Extraction from Texture via Relative Total Variation", SIGGRAPH Asia
 2012. Its solver is iterated re-weighting; every iteration solves one linear system over the pixels. The defaults are
 those of the inpainting papers that take their structure from it (StructureFlow, MEDFE), not of the paper (lam 0.01,
-eps 0.02, four iterations).
+eps 0.02, four iterations); `params.yaml` sets all four for the texture of a dataset, in its section `layers`.
 
 The systems are solved exactly, by elimination along the grid's own nested dissection (A. George, "Nested dissection of
 a regular finite element mesh", 1973): small boxes of pixels lose their inside, then pairs of boxes lose the line
@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,6 +38,8 @@ LARGEST = 1e6
 """The largest entry of a system's matrix that is factorised in float32; where it is larger, float64 is used."""
 SMALLEST = 1e-3
 """The smallest difference of the windowed image that counts, as in the authors' code."""
+LAM, SIGMA, EPS, ITERATIONS = 0.015, 3.0, 0.001, 3
+"""The defaults of `smooth`."""
 LEAK = 2
 """Pixels around a hole whose texture is unknown too: the smoothing still feels the hole's edge there."""
 
@@ -373,10 +376,10 @@ def edge_weights(x: Floats, sigma: float, eps: float, hole: NDArray[np.bool_] | 
 
 def smooth(
     image: Floats,
-    lam: float = 0.015,
-    sigma: float = 3.0,
-    eps: float = 0.001,
-    iterations: int = 3,
+    lam: float = LAM,
+    sigma: float = SIGMA,
+    eps: float = EPS,
+    iterations: int = ITERATIONS,
     hole: NDArray[np.bool_] | None = None,
 ) -> Floats:
     """The structure of an image, without its texture; the channels share their weights.
@@ -397,11 +400,7 @@ def smooth(
         ParamsError: where a parameter is out of its range.
     """
     check(image, hole)
-    if not (min(lam, sigma, eps) > 0 and iterations >= 1 and lam / eps <= 1e6):
-        raise ParamsError(
-            f"RTV: lam {lam}, sigma {sigma}, eps {eps}, iterations {iterations}; expected all of them above 0,"
-            " and lam at most a million times eps"
-        )
+    check_options(lam, sigma, eps, iterations)
     image = np.asarray(image, dtype=np.float64)
     if hole is not None:
         image = image * ~hole[..., None]
@@ -411,6 +410,15 @@ def smooth(
         x = Smoother(lam / 2 * right, lam / 2 * down).solve(image, x)
         sigma = max(sigma / 2, 0.5)
     return x
+
+
+def check_options(lam: float, sigma: float, eps: float, iterations: int) -> None:
+    """Raise ParamsError where `smooth` cannot take these."""
+    if not (min(lam, sigma, eps) > 0 and iterations >= 1 and lam / eps <= 1e6):
+        raise ParamsError(
+            f"RTV: lam {lam}, sigma {sigma}, eps {eps}, iterations {iterations}; expected all of them above 0,"
+            " and lam at most a million times eps"
+        )
 
 
 def check(image: Floats, hole: NDArray[np.bool_] | None) -> None:
@@ -425,17 +433,19 @@ def check(image: Floats, hole: NDArray[np.bool_] | None) -> None:
         raise DataError(f"RTV: a hole {hole.shape} {hole.dtype} for an image {image.shape}; expected (H, W) bool")
 
 
-def texture(image: Floats, lam: float = 0.015, sigma: float = 3.0, eps: float = 0.001, iterations: int = 3) -> Floats:
+def texture(
+    image: Floats, lam: float = LAM, sigma: float = SIGMA, eps: float = EPS, iterations: int = ITERATIONS
+) -> Floats:
     """What `smooth` takes away: (H, W, 3) in [0, 1] to (H, W, 3), signed, within [-1, 1]."""
     return image - smooth(image, lam, sigma, eps, iterations)
 
 
-def texture_of_target(target: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The texture of a whole image: (H, W, 3) in [0, 1] to the same shape, signed."""
-    return texture(target).astype(np.float32)
+def texture_of_target(target: NDArray[np.float32], **options: Any) -> NDArray[np.float32]:
+    """The texture of a whole image: (H, W, 3) in [0, 1] to the same shape, signed; `options` are those of `texture`."""
+    return texture(target, **options).astype(np.float32)
 
 
-def texture_of_masked(x: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray[np.float32]:
+def texture_of_masked(x: NDArray[np.float32], mask: NDArray[np.float32], **options: Any) -> NDArray[np.float32]:
     """The texture of what is known of an image; 0 in the hole and where the smoothing feels the hole's edge.
 
     Our reading: the texture is unknown within LEAK pixels of the hole, in any of the eight directions.
@@ -443,6 +453,7 @@ def texture_of_masked(x: NDArray[np.float32], mask: NDArray[np.float32]) -> NDAr
     Args:
         x: (H, W, 3) in [0, 1]; what stands in the hole does not matter.
         mask: (H, W, 1), hole where above 0.
+        options: those of `texture`.
 
     Returns:
         (H, W, 3) float32, signed.
@@ -452,8 +463,13 @@ def texture_of_masked(x: NDArray[np.float32], mask: NDArray[np.float32]) -> NDAr
     hole = mask[..., 0] > 0
     near = cv2.dilate(hole.astype(np.uint8), np.ones((2 * LEAK + 1, 2 * LEAK + 1), dtype=np.uint8)) > 0
     x = np.where(mask > 0, 0, x)
-    return np.where(near[..., None], 0, x - smooth(x, hole=hole)).astype(np.float32)
+    return np.where(near[..., None], 0, x - smooth(x, hole=hole, **options)).astype(np.float32)
 
 
-TEXTURE = Layer(texture_of_target, texture_of_masked, "methods/_rtv.py")
-"""The layer of methods that work on texture."""
+TEXTURE = Layer(
+    texture_of_target,
+    texture_of_masked,
+    "methods/_rtv.py",
+    {"lam": LAM, "sigma": SIGMA, "eps": EPS, "iterations": ITERATIONS},
+)
+"""The layer of methods that work on texture: their networks take its options as arguments."""

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError
+from bench.runs import settled
+from bench.scoring.restore import prepared
 from methods._edge_model import Generator
 from methods._sn_patch_critic import SNPatchCritic
 from methods.dgfnet import (
@@ -28,7 +30,7 @@ TRAIN, FINETUNE = method.phases["train"], method.phases["finetune"]
 ABLATIONS = [{"texture": False, "dpfm": False}, {"texture": True, "dpfm": False}, {"texture": True, "dpfm": True}]
 
 
-def tiny(**arguments: bool) -> nn.ModuleDict:
+def tiny(**arguments: float) -> nn.ModuleDict:
     torch.manual_seed(0)
     return nn.ModuleDict(method.networks(**{**method.tiny, **arguments}))
 
@@ -167,6 +169,21 @@ def test_gradients_flow_from_the_fused_image_into_both_branches() -> None:
         assert sum(float(gradient.abs().sum()) for gradient in gradients if gradient is not None) > 0, part
 
 
+@pytest.mark.parametrize("phase", ["train", "finetune"])
+def test_each_branchs_losses_move_that_branch_alone_and_the_fusions_move_all(phase: str) -> None:
+    networks, batch = tiny().train(), holes(size=64)
+    networks["vgg16"] = Plain()
+    found = generator_losses(networks, batch, method.phases[phase].forward(networks, batch))
+    parts = {"coarse", "texture", "fusion"}
+    for name, value in found.items():
+        networks.zero_grad()
+        value.backward(retain_graph=True)
+        named = networks["generator"].named_parameters()
+        moved = {key.partition(".")[0] for key, p in named if p.grad is not None and p.grad.any()}
+        branch = name.partition("_")[0]
+        assert moved == ({branch} if branch in ("coarse", "texture") else parts), name
+
+
 def test_insides_are_images_and_the_gates_means() -> None:
     networks, batch = tiny().eval(), {name: value[:1] for name, value in holes(size=32).items()}
     with torch.no_grad():
@@ -189,6 +206,10 @@ def test_insides_are_images_and_the_gates_means() -> None:
 def test_arguments_out_of_range_are_refused() -> None:
     with pytest.raises(ParamsError, match="set dpfm to false"):
         method.networks(texture=False)
+    with pytest.raises(ParamsError, match="there is no texture to be made"):
+        method.networks(texture=False, dpfm=False, masked_texture=True)
+    with pytest.raises(ParamsError, match=r"RTV: .* eps 0, iterations 3; expected all of them above"):
+        method.networks(eps=0)
     with pytest.raises(ParamsError, match="num_blocks is 0"):
         method.networks(num_blocks=0)
     with pytest.raises(ParamsError, match="critic_channels is 0"):
@@ -326,6 +347,26 @@ def test_steps_as_the_engine_takes_them_lower_every_part(ablation: dict[str, boo
     assert len(lowered) == (6 if ablation["texture"] else 4)
     for key in lowered:
         assert sum(values[key] for values in history[-3:]) < 0.9 * sum(values[key] for values in history[:3]), key
+
+
+@pytest.mark.parametrize("phase", ["train", "finetune"])
+def test_masked_texture_trains_on_what_restoring_is_given(phase: str) -> None:
+    """With another value of RTV, so that both are seen to have it; the truth's texture stays the aim."""
+    arguments = {"lam": 0.03, "iterations": 1}
+    networks, batch = tiny(masked_texture=True, **arguments).train(), holes()
+    seen: list[Tensor] = []
+    networks["generator"].texture.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][:, :3]))
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = method.phases[phase].forward(networks, batch)
+    given = prepared(settled(method, arguments), {name: batch[name] for name in ("x", "mask")})["texture"]
+    torch.testing.assert_close(seen[0], given, rtol=0, atol=1e-6)
+    assert (given - prepared(method, batch)["texture"]).abs().max() > 0.01
+    plain = tiny(**arguments).train()
+    plain["generator"].texture.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0][:, :3]))
+    method.phases[phase].forward(plain, batch)
+    assert torch.equal(seen[1], batch["texture"] * (1 - batch["mask"]))
+    error = (outputs["texture"].float() - batch["texture"]).abs() * batch["mask"]
+    assert generator_losses(networks, batch, outputs)["texture_hole"].item() == pytest.approx(error.mean().item(), 1e-3)
 
 
 def test_the_layer_is_the_texture_by_relative_total_variation() -> None:

@@ -15,7 +15,7 @@ import torch
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from bench import cli, params, registry
+from bench import cli, params, registry, runs
 from bench.contracts import DataError, Dataset, Item, Layer, Made, Method, ParamsError, Phase, Player, UserError
 from bench.data import layers, manifest
 from bench.data.batches import Crops
@@ -80,6 +80,18 @@ def wrong(target: np.ndarray, kind: str) -> np.ndarray:
         return layer.transpose(1, 0, 2)
     layer[3, 4, 0] = np.nan if kind == "nan" else 1.5
     return layer
+
+
+def scaled(target: np.ndarray, gain: float) -> np.ndarray:
+    return gain * signed(target)
+
+
+def scaled_input(x: np.ndarray, mask: np.ndarray, gain: float) -> np.ndarray:
+    return gain * signed_input(x, mask)
+
+
+SCALED = Layer(scaled, scaled_input, "methods/_sign.py", {"gain": 1.0})
+"""A layer with an option."""
 
 
 @pytest.fixture
@@ -283,7 +295,7 @@ class Spy(nn.Module):
 
 
 def spying(layer: Layer, **about: Any) -> Method:
-    """A method that is given the layer."""
+    """A method that is given the layer, and that has an argument of its option's name."""
 
     def forward(networks: nn.ModuleDict, batch: Any) -> dict[str, Tensor]:
         return {"pred": networks["network"](batch["x"], batch["sign"])}
@@ -294,7 +306,7 @@ def spying(layer: Layer, **about: Any) -> Method:
     phase = Phase(forward, {"network": Player(("network",), losses)})
     return Method(
         ("inpaint",),
-        lambda: {"network": Spy()},
+        lambda gain=1.0: {"network": Spy()},
         {"train": phase},
         lambda networks, batch: forward(networks, batch)["pred"],  # type: ignore[arg-type]
         layers={"sign": layer},
@@ -412,3 +424,50 @@ def test_the_command_makes_them_and_a_training_depends_on_them(project, capsys):
     record = json.loads((project / "out/sample/runs/spy-gopro/record.json").read_text())
     digest = sha256(project / "data/sample/gopro.layers/sign/manifest.json")
     assert record["steps"] == 3 and record["provenance"]["layers"] == {"sign": digest}
+
+
+def with_options(project: Path, options: str) -> params.Params:
+    stage = f"{{dataset: gopro, layer: sign, module: methods/_sign.py, options: {options}}}"
+    (project / "params.yaml").write_text(TEXT + f"layers: {{a: {stage}}}\n")
+    return params.load()
+
+
+def test_a_layer_is_made_with_the_options_of_params_yaml_and_a_run_keeps_its_own(project, built, monkeypatch, capsys):
+    entries = {"rn": spying(SCALED, tiling="none"), "telea": registry.method("telea")}
+    monkeypatch.setattr(registry, "method", lambda name: entries[name])
+    assert layers.declared(params.load(), "gopro")["sign"].options == {"gain": 1.0}
+    with_options(project, "{gain: 0.5}")
+    assert cli.main(["layers", "gopro", "--jobs", "1"]) == 0
+    place = layers.folder(built, "sign")
+    packed = np.fromfile(project / place / "packed.bin", np.float16)
+    assert np.array_equal(packed, np.concatenate([scaled(t, 0.5).astype(np.float16).ravel() for t in targets(built)]))
+    assert cli.main(["train", "spy-gopro"]) == 0
+    assert json.loads((project / "out/sample/runs/spy-gopro/record.json").read_text())["network"] == {"gain": 0.5}
+    before = layers.read(built, "sign", layers.declared(params.load(), "gopro")["sign"]).digest
+
+    changed = with_options(project, "{gain: 0.25}")
+    capsys.readouterr()
+    assert cli.main(["train", "spy-gopro"]) == 2
+    assert "sign: made with {'gain': 0.5}, expected {'gain': 0.25}; run: python -m bench" in capsys.readouterr().err
+    layers.make(built, "sign", layers.declared(changed, "gopro")["sign"], 1)
+    assert layers.read(built, "sign", layers.declared(changed, "gopro")["sign"]).digest != before
+    trained, batch = runs.load(changed, "spy-gopro"), image_and_hole(30, 41)
+    made = prepared(trained.method, batch)["sign"]
+    torch.testing.assert_close(made, 0.5 * (2 * batch["x"][:, :2] - 1) * (1 - batch["mask"]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("{gian: 0.5}", r"params\.yaml: layers\.a\.options\.gian: unknown option; the nearest are: gain"),
+        ("{gain: high}", r"params\.yaml: layers\.a\.options\.gain: found 'high', expected float like 1\.0"),
+    ],
+)
+def test_options_that_a_layer_does_not_have_are_refused(project, monkeypatch, options, message):
+    entries = {"rn": spying(SCALED), "telea": registry.method("telea")}
+    monkeypatch.setattr(registry, "method", lambda name: entries[name])
+    loaded = with_options(project, options)
+    with pytest.raises(ParamsError, match=message):
+        layers.declared(loaded, "gopro")
+    with pytest.raises(ParamsError, match=message):
+        runs.resolve(loaded, "spy-gopro")

@@ -127,6 +127,19 @@ def test_the_texture_of_a_masked_image_is_known_away_from_the_hole() -> None:
     assert far.max() < 0.02
 
 
+def test_the_layers_options_are_the_parameters_of_the_smoothing() -> None:
+    target, mask = IMAGE[:32, :24].astype(np.float32), np.zeros((32, 24, 1), dtype=np.float32)
+    mask[8:14, 8:14] = 1
+    layer, other = rtv.TEXTURE, {"lam": 0.03, "sigma": 2.0, "eps": 0.002, "iterations": 2}
+    assert layer.options.keys() == other.keys()
+    assert np.array_equal(layer.of_target(target, **layer.options), layer.of_target(target))
+    assert np.array_equal(layer.of_target(target, **other), texture(target, 0.03, 2.0, 0.002, 2).astype(np.float32))
+    for name, value in other.items():
+        given = {name: value}
+        assert np.abs(layer.of_target(target, **given) - layer.of_target(target)).max() > 1e-4, name
+        assert np.abs(layer.of_input(target, mask, **given) - layer.of_input(target, mask)).max() > 1e-4, name
+
+
 def test_the_layer_is_as_the_engine_wants_it() -> None:
     target = IMAGE[:32, :24].astype(np.float32)
     whole = rtv.TEXTURE.of_target(target)

@@ -2,7 +2,8 @@
 
 A layer stands in `<dataset>.layers/<layer>/` beside its built set: one packed file of float16, the training images one
 after the other in the order of their manifest rows, and a manifest that says of which set and by which file it was
-made. A layer of another set, or by a file that has changed since, is not used.
+made, and with which options. A layer of another set or of other options, or by a file that has changed since, is not
+used.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from bench import registry
+from bench import registry, runs
 from bench.contracts import DataError, Layer, ParamsError, UserError
 from bench.data.images import as_float, read_png
 from bench.data.manifest import BuiltSet
@@ -41,7 +43,7 @@ class MadeLayer:
         packed: the file of all its pixels, float16 (H, W, C) an image.
         channels: C.
         offsets: of each training image, in bytes, in the order of the set's training rows.
-        digest: of its pixels, its set and the file that made it: what a training with it depends on.
+        digest: of its pixels, its set, the file that made it and its options: what a training with it depends on.
     """
 
     packed: Path
@@ -56,7 +58,7 @@ def folder(built: BuiltSet, name: str) -> Path:
 
 
 def declared(params: Params, dataset: str) -> dict[str, Layer]:
-    """Return the layers that the methods of a dataset's runs declare, by name.
+    """Return the layers that the methods of a dataset's runs declare, by name, with the options of params.yaml.
 
     Raises:
         ParamsError: two methods mean different layers by one name; the section `layers` of params.yaml says otherwise.
@@ -64,7 +66,9 @@ def declared(params: Params, dataset: str) -> dict[str, Layer]:
     found: dict[str, Layer] = {}
     for name, run in all_runs(params).items():
         if run.dataset == dataset:
-            for key, layer in registry.method(run.method).layers.items():
+            method = registry.method(run.method)
+            method = runs.with_options(method, runs.layer_options(params, dataset, method))
+            for key, layer in method.layers.items():
                 if found.setdefault(key, layer) != layer:
                     raise ParamsError(f"{PATH}: run {name}: {run.method} means another layer {key!r} than another run")
     for key, stage in params.layers.items():
@@ -92,6 +96,8 @@ def read(built: BuiltSet, name: str, layer: Layer) -> MadeLayer:
         raise DataError(f"{place}: made of another build of {built.folder.name} than the one that is there; {again}")
     if about["module_sha256"] != _module_digest(layer):
         raise DataError(f"{place}: {layer.module} has changed since the layer was made; {again}")
+    if (made := about.get("options", {})) != dict(layer.options):
+        raise DataError(f"{place}: made with {made}, expected {dict(layer.options)}; {again}")
     sizes = _pixels(built) * about["channels"] * KIND.itemsize
     file = place / PACKED
     found = file.stat().st_size if file.is_file() else 0
@@ -137,12 +143,13 @@ def make(built: BuiltSet, name: str, layer: Layer, workers: int | None = None) -
             "manifest_sha256": built.digest,
             "module": layer.module,
             "module_sha256": _module_digest(layer),
+            "options": dict(layer.options),
         }
         _start_or_resume(work, about)
         made: list[dict[str, Any]] = []
         title = f"layer {name} of {built.folder.name}"
         with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_one_thread) as pool:
-            waiting = {pool.submit(_make, layer.of_target, work, *job) for job in jobs}
+            waiting = {pool.submit(_make, partial(layer.of_target, **layer.options), work, *job) for job in jobs}
             try:
                 for done in tqdm(as_completed(waiting), title, len(jobs), disable=None, unit="image"):
                     made.append(done.result())

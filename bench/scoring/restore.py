@@ -61,7 +61,7 @@ def prepared(method: Method, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _layer_of_input(layer: Layer, batch: Mapping[str, Tensor]) -> Tensor:
     x, mask = (batch[name].permute(0, 2, 3, 1).float().cpu().numpy() for name in ("x", "mask"))
-    made = np.stack([layer.of_input(*pair) for pair in zip(x, mask, strict=True)])
+    made = np.stack([layer.of_input(*pair, **layer.options) for pair in zip(x, mask, strict=True)])
     return torch.from_numpy(made).permute(0, 3, 1, 2).to(batch["x"])
 
 
