@@ -29,8 +29,10 @@ WITH_WEIGHTS = ("trained", "authors' weights")
 ORIGINALS = "originals"
 CONDITION = ("input", "scene", "mask_kind", "mask_band")
 COLUMNS = ("image", *CONDITION, "metric", "value", "unit", "better", "reason", "version")
-COSTS = ("params", "params-total", "macs", "macs-attention", "seconds", "memory", "file-size")
-"""Metrics of the network, not of images: they have a size, but no condition."""
+TRAIN_MSE, FINEST = "mse-training", "scale_1"
+"""A metric of the training itself: the loss of this name that it watches, over the last tenth of its kept steps."""
+COSTS = ("params", "params-total", "macs", "macs-attention", "seconds", "memory", "file-size", TRAIN_MSE)
+"""Metrics of the network, not of images: they may have a size, but no condition."""
 TEXTS = ("image", *CONDITION, "metric", "size", "unit", "better", "reason", "version")
 """Columns of text; a missing one of them is ""."""
 LINKS = ("git_commit", "git_dirty", "manifest_sha256", "python", "packages")
@@ -156,8 +158,12 @@ def read_record(path: Path, profile: str) -> dict[str, Any]:
     return record
 
 
-def read_scores(path: Path) -> Rows:
-    """Read one evaluation's rows, by metric id. Raises DataError when the file is damaged or short of a column."""
+def read_scores(path: Path, losses: Path | None = None) -> Rows:
+    """Read one evaluation's rows, by metric id; with its `losses` also TRAIN_MSE, where the training watched it.
+
+    Raises:
+        DataError: a file is damaged or short of a column.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -180,7 +186,27 @@ def read_scores(path: Path) -> Rows:
     images = columns["image"] != ""
     if "split" in columns and len(splits := set(columns["split"][images])) > 1:
         raise DataError(f"{path}: images of several splits ({', '.join(sorted(map(str, splits)))}), expected one")
+    if losses is not None and (final := train_mse(losses)) is not None:
+        row = {"metric": TRAIN_MSE, "value": final, "unit": "1", "better": "lower", "version": "1"}
+        columns = {
+            name: np.append(column, np.array(row.get(name, "" if column.dtype == object else 0), column.dtype))
+            for name, column in columns.items()
+        }
     return Rows(columns)
+
+
+def train_mse(path: Path) -> float | None:
+    """What TRAIN_MSE is of these losses; None without such. Raises DataError when the file is damaged."""
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return None
+    try:
+        rows = pq.read_table(path, columns=["step", "value"], filters=[("name", "==", FINEST)]).sort_by("step")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as Parquet ({error}); evaluate the run again") from error
+    values = rows["value"].to_numpy()
+    return float(values[-max(1, len(values) // 10) :].mean()) if len(values) else None
 
 
 def read(root: Path, profile: str) -> list[Evaluation]:
@@ -195,7 +221,7 @@ def read(root: Path, profile: str) -> list[Evaluation]:
     found: dict[str, Evaluation] = {}
     for folder in folders:
         record = read_record(folder / "record.json", profile)
-        one = Evaluation(folder, record, read_scores(folder / "scores.parquet"))
+        one = Evaluation(folder, record, read_scores(folder / "scores.parquet", folder / "losses.parquet"))
         if other := found.get(one.name):
             raise DataError(f"{folder}: evaluation {one.name!r} is in {other.folder} too; delete the older folder")
         found[one.name] = one

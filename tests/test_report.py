@@ -442,7 +442,14 @@ def test_the_table_of_paths_shows_what_was_run():
     shown = own.own_table(paths, runs, KNOWN)
     assert shown is not None
     assert [line.row for line in shown.lines] == list(paths.rows) and len(shown.lines) == 6
-    assert [head.id for head in shown.heads] == ["psnr-rgb8", "ssim-gauss11", "params", "macs", "seconds"]
+    assert [head.id for head in shown.heads] == [
+        "psnr-rgb8",
+        "ssim-gauss11",
+        "mse-training",
+        "params",
+        "macs",
+        "seconds",
+    ]
     values = {line.row: line.measured["psnr-rgb8"].value for line in shown.lines}
     assert values["mrfnet-paths2-gopro"] == pytest.approx(28) and values["mrfnet-gopro"] == pytest.approx(29.5)
     assert [line.row for line in shown.lines if line.measured["psnr-rgb8"].best] == ["mrfnet-gopro"]

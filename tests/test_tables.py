@@ -436,3 +436,30 @@ def test_scores_are_read_as_they_were_written(tmp_path):
     assert "fid" not in rows and "psnr-rgb8" in rows
     one = scores.Evaluation(tmp_path, json.loads(json.dumps(make_scores.record_of(spec))), rows)
     assert scores.measure(one, "psnr-rgb8", {"input": "sharp"}) is scores.measure(one, "psnr-rgb8", {"input": "sharp"})
+
+
+def test_the_training_mse_is_the_mean_of_the_last_tenth(tmp_path):
+    """Of the watched loss of the full-size image alone, whatever the order of the rows; without it there is none."""
+    spec = Spec("mrfnet", "gopro", "deblur", 29, "mrfnet")
+    make_scores.score_rows(spec, 4).to_parquet(tmp_path / "scores.parquet")
+    plain = scores.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
+    assert scores.TRAIN_MSE not in plain
+    steps = np.arange(40)
+    losses = pd.concat(
+        pd.DataFrame({"step": steps, "phase": "train", "player": "network", "name": name, "value": values})
+        for name, values in (("scale_1", steps / 10.0), ("mse", 9.0 + steps))
+    )
+    losses.iloc[::-1].to_parquet(tmp_path / "losses.parquet")
+    rows = scores.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
+    assert list(rows) == [*plain, scores.TRAIN_MSE]
+    one = scores.Evaluation(tmp_path, json.loads(json.dumps(make_scores.record_of(spec))), rows)
+    found = scores.measure(one, scores.TRAIN_MSE, {"scene": "indoor"})
+    assert found.value == pytest.approx((3.6 + 3.7 + 3.8 + 3.9) / 4)
+    assert (found.better, found.interval, found.version) == ("lower", None, "1")
+    for metric in plain:
+        pd.testing.assert_frame_equal(rows[metric], plain[metric])
+    losses[losses["name"] == "mse"].to_parquet(tmp_path / "losses.parquet")
+    assert scores.TRAIN_MSE not in scores.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
+    (tmp_path / "losses.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match=r"losses\.parquet: cannot be read as Parquet"):
+        scores.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
