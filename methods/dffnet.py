@@ -24,8 +24,16 @@ Our reading, where the paper is silent or contradicts itself:
 - Eq. 11 for one final image: its area averages at 1, 1/2, 1/4 and 1/8, the scales of table 6.
 - Stage three starts as B, the blurred image with stage two's pixels in its hole: no path of figure 16 hands an image
   on, and a short training would spend itself on learning to.
+- Masks are the dataset's, in the bands of the tests; the code trains with DeepFill v2's strokes or a box, of any share
+  (the dataset's options `generator` and `bands` choose others).
+- Occluding objects and characters (Section 3.3.3) are removed by a mask that a person draws over them: `python -m bench
+  restore RUN PHOTO --mask MASK --out FOLDER`.
 - The lightweight switch acts on stage one alone, for stage two has no 1x1 layer to begin with; the residual switch
   takes the paths' sums out of stages one and two.
+Left out: stage one's features kept for stage two (Section 3.2). Crops, masks and augmentation are others at every step,
+so nothing kept would be used again; in "inpaint" stage one runs frozen, without gradients.
+Each stage is of use alone: `deblurred`, `inpainted`; `python -m bench import` makes one a run of `mrfnet` or
+`dffnet-inpaint` (docs/add-a-method.md).
 """
 
 from __future__ import annotations

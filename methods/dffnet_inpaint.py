@@ -7,6 +7,8 @@ through `reference`. The network stands in `methods/_gated_inpainting.py`.
 The losses are the code's; the paper names an adversarial and a multi-scale loss without weights. Differs from it:
 - It computes its L1 in [-1, 1]: twice ours. The weights in `params.yaml` make up for it.
 - Our reading of the hinge loss of the critic: half the sum, as the framework of the code has it.
+- Masks are the dataset's, in the bands of the tests; it trains with DeepFill v2's strokes or a box, of any share (the
+  dataset's options `generator` and `bands` choose others).
 - A critic steps before its generator, whose loss then calls it afresh; the code computes both from one pass.
 - The critic's padding is symmetric (`methods/_sn_patch_critic.py`); its weights load, its scores shift by a pixel.
 """

@@ -10,6 +10,8 @@ scales are 1 to 1/8, as these strides make them, not the text's 1/4 to 1/32 (`st
 Our reading of the text: the sign of eq. 1 is concatenation (legend of the figure); eq. 2 runs for two rounds of shared
 weights over one encoding, its finer result brought to size by a 3x3 stride-2 convolution; ReLU follows every
 convolution but the image heads, deconvolutions have none; biases everywhere; every head adds the blurred image.
+Left out: the "loss weight scheduling" with "four loss weight groups" (Section IV.D), of which neither values nor course
+are given: weights are constant, and a search varies them. Section 3.3.3 is the entry `mrfnet-edges`.
 Not reproduced: the least parameters at three paths (here they grow with every path); the savings of over 50 % of the
 parameters and 75 % of the operations: whole networks save 42 to 44 % and 38 to 41 %, with `rcus` 69 to 71 % and 71 to
 73 %; one 3x3 made 1x1 saves 89 % of both.

@@ -25,7 +25,8 @@ Our readings:
 - The "synthesis loss" has no weights in print: each phase lowers its own losses, "deblur" those of MRFNet with the last
   stage's image as the finest.
 Left out: contextual attention with its heat maps, which the section names without layers (DFFNet, of the same authors,
-defines it), and the study of receptive fields (figure 18), of which nothing is printed.
+defines it), and the scheduling of loss weights (Section IV.D), as in `methods/mrfnet.py`. Of the study of receptive
+fields (figure 18) nothing is printed: the report shows what each path changes, from the largest field to the smallest.
 """
 
 from __future__ import annotations

@@ -390,6 +390,23 @@ def test_a_phase_moves_its_players_and_nothing_else(name, bfloat16):
     assert any(key.startswith("stage_three.edges.") for key in moved) == (name == "fuse")
 
 
+@pytest.mark.parametrize("progressive", [True, False])
+def test_in_the_last_phase_each_loss_moves_the_stages_before_it_alone(progressive):
+    """Gradients flow back, never on: stage one's own losses reach it alone, those of the fillings not stage three."""
+    networks, batch = tiny(progressive=progressive).train(), blurred_holes(size=64)
+    phase = method.phases["together"]
+    found = phase.players["joint"].losses(networks, batch, phase.forward(networks, batch))
+    filled, every = {"stage_one", "stage_two"}, set(STAGES)
+    expected = {"mse": {"stage_one"}, "scale_refinement": {"stage_one"}, "l1": filled, "coarse_l1": filled}
+    expected |= {"hole": filled, "scale": every, "adversarial": every}
+    assert set(found) - set(method.watched) == set(expected)
+    for name, stages in expected.items():
+        networks.zero_grad()
+        found[name].backward(retain_graph=True)
+        moved = {key.partition(".")[0] for key, p in networks.named_parameters() if p.grad is not None and p.grad.any()}
+        assert moved & every == stages, name
+
+
 def test_frozen_stages_get_no_gradient():
     networks, batch = tiny(), blurred_holes()
     for name, moving in (("inpaint", {"stage_two"}), ("fuse", {"stage_three"})):

@@ -237,23 +237,38 @@ def losses_of(name: str, networks: nn.ModuleDict, batch: dict[str, Tensor], prec
     return found
 
 
+CONSTANT = {"deblurgan": ["critic.convs.4.bias"]}
+"""Parameters that no loss depends on: a constant of the critic's scores cancels in Wasserstein's difference."""
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_every_parameter_is_trained_by_its_players_losses(name):
-    method, networks = entry(name), make(name).train()
-    batch = training_batch(name)
+    """By gradients that are not 0, in one of a few draws: of so few channels a ReLU may shut one off by chance.
+
+    Each draw is moved a little: a layer that starts at 0 gives those before it no gradient until its first step.
+    """
+    method, batch = entry(name), training_batch(name)
     reached: set[str] = set()
-    for phase in method.phases.values():
-        outputs = phase.forward(networks, batch)
-        for player in phase.players.values():
-            losses = player.losses(networks, batch, outputs)
-            assert lowered(losses, method.watched)
-            assert all(value.dim() == 0 and value.isfinite() for value in losses.values())
-            networks.zero_grad()
-            sum(lowered(losses, method.watched).values()).backward(retain_graph=True)
-            own = {f"{net}.{key}": p for net in player.networks for key, p in networks[net].named_parameters()}
-            assert all(p.grad.isfinite().all() for p in own.values() if p.grad is not None)
-            reached |= {key for key, p in own.items() if p.grad is not None}
-    assert [key for key, _ in networks.named_parameters() if key not in reached] == []
+    for _ in range(4):
+        networks = make(name).train()
+        with torch.no_grad():
+            for p in networks.parameters():
+                p.add_(0.01 * torch.randn_like(p))
+        for phase in method.phases.values():
+            outputs = phase.forward(networks, batch)
+            for player in phase.players.values():
+                losses = player.losses(networks, batch, outputs)
+                assert lowered(losses, method.watched)
+                assert all(value.dim() == 0 and value.isfinite() for value in losses.values())
+                networks.zero_grad()
+                sum(lowered(losses, method.watched).values()).backward(retain_graph=True)
+                own = {f"{net}.{key}": p for net in player.networks for key, p in networks[net].named_parameters()}
+                assert all(p.grad.isfinite().all() for p in own.values() if p.grad is not None)
+                reached |= {key for key, p in own.items() if p.grad is not None and p.grad.any()}
+        left = [key for key, _ in networks.named_parameters() if key not in reached]
+        if left == CONSTANT.get(name, []):
+            return
+    assert left == CONSTANT.get(name, [])
 
 
 @pytest.mark.parametrize("name", TRAINED)
