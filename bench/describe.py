@@ -508,7 +508,8 @@ def _losses(method: Method, recipe: Recipe | None) -> str:
 def _runs(name: str, method: Method, mine: Mapping[str, Run], found: Mapping[str, Recipe], loaded: Params) -> str:
     rows = []
     for key, run in mine.items():
-        own = {part: value for part, value in (("network", run.network), ("train", run.train)) if value}
+        parts = ("network", "train", "paper", "sample")
+        own = {part: value for part in parts if (value := run.model_dump(exclude_unset=True).get(part))}
         count = f"{sum(sizes(name, found[key].network).values()):,}" if method.networks else "0"
         listed = ", ".join(map(code, (found[key].row, *found[key].also)))
         rows.append((code(key), run.dataset, found[key].task, listed, flow(own), count))

@@ -122,7 +122,11 @@ class MethodProfile(_Model):
 
 
 class Run(_Model):
-    """One training: a method with its arguments on a dataset. `as` is its row, or its rows, in the published tables."""
+    """One training: a method with its arguments on a dataset. `as` is its row, or its rows, in the published tables.
+
+    `paper`, `sample` and `tour` say what holds in that profile alone, and are laid on last: a length that suits two
+    cores must not reach the paper's recipe.
+    """
 
     method: str
     dataset: str
@@ -132,6 +136,9 @@ class Run(_Model):
     seed: Count | None = None
     network: dict[str, Any] = {}
     train: dict[str, Any] = {}
+    paper: MethodProfile = MethodProfile()
+    sample: MethodProfile = MethodProfile()
+    tour: MethodProfile = MethodProfile()
 
 
 class Transfer(_Model):
@@ -520,7 +527,9 @@ def recipe(params: Params, name: str) -> Recipe:
             if layer is not None:
                 network, train = merged(network, layer.network), merged(train, layer.train)
         paper = dict(network) if profile == "paper" else paper
-    paper, network, train = merged(paper, run.network), merged(network, run.network), merged(train, run.train)
+    paper = merged(merged(paper, run.network), run.paper.network)
+    for part in (run, *(getattr(run, profile) for profile in PROFILES[params.profile])):
+        network, train = merged(network, part.network), merged(train, part.train)
     where = f"{PATH}: the recipe of run {name} in profile {params.profile}"
     if "searched" in train:
         raise ParamsError(f"{where}: searched: a search writes it beside what it finds; take it out")

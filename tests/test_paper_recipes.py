@@ -110,9 +110,10 @@ CURVES: dict[str, list[tuple[str, str, str, float, float]]] = {
         ("train", "generator", "step", 0, 5e-4),
         ("finetune", "finetune_generator", "step", 0, 5e-5),
     ],
-    "dffnet": [  # Section 4.1: 1e-4, halved every 10 epochs; a tenth of it with all stages together
-        ("deblur", "stage_one", "step", 4049, 1e-4),
-        ("fuse", "stage_three", "step", 4050, 5e-5),
+    "dffnet": [  # Section 4.1: 1e-4, halved every 10 epochs, 50 on Places2; a tenth of it with all stages together
+        ("deblur", "stage_one", "epoch", 9.99, 1e-4),
+        ("fuse", "stage_three", "epoch", 10, 5e-5),
+        ("inpaint", "critic", "epoch", 49, 6.25e-6),
         ("together", "joint", "step", 0, 1e-5),
     ],
     "mrfnet-edges": [  # as MRFNet's
@@ -281,6 +282,26 @@ def learning_rate(name: str, phase: str, player: str, unit: str, when: float) ->
     step = round(when * per_epoch) if unit == "epoch" else int(when)
     assert step <= steps, f"{when} {unit}s are more than the phase has"
     return start * rate(recipe.train.schedule, step, steps, per_epoch)
+
+
+@pytest.mark.parametrize(
+    ("run", "phase", "epochs"),
+    [
+        ("dffnet-places2", "inpaint", 50),  # DFFNet, Section 4.1
+        ("dffnet-plain-places2", "together", 50),
+        ("dffnet-no-deblur-places2", "deblur", 0),
+        ("dffnet-visdrone", "inpaint", 70),
+        ("dffnet-inpaint-places2", "train", 50),
+        ("dffnet-inpaint-visdrone", "train", 70),
+        ("mrfnet-gopro", "train", 50),  # MRFNet, Section IV.A
+        ("mrfnet-visdrone", "train", 70),
+        ("dmphn-places2", "train", 4000),  # the authors' code
+    ],
+)
+def test_a_run_is_as_long_as_its_paper_says(run, phase, epochs):
+    recipe = params.recipe(PAPER, run)
+    per_epoch = -(-registry.dataset(recipe.dataset).counts["train"] // recipe.train.batch_size)
+    assert phase_steps(recipe, registry.method(recipe.method), per_epoch)[phase] == epochs * per_epoch
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -352,6 +352,29 @@ def test_profiles_extend_each_other(tmp_path, profile, channels, lr, steps, batc
     assert found.train.weights == weights
 
 
+@pytest.mark.parametrize(("profile", "steps", "channels"), [("paper", 7, 64), ("sample", 5, 6), ("tour", 3, 6)])
+def test_what_a_run_says_of_a_profile_holds_there_alone_and_is_laid_on_last(tmp_path, profile, steps, channels):
+    own = with_run(
+        train={"steps": 7, "lr": 0.5},
+        sample={"network": {"channels": 6}, "train": {"steps": 5}},
+        tour={"train": {"steps": 3}},
+    )
+    found = recipe(params.load(written(tmp_path, own), profile), "plain")
+    assert (found.train.steps, found.train.lr, found.network["channels"]) == (steps, 0.5, channels)
+    assert found.paper_network == {"channels": 64}
+
+
+def test_no_run_of_the_paper_profile_has_a_length_that_its_method_does_not_know():
+    """A run's length for two cores must not reach the paper's recipe, which says epochs, phases or steps itself."""
+    loaded = params.load(FILE, "paper")
+    for group in loaded.runs.values():
+        for name, run in group.items():
+            method = loaded.methods[run.method]["paper"].train
+            found = recipe(loaded, name).train
+            assert found.steps == method.get("steps"), name
+            assert set(found.phases) == set(method.get("phases", {})), name
+
+
 def test_a_run_has_the_last_word(tmp_path):
     own = with_run(network={"channels": 5}, train={"lr": 0.5, "weights": {"mse": 3.0}}, seed=9)
     found = recipe(params.load(written(tmp_path, own), "tour"), "plain")
