@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from bench import params
 from bench.contracts import ParamsError
 from bench.data import augment
 
@@ -23,15 +25,34 @@ def sample(height: int = SIZE, width: int = SIZE, *names: str) -> dict[str, np.n
 
 @pytest.mark.parametrize("name", ["flip_horizontal", "flip_vertical", "rotate_right_angles", "swap_views_on_flip"])
 def test_a_geometric_draw_is_the_same_for_every_field(name):
-    given = sample(SIZE, SIZE, "left", "right", "target")
+    given = sample(SIZE, SIZE, *(("left", "right") if name == "swap_views_on_flip" else ("blurred",)), "target")
     seen = set()
     for seed in range(40):
         made = augment.apply([name], given, np.random.default_rng(seed))
         seen.add(made["target"].tobytes())
-        assert np.array_equal(made["left"], made["target"])
+        assert all(np.array_equal(made[field], made["target"]) for field in made if field != "mask")
         assert np.array_equal(made["mask"], (made["target"][..., 1:2] > 0.5).astype(np.float32))
         assert sorted(made["target"].ravel()) == sorted(given["target"].ravel())
     assert len(seen) == (4 if name == "rotate_right_angles" else 2)
+
+
+@pytest.mark.parametrize("name", ["flip_horizontal", "rotate_right_angles", "rotate"])
+def test_views_of_a_dual_pixel_sensor_are_not_mirrored_or_turned_as_they_are(name):
+    given = sample(SIZE, SIZE, "left", "right", "target")
+    with pytest.raises(ParamsError, match=rf"{name}: found left and right views, .*for views use swap_views_on_flip"):
+        augment.apply([name], given, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("profile", ["paper", "sample", "tour"])
+def test_every_dual_pixel_run_exchanges_the_views_that_it_mirrors(profile):
+    loaded = params.load(Path(__file__).parents[1] / "params.yaml", profile)
+    given = sample(SIZE, SIZE, "left", "right", "target")
+    runs = [
+        name for name, run in params.all_runs(loaded).items() if run.dataset == "canon-dp" and run.method != "input"
+    ]
+    assert len(runs) > 7
+    for name in runs:
+        augment.apply(params.recipe(loaded, name).train.augment, given, np.random.default_rng(0))
 
 
 def test_the_flips_are_mirrors():

@@ -28,8 +28,9 @@ COLOURS = ("permute_channels", "saturation", "noise")  # operations that move no
 
 
 def flip_horizontal(sample: Sample, rng: np.random.Generator) -> Sample:
-    """Mirror left and right, every second time."""
-    return {name: image[:, ::-1] for name, image in sample.items()} if rng.random() < 0.5 else sample
+    """Mirror left and right, every second time. Dual-pixel samples take `swap_views_on_flip`."""
+    _refuse_views("flip_horizontal", sample, "swap_views_on_flip")
+    return _mirrored(sample, rng)
 
 
 def flip_vertical(sample: Sample, rng: np.random.Generator) -> Sample:
@@ -44,12 +45,13 @@ def swap_views_on_flip(sample: Sample, rng: np.random.Generator) -> Sample:
     the focus would look like one before it.
     """
     _expect("left" in sample, "swap_views_on_flip", f"fields {', '.join(sample)}", "left and right views: dual-pixel")
-    flipped = flip_horizontal(sample, rng)
+    flipped = _mirrored(sample, rng)
     return flipped if flipped is sample else flipped | {"left": flipped["right"], "right": flipped["left"]}
 
 
 def rotate_right_angles(sample: Sample, rng: np.random.Generator) -> Sample:
     """Turn by 0, 90, 180 or 270 degrees; a sample that is not square by 0 or 180, so that it keeps its shape."""
+    _refuse_views("rotate_right_angles", sample, "swap_views_on_flip and flip_vertical")
     height, width = next(iter(sample.values())).shape[:2]
     turns = int(rng.integers(4)) if height == width else 2 * int(rng.integers(2))
     return {name: np.rot90(image, turns) for name, image in sample.items()}
@@ -63,6 +65,7 @@ def rotate(sample: Sample, rng: np.random.Generator, degrees: float = 180.0) -> 
     """
     import cv2
 
+    _refuse_views("rotate", sample, "swap_views_on_flip and flip_vertical")
     _expect(0 <= degrees <= 180, "rotate", f"degrees {degrees}", "0 to 180")
     height, width = next(iter(sample.values())).shape[:2]
     angle = rng.uniform(-degrees, degrees)
@@ -187,6 +190,15 @@ def resolve(entry: str | Mapping[str, Mapping[str, Any]]) -> tuple[Operation, Ma
 
 def _nearest(name: str, known: Sequence[str] | Mapping[str, Any]) -> str:
     return ", ".join(difflib.get_close_matches(str(name), list(known)) or list(known))
+
+
+def _mirrored(sample: Sample, rng: np.random.Generator) -> Sample:
+    return {name: image[:, ::-1] for name, image in sample.items()} if rng.random() < 0.5 else sample
+
+
+def _refuse_views(operation: str, sample: Sample, instead: str) -> None:
+    """Views differ along the rows: mirrored or turned as they are, they show a scene that no lens would."""
+    _expect("left" not in sample, operation, "left and right views", f"single images; for views use {instead}")
 
 
 def _expect(fine: bool, operation: str, found: str, expected: str) -> None:
