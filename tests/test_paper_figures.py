@@ -22,7 +22,7 @@ from datasets._blur import gaussian_kernel, recipe
 from reports import published, scores
 from reports.paper_figures import PaperFigure, render_figures
 from reports.paper_figures.insides import WITH, WITHOUT, colours, numbered
-from reports.paper_figures.plots import first_epochs, two_epochs
+from reports.paper_figures.plots import first_epochs, middle_of_fusion, two_epochs
 from reports.paper_figures.render import BUILDERS, DRAWING, REASONS
 from reports.paper_figures.sheet import BOXES, GAP, WIDTH, Picture, Strip, enlarge, save_sheet, worst_windows
 from reports.paper_figures.store import Store, read_entries, standing
@@ -102,7 +102,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "visdrone"
     rows = []
     for i in range(3):
-        made = visdrone.degrade(photograph((256, 256), i), "scene", "20-30", np.random.default_rng(i))
+        made = visdrone.degrade(photograph((256, 256), i), "scene", "20-30", "deepfill", np.random.default_rng(i))
         for field, image in made.images.items():
             path = folder / "test" / field / f"p{i}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -529,6 +529,14 @@ def test_the_change_of_alpha_is_marked_where_it_has_ended(rendered: dict[str, Pa
     assert -float(circle[2]) * 5 == pytest.approx(curves[0][15, 1], abs=1)
     line = re.search(r'class="phase"[^>]*d="M([\d.]+) 0', one.picture)
     assert line is not None and float(line[1]) * 5 == pytest.approx(curves[0][30, 0], abs=1)
+
+
+@pytest.mark.parametrize("every", [1, 28])
+def test_the_middle_of_the_fusion_is_counted_in_steps_not_in_kept_ones(every: int):
+    steps = np.arange(0, 280, every)
+    rows = pd.DataFrame({"step": steps, "phase": np.where(steps < 224, "fuse", "together")})
+    assert middle_of_fusion(rows) == 112
+    assert middle_of_fusion(rows[rows["phase"] == "fuse"]) == pytest.approx(112, abs=every / 2)
 
 
 def test_measured_and_published_points_stand_apart(

@@ -123,6 +123,13 @@ def scale_losses(evaluation: Evaluation) -> pd.DataFrame | None:
     return None if rows.empty else rows.assign(step=rows["step"] - rows["step"].min()).sort_values("step")
 
 
+def middle_of_fusion(rows: pd.DataFrame) -> float:
+    """The step, counted from the first of "fuse", from which alpha is 1; of a long training not every step is kept."""
+    steps = rows.groupby("phase")["step"]
+    end = steps.min().get("together", steps.max()["fuse"] + 1)
+    return float(end) / 2
+
+
 def alpha_figure(entry: Entry, store: Store, title: str, path: Path) -> Drawn | str:
     """Training with and without the change of alpha, the switch marked by a red circle (figure 13).
 
@@ -142,8 +149,7 @@ def alpha_figure(entry: Entry, store: Store, title: str, path: Path) -> Drawn | 
         shown.append(Series(f"{names[row]}: {one.record['title']}", steps, values, i))
         together = rows["step"][rows["phase"] == "together"]
         if row == "dffnet-433-v5":
-            # alpha is 1 from the middle of the fusion on
-            switch = np.array([(rows["phase"] == "fuse").sum() / 2])
+            switch = np.array([middle_of_fusion(rows)])
             value = np.interp(switch, steps, values)
             circle = Series("switch: alpha has reached 1", switch, value, RED, "hollow", ringed=[0])
             verticals = [(float(together.min()), "together")] * bool(len(together))
