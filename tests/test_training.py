@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ from bench.files import locked, read_json
 from bench.params import Recipe, Schedule, Train
 from bench.training import loop
 from bench.training.loop import PRECISION, Training, make_optimizer, phase_steps, rate, weighted
-from bench.training.train import fingerprint, helpers, random_helpers
+from bench.training.train import _enough_memory, fingerprint, helpers, random_helpers
 
 ROOT = Path(__file__).parents[1]
 SHORT = {"batch_size": 2, "crop_size": 32}
@@ -343,7 +344,7 @@ def test_the_losses_of_later_phases_are_known_from_the_first_step(built, tmp_pat
 
 def test_the_rehearsal_leaves_running_statistics_as_they_were(built, tmp_path):
     training = made_training(built, tmp_path / "a")
-    training._rehearse()
+    training.prepare()
     norm = training.networks["network"].norm
     assert norm.num_batches_tracked == 0 and norm.running_mean.abs().max() == 0
     training.run()
@@ -352,9 +353,58 @@ def test_the_rehearsal_leaves_running_statistics_as_they_were(built, tmp_path):
 
 def test_an_option_out_of_range_is_found_before_the_first_update(built, tmp_path):
     training = made_training(built, tmp_path / "a", augment=[{"rotate": {"degrees": 999}}])
-    with pytest.raises(ParamsError, match="rotate: found degrees 999, expected 0 to 180"):
+    message = r"^params\.yaml: run toy: train\.augment: augmentation: rotate: found degrees 999, expected 0 to 180"
+    with pytest.raises(ParamsError, match=message):
         training.run()
     assert training.progress.total == 0
+
+
+def test_an_argument_that_the_network_refuses_is_named_with_its_run(built, tmp_path):
+    def networks(channels: int = 3):
+        raise ParamsError(f"toy: channels is {channels}, expected at least 4")
+
+    with pytest.raises(ParamsError, match=r"^params\.yaml: run toy: network: toy: channels is 3, expected at least 4$"):
+        made_training(built, tmp_path / "a", Method(**{**vars(TOY), "networks": networks}))
+
+
+def test_processes_that_found_other_checkpoints_are_stopped(built, tmp_path):
+    """As two machines would without a shared folder: one goes on from step 2, the other begins."""
+    training = made_training(built, tmp_path / "a")
+    training.accelerator = SimpleNamespace(
+        num_processes=2, device="cpu", gather=lambda here: torch.cat([here, here + 2])
+    )
+    with pytest.raises(UserError, match=r"a: the processes found checkpoints of the steps 0, 2; all machines must see"):
+        training._agree()
+    training.accelerator.gather = lambda here: torch.cat([here, here])
+    training._agree()
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({"weights": {"msse": 1.0}}, "run bad: train.weights.msse: no loss of this name; the nearest are: mse"),
+        (
+            {"augment": [{"rotate": {"degrees": 999}}]},
+            "run bad: train.augment: augmentation: rotate: found degrees 999",
+        ),
+    ],
+)
+def test_a_recipe_that_cannot_start_leaves_no_run_in_the_store(project, tmp_path, train, message):
+    values = yaml.safe_load((project / "params.yaml").read_text())
+    values["runs"] = {"deblur": {"bad": SUPERVISED | {"train": SHORT | {"steps": 2} | train}}}
+    values["paths"] = {"data": str(project / "data")}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    done = subprocess.run(**command(tmp_path, "-m", "bench", "train", "bad"), stdout=subprocess.PIPE, check=False)
+    assert done.returncode == 2 and done.stderr.decode().count("\n") == 1
+    assert message in done.stderr.decode()
+    assert not list(tmp_path.glob("mlflow.db*")) and not list(tmp_path.glob("out/sample/runs/*"))
+
+
+def test_a_device_that_is_too_small_says_what_to_lower(monkeypatch):
+    with pytest.raises(
+        UserError, match=r"^toy: out of memory Lower train\.batch_size \(now 2\) or train\.crop_size \(24\)"
+    ), _enough_memory(made_recipe()):
+        raise torch.OutOfMemoryError("out of memory\nmore")
 
 
 def test_several_updates_of_the_player_that_restored_the_batch_are_refused(built, tmp_path):

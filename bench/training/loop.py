@@ -10,7 +10,8 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -172,6 +173,15 @@ def check_weights(
             )
 
 
+@contextmanager
+def named(place: str) -> Iterator[None]:
+    """Say where in params.yaml the value stands that a method or an operation refuses."""
+    try:
+        yield
+    except ParamsError as error:
+        raise ParamsError(f"{place}: {error}") from None
+
+
 def channels_last(module: M) -> M:
     """Lay kernels of two-dimensional convolutions out channels-last; three-dimensional ones have no such layout."""
     for tensor in [*module.parameters(), *module.buffers()]:
@@ -220,7 +230,8 @@ class Training:
         self.folder, self.log, self.checkpoint_seconds = folder, log, checkpoint_seconds
         torch.manual_seed(recipe.seed)
         # Weights are drawn on the CPU, so that a seed means the same ones on every device.
-        own = {name: network.train() for name, network in method.networks(**recipe.network).items()}
+        with named(f"params.yaml: run {recipe.name}: network"):
+            own = {name: network.train() for name, network in method.networks(**recipe.network).items()}
         frozen = {name: helper.eval().requires_grad_(False) for name, helper in helpers.items()}
         self.own = tuple(own)
         self.networks = channels_last(nn.ModuleDict(own | frozen).to(accelerator.device))
@@ -232,6 +243,7 @@ class Training:
         self.progress = Progress()
         self.far: dict[str, int] = {}  # for how many updates in a row each player's total has been far too high
         self.optimizers: dict[str, Any] = {}
+        self.waiting: Mapping[str, Any] | None = None  # the optimisers' states of the checkpoint, until they are made
 
     @property
     def checkpoint(self) -> Path:
@@ -245,15 +257,13 @@ class Training:
             after_step: called with the steps done so far after each; what it raises ends the training there.
 
         Raises:
-            ParamsError: before the first update, for the weight of a loss that there is not.
+            UserError: as `prepare`; the checkpoint cannot be written.
             Diverged: a loss is not finite, or far above what it began with.
-            UserError: the checkpoint is damaged or cannot be written.
         """
         from tqdm import tqdm
 
-        waiting = self._load()
-        if not self.progress.total:
-            self._rehearse()
+        self.prepare()
+        waiting = self.waiting or {}
         # Quiet when not a terminal, and in every process but the first.
         quiet = None if self.accelerator.is_main_process else True
         with tqdm(total=self.total_steps, initial=self.progress.total, desc=self.recipe.name, disable=quiet) as bar:
@@ -270,9 +280,32 @@ class Training:
         self._save()
         return self.progress
 
-    def _rehearse(self) -> None:
-        """Let bad parameters stop a training before it begins."""
-        check_weights(self.method, self.recipe.train.weights, self.rehearse(), self.recipe.name, self.left_out)
+    def prepare(self) -> None:
+        """Take up the checkpoint, or let bad parameters stop a training before it begins; once, `run` does it too.
+
+        Raises:
+            ParamsError: the weight of a loss that there is not; what the method says of the batch.
+            UserError: the checkpoint is damaged, or the processes have not the same one.
+        """
+        if self.waiting is not None:
+            return
+        waiting = self._load()
+        self._agree()
+        if not self.progress.total:
+            check_weights(self.method, self.recipe.train.weights, self.rehearse(), self.recipe.name, self.left_out)
+        self.waiting = waiting
+
+    def _agree(self) -> None:
+        """Several machines must go on from the same step, or they would average gradients of different weights."""
+        if self.accelerator.num_processes == 1:
+            return
+        here = torch.tensor([self.progress.total], device=self.accelerator.device)
+        steps = self.accelerator.gather(here).tolist()
+        if len(set(steps)) > 1:
+            raise UserError(
+                f"{self.folder}: the processes found checkpoints of the steps {', '.join(map(str, steps))}; all "
+                "machines must see the same folder of checkpoints (paths.resume in params.yaml)"
+            )
 
     def rehearse(self) -> set[str]:
         """Run every phase on the first batch without an update.
@@ -281,7 +314,8 @@ class Training:
             the losses that the method gave, as "player.loss".
         """
         train = self.recipe.train
-        first = self.crops.batch(0, train.batch_size, self._part())
+        with named(f"params.yaml: run {self.recipe.name}: train.augment"):
+            first = self.crops.batch(0, train.batch_size, self._part())
         batch = self._moved(first, 0.0)
         # Batch and spectral norm count what they see; this does not count.
         before = {name: buffer.clone() for name, buffer in self.networks.named_buffers()}

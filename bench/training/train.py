@@ -7,7 +7,8 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -217,21 +218,25 @@ def _train(
     if crops.layers:
         record["provenance"]["layers"] = {name: layer.digest for name, layer in crops.layers.items()}
     run_id, client = "", None
-    if accelerator.is_main_process:
-        client = tracking.connect(params.tracking)
-        run_id = tracking.start(client, record, _training_id(resume / "run.json"))
 
     def log(points: list[tracking.Point]) -> None:
         if client is not None:
             tracking.log_points(client, run_id, points)
 
+    training = Training(
+        recipe, method, crops, frozen, accelerator, resume, log, checkpoint_seconds=params.checkpoint_seconds
+    )
+    # Before there is a run in the store: a recipe that cannot start leaves none.
+    with _enough_memory(recipe):
+        training.prepare()
+    if accelerator.is_main_process:
+        client = tracking.connect(params.tracking)
+        run_id = tracking.start(client, record, _training_id(resume / "run.json"))
+    steps = f"{training.total_steps} steps on {accelerator.device.type}"
+    say(f"{recipe.name}: {steps}, {threads} threads, {recipe.train.precision}")
     try:
-        training = Training(
-            recipe, method, crops, frozen, accelerator, resume, log, checkpoint_seconds=params.checkpoint_seconds
-        )
-        steps = f"{training.total_steps} steps on {accelerator.device.type}"
-        say(f"{recipe.name}: {steps}, {threads} threads, {recipe.train.precision}")
-        progress = training.run()
+        with _enough_memory(recipe):
+            progress = training.run()
     except (UserError, KeyboardInterrupt):
         if client is not None:
             tracking.finish(client, run_id, "FAILED")
@@ -263,6 +268,21 @@ def _train(
     tracking.log_weights(client, run_id, out / runs.WEIGHTS, record["provenance"]["weights_sha256"])
     tracking.finish(client, run_id)
     say(f"{recipe.name}: {progress.total} steps in {progress.seconds:.0f} s -> {out / runs.WEIGHTS}")
+
+
+@contextmanager
+def _enough_memory(recipe: Recipe) -> Iterator[None]:
+    """Say what to change when the device's memory does not hold a step."""
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise UserError(
+            f"{recipe.name}: {str(error).splitlines()[0]} Lower train.batch_size (now {recipe.train.batch_size}) or "
+            f"train.crop_size ({recipe.train.crop_size}) in params.yaml, train on more devices, or run fewer trainings "
+            "at once (make repro JOBS=1)"
+        ) from None
 
 
 def _training_id(note: Path) -> str:
