@@ -141,7 +141,7 @@ def test_a_missing_file_gives_not_measured_and_says_what_to_fetch(tmp_path: Path
     assert found.metric == "lpips-alex"
     for part in ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", str(tmp_path), str(own_shared_folder)):
         assert part in found.reason
-    assert found.reason.endswith("; weights/README.md says what `dvc repro` then does")
+    assert found.reason.endswith("; network-weights/README.md says what `dvc repro` then does")
     found = perceptual.fid_features(None)
     assert isinstance(found, perceptual.NotMeasured)
     assert "weights-inception-2015-12-05-6726825d.pth" in found.reason

@@ -20,7 +20,10 @@ from bench.data import layers
 
 ROOT = Path(__file__).parents[1]
 GROUPS = sorted(path.parent.name for path in ROOT.glob("pipeline/*/dvc.yaml") if "\n  train:" in path.read_text())
+FILES = [*sorted(f"pipeline/{path.parent.name}/dvc.yaml" for path in ROOT.glob("pipeline/*/dvc.yaml")), "tour/dvc.yaml"]
 PROJECT = yaml.safe_load((ROOT / "params.yaml").read_text())
+BATCHES = {"bench/data/augment.py", "bench/data/batches.py", "bench/data/images.py"}
+"""What makes a training's batches: the built set's manifest stays when it changes."""
 
 
 def runs_of(group: str) -> dict[str, dict[str, Any]]:
@@ -55,6 +58,27 @@ def test_a_group_depends_on_every_shared_file_that_its_methods_import(group):
     files = [ROOT / "methods" / f"{run['method'].replace('-', '_')}.py" for run in runs_of(group).values()]
     needed = {name for file in files for name in shared_imports(file)}
     assert needed == {Path(dep).stem for dep in deps if dep.startswith("methods/_")}
+
+
+def test_the_tour_depends_on_every_shared_file_that_its_methods_import():
+    deps = yaml.safe_load((ROOT / "tour" / "dvc.yaml").read_text())["stages"]["train"]["do"]["deps"]
+    files = [ROOT / "methods" / f"{run['method']}.py" for run in PROJECT["tour"]["runs"].values()]
+    assert {name for file in files for name in shared_imports(file)} == {
+        Path(dep).stem for dep in deps if dep.startswith("methods/_")
+    }
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_stages_depend_on_what_makes_their_images_and_on_what_measures(file):
+    """An augmentation that changes leaves the built set as it is, and must train anew all the same."""
+    stages = yaml.safe_load((ROOT / file).read_text())["stages"]
+    for stage in (one.get("do", one) for one in stages.values()):
+        command = stage["cmd"].split()
+        if {"train", "search"} & set(command):
+            assert set(stage["deps"]) >= BATCHES | {"bench/training"}
+        if "evaluate" in command:
+            scoring = {"bench/data/batches.py", "bench/data/images.py", "bench/scoring", PROJECT["paths"]["weights"]}
+            assert set(stage["deps"]) >= scoring
 
 
 @pytest.mark.parametrize("group", PROJECT["searches"])
