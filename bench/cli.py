@@ -15,7 +15,7 @@ from bench.contracts import UserError
 EPILOG = """\
 the usual way:
   dvc repro                                   build, train, score and report everything in params.yaml
-  dvc repro -s train@mrfnet-gopro             one stage of it
+  dvc repro -s pipeline/deblur/dvc.yaml:train@mrfnet-gopro      one stage of it
 
 by hand:
   python -m bench build gopro                 the stand-in from photographs inside installed packages
