@@ -401,9 +401,12 @@ def test_a_recipe_that_cannot_start_leaves_no_run_in_the_store(project, tmp_path
 
 
 def test_a_device_that_is_too_small_says_what_to_lower(monkeypatch):
-    with pytest.raises(
-        UserError, match=r"^toy: out of memory Lower train\.batch_size \(now 2\) or train\.crop_size \(24\)"
-    ), _enough_memory(made_recipe()):
+    with (
+        pytest.raises(
+            UserError, match=r"^toy: out of memory Lower train\.batch_size \(now 2\) or train\.crop_size \(24\)"
+        ),
+        _enough_memory(made_recipe()),
+    ):
         raise torch.OutOfMemoryError("out of memory\nmore")
 
 
