@@ -126,8 +126,8 @@ def parser() -> argparse.ArgumentParser:
     add = command(
         "import",
         "make the authors' released weights, or a part of a trained run, a run of its own",
-        "A method of several networks takes NETWORK=FILE for each; of a run's own file FILE:PART is one of its\n"
-        "networks. Then evaluate or restore with it:\n\n"
+        "\n\nA method of several networks takes NETWORK=FILE for each; FILE:PART is one network of a run's own file.\n"
+        "Then evaluate or restore with it:\n\n"
         "  python -m bench import mrfnet out/sample/runs/dffnet-places2/weights.safetensors:stage_one \\\n"
         "      --network '{channels: 8}' --dataset places2 --name dffnet-stage-one\n"
         "  python -m bench evaluate dffnet-stage-one",
