@@ -246,6 +246,8 @@ def run_score(options: argparse.Namespace) -> None:
 def _print_means(folder: Path) -> None:
     import pandas as pd
 
+    from bench.files import read_json
+
     scores = pd.read_parquet(folder / "scores.parquet")
     images = scores[(scores["image"] != "") & scores["value"].notna()]
     means = images.groupby(["metric", "input"], sort=False)["value"].mean().unstack()
@@ -255,7 +257,11 @@ def _print_means(folder: Path) -> None:
     print(f"{first['run']} on {first['dataset']} ({origin}): {count} images")
     for metric, row in means.iterrows():
         print(f"  {metric:18s}" + "  ".join(f"{source}: {value:.4f}" for source, value in row.items()))
-    for metric, reason in scores[scores["reason"] != ""].drop_duplicates("metric")[["metric", "reason"]].to_numpy():
+    # What belongs to a set of images: a distance between distributions.
+    for row in scores[(scores["image"] == "") & (scores["input"] != "") & scores["value"].notna()].to_dict("records"):
+        of = " ".join(filter(None, (row["input"], row["mask_kind"], row["mask_band"])))
+        print(f"  {row['metric']:18s}{of}: {row['value']:.4f}")
+    for metric, reason in read_json(folder / "record.json")["not_measured"].items():
         print(f"  {metric:18s}not measured: {reason}")
     print(f"-> {folder / 'scores.parquet'}")
 

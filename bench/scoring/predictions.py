@@ -24,6 +24,7 @@ from bench.scoring.evaluate import (
     inputs_of,
     score,
     split_metrics,
+    whole_float32,
     write_scores,
 )
 
@@ -123,13 +124,23 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
         return read(found[case.input, case.row["name"]], case.truth)
 
     def fill(target: Path) -> None:
-        judge = Perceptual(perceptual_ids, weights_folder(params), task)
+        judge = Perceptual(perceptual_ids, weights_folder(params), task, perceptual_device(perceptual_ids))
         images = score(predict, built, task, table, chosen, target, judge, inputs=inputs)
         write_scores(target, table, record, images)
 
     out = runs.scores_folder(params, label)
-    replace_folder(out, fill)
+    with whole_float32():
+        replace_folder(out, fill)
     return out
+
+
+def perceptual_device(ids: list[str]) -> str:
+    """Where the networks of perceptual metrics run; torch is not imported to score by formulas alone."""
+    if not ids:
+        return "cpu"
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _size(shape: tuple[int, ...]) -> str:
