@@ -124,8 +124,8 @@ class MethodProfile(_Model):
 class Run(_Model):
     """One training: a method with its arguments on a dataset. `as` is its row, or its rows, in the published tables.
 
-    `paper`, `sample` and `tour` say what holds in that profile alone, and are laid on last: a length that suits two
-    cores must not reach the paper's recipe.
+    `network` and `train` hold in every profile and have the last word. What stands below `paper`, `sample` or `tour` is
+    laid on what the method says there: a length for two cores must not reach the paper's recipe, nor the reverse.
     """
 
     method: str
@@ -523,13 +523,11 @@ def recipe(params: Params, name: str) -> Recipe:
     train: dict[str, Any] = {}
     paper: dict[str, Any] = {}
     for profile in PROFILES[params.profile]:
-        for layer in (params.defaults.get(profile), own.get(profile)):
+        for layer in (params.defaults.get(profile), own.get(profile), getattr(run, profile)):
             if layer is not None:
                 network, train = merged(network, layer.network), merged(train, layer.train)
         paper = dict(network) if profile == "paper" else paper
-    paper = merged(merged(paper, run.network), run.paper.network)
-    for part in (run, *(getattr(run, profile) for profile in PROFILES[params.profile])):
-        network, train = merged(network, part.network), merged(train, part.train)
+    paper, network, train = merged(paper, run.network), merged(network, run.network), merged(train, run.train)
     where = f"{PATH}: the recipe of run {name} in profile {params.profile}"
     if "searched" in train:
         raise ParamsError(f"{where}: searched: a search writes it beside what it finds; take it out")

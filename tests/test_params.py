@@ -352,16 +352,27 @@ def test_profiles_extend_each_other(tmp_path, profile, channels, lr, steps, batc
     assert found.train.weights == weights
 
 
-@pytest.mark.parametrize(("profile", "steps", "channels"), [("paper", 7, 64), ("sample", 5, 6), ("tour", 3, 6)])
-def test_what_a_run_says_of_a_profile_holds_there_alone_and_is_laid_on_last(tmp_path, profile, steps, channels):
+@pytest.mark.parametrize(
+    ("profile", "epochs", "steps", "lr"), [("paper", 9, None, 0.25), ("sample", 9, 5, 1e-3), ("tour", 9, 60, 1e-3)]
+)
+def test_what_a_run_says_of_a_profile_is_laid_on_what_its_method_says_there(tmp_path, profile, epochs, steps, lr):
+    """Not on what the method says of a profile that extends it: the paper's rate does not reach two cores."""
     own = with_run(
-        train={"steps": 7, "lr": 0.5},
+        train={"batch_size": 3},
+        paper={"train": {"epochs": 9, "lr": 0.25, "batch_size": 5}},
         sample={"network": {"channels": 6}, "train": {"steps": 5}},
-        tour={"train": {"steps": 3}},
     )
     found = recipe(params.load(written(tmp_path, own), profile), "plain")
-    assert (found.train.steps, found.train.lr, found.network["channels"]) == (steps, 0.5, channels)
-    assert found.paper_network == {"channels": 64}
+    assert (found.train.epochs, found.train.steps, found.train.lr) == (epochs, steps, lr)
+    assert found.network["channels"] == {"paper": 64, "sample": 6, "tour": 8}[profile]
+    assert found.train.batch_size == 3 and found.paper_network == {"channels": 64}
+
+
+def test_every_run_of_the_sample_profile_takes_minutes_at_most():
+    loaded = params.load(FILE, "sample")
+    for name in (name for group in loaded.runs.values() for name in group):
+        found = recipe(loaded, name).train
+        assert 0 < (sum(found.phases.values()) or found.steps) <= 2500, name
 
 
 def test_no_run_of_the_paper_profile_has_a_length_that_its_method_does_not_know():
