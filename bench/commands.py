@@ -258,9 +258,10 @@ def _print_means(folder: Path) -> None:
     for metric, row in means.iterrows():
         print(f"  {metric:18s}" + "  ".join(f"{source}: {value:.4f}" for source, value in row.items()))
     # What belongs to a set of images: a distance between distributions.
-    for row in scores[(scores["image"] == "") & (scores["input"] != "") & scores["value"].notna()].to_dict("records"):
-        of = " ".join(filter(None, (row["input"], row["mask_kind"], row["mask_band"])))
-        print(f"  {row['metric']:18s}{of}: {row['value']:.4f}")
+    sets = scores[(scores["image"] == "") & (scores["input"] != "") & scores["value"].notna()]
+    for one in sets.to_dict("records"):
+        of = " ".join(filter(None, (one["input"], one["mask_kind"], one["mask_band"])))
+        print(f"  {one['metric']:18s}{of}: {one['value']:.4f}")
     for metric, reason in read_json(folder / "record.json")["not_measured"].items():
         print(f"  {metric:18s}not measured: {reason}")
     print(f"-> {folder / 'scores.parquet'}")
