@@ -152,7 +152,7 @@ def pictures(fields: tuple[str, ...], side: int) -> list[Item]:
 
 
 def shortened(name: str, published: bool = False) -> dict[str, Any]:
-    """What the run of a method says of the profile `paper` here, which is laid on all that `params.yaml` says.
+    """What the run of a method says here beside what it says in `params.yaml`; a run's own has the last word.
 
     Args:
         published: the paper's network and one image, instead of the paper's batch and the smallest network.
@@ -165,9 +165,9 @@ def shortened(name: str, published: bool = False) -> dict[str, Any]:
     if method.helpers:
         length["random_helpers"] = True
     if published:
-        return {"paper": {"train": length | {"batch_size": 1}}}
+        return {"train": length | {"batch_size": 1}}
     fewer = {"batch_size": SMALLER_BATCH[name]} if name in SMALLER_BATCH else {}
-    return {"paper": {"network": dict(method.tiny), "train": length | fewer}}
+    return {"network": dict(method.tiny), "train": length | fewer}
 
 
 @pytest.fixture(scope="module")
