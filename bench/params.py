@@ -11,6 +11,7 @@ import inspect
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -563,6 +564,15 @@ def _found(params: Params, run: str) -> dict[str, Any]:
     if not isinstance(train, dict) or "searched" not in train:
         raise ParamsError(f"{path}: not written by a search: `train` with `searched` is missing; {again}")
     return train
+
+
+@contextmanager
+def named(place: str) -> Iterator[None]:
+    """Put `place` before what a ParamsError says: where the value stands that a method, a dataset or a step refuses."""
+    try:
+        yield
+    except ParamsError as error:
+        raise ParamsError(f"{place}{error}") from error
 
 
 EXAMPLES = {"int": 0, "float": 0.0, "str": "", "bool": False}

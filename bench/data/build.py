@@ -27,7 +27,7 @@ from bench.contracts import DataError, Item, Made, ParamsError, UserError
 from bench.data import manifest
 from bench.data.images import as_float, read_png, write_png
 from bench.files import explained, locked, noted, sha256, write_json
-from bench.params import PATH, check_arguments
+from bench.params import PATH, check_arguments, named
 
 KILLED = "a process that made images was killed, perhaps for want of memory"
 NO_OPTIONS = {  # what `originals` takes of the command line
@@ -71,7 +71,7 @@ def items(job: Job) -> list[Item]:
             raise ParamsError(f"{_place(job)}.{name}: is no option of a dataset; {what_to_do.format(job.name)}")
     maker = entry.offline if job.originals is None else entry.originals
     check_arguments(maker, job.options, _place(job), given=NO_OPTIONS)
-    with _named(f"{_place(job)}."):
+    with named(f"{_place(job)}."), _readable(job.name):
         if job.originals is None:
             found = maker(**job.options)
         elif job.originals.is_dir():
@@ -90,15 +90,13 @@ def _place(job: Job) -> str:
 
 
 @contextmanager
-def _named(place: str) -> Iterator[None]:
-    """Say where a parameter stands that a dataset refuses, and which original may not be read."""
+def _readable(name: str) -> Iterator[None]:
+    """Say which original may not be read; `name` where the system does not."""
     try:
         yield
-    except ParamsError as error:
-        raise ParamsError(f"{place}{error}") from error
     except OSError as error:
         raise DataError(
-            f"{error.filename or place}: found what cannot be read ({error.strerror}); change its rights or fetch it "
+            f"{error.filename or name}: found what cannot be read ({error.strerror}); change its rights or fetch it "
             "again"
         ) from error
 
@@ -222,7 +220,7 @@ def _code() -> str:
 def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     """Make and write one image, or find it made, and return its row."""
     done = work / "rows" / item.split / f"{item.name}.json"
-    with _named(""):
+    with _readable(item.source):
         sources = json.dumps([_source_digest(path) for path in item.files])
     if (row := noted(done)) and row["source_sha256"] == sources:
         written = [(row[key], row[f"sha256_{key[5:]}"]) for key in row if key.startswith("file_")]
@@ -244,7 +242,7 @@ def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
 
 
 def _pixels(job: Job, item: Item) -> Made:
-    with _named(f"{_place(job)}: {item.split}/{item.name}: "):
+    with named(f"{_place(job)}: {item.split}/{item.name}: "), _readable(item.source):
         return item.make(draw(job.seed, job.name, item))
 
 

@@ -10,8 +10,7 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,7 +21,7 @@ from torch import Tensor, nn
 from bench.contracts import Method, ParamsError, Player, UserError
 from bench.data.batches import Crops
 from bench.files import replacing
-from bench.params import Recipe, Schedule, Train
+from bench.params import Recipe, Schedule, Train, named
 from bench.registry import nearest
 from bench.tracking import Point
 
@@ -173,15 +172,6 @@ def check_weights(
             )
 
 
-@contextmanager
-def named(place: str) -> Iterator[None]:
-    """Say where in params.yaml the value stands that a method or an operation refuses."""
-    try:
-        yield
-    except ParamsError as error:
-        raise ParamsError(f"{place}: {error}") from None
-
-
 def channels_last(module: M) -> M:
     """Lay kernels of two-dimensional convolutions out channels-last; three-dimensional ones have no such layout."""
     for tensor in [*module.parameters(), *module.buffers()]:
@@ -230,7 +220,7 @@ class Training:
         self.folder, self.log, self.checkpoint_seconds = folder, log, checkpoint_seconds
         torch.manual_seed(recipe.seed)
         # Weights are drawn on the CPU, so that a seed means the same ones on every device.
-        with named(f"params.yaml: run {recipe.name}: network"):
+        with named(f"params.yaml: run {recipe.name}: network: "):
             own = {name: network.train() for name, network in method.networks(**recipe.network).items()}
         frozen = {name: helper.eval().requires_grad_(False) for name, helper in helpers.items()}
         self.own = tuple(own)
@@ -263,7 +253,7 @@ class Training:
         from tqdm import tqdm
 
         self.prepare()
-        waiting = self.waiting or {}
+        waiting, self.waiting = self.waiting or {}, {}  # not kept for as long as the training lasts
         # Quiet when not a terminal, and in every process but the first.
         quiet = None if self.accelerator.is_main_process else True
         with tqdm(total=self.total_steps, initial=self.progress.total, desc=self.recipe.name, disable=quiet) as bar:
@@ -314,7 +304,7 @@ class Training:
             the losses that the method gave, as "player.loss".
         """
         train = self.recipe.train
-        with named(f"params.yaml: run {self.recipe.name}: train.augment"):
+        with named(f"params.yaml: run {self.recipe.name}: train.augment: "):
             first = self.crops.batch(0, train.batch_size, self._part())
         batch = self._moved(first, 0.0)
         # Batch and spectral norm count what they see; this does not count.
