@@ -12,12 +12,11 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import numpy as np
-import pandas as pd
 import pytest
 from PIL import Image
 
 from bench.contracts import ParamsError
-from bench.data.manifest import BuiltSet
+from bench.data import manifest
 from bench.params import Evaluate, evaluation, load
 from bench.scoring.evaluate import shown_images
 from reports import figures, page, plots, published, render, scores, tables
@@ -273,18 +272,20 @@ def test_images_chosen_by_hand_are_shown(report):
     assert "chosen by hand, 0007" in text and "chosen by hand, 0003" in text
 
 
-def built_set(names: list[str]) -> BuiltSet:
+def built_set(folder: Path, names: list[str]) -> manifest.BuiltSet:
     """A built set whose inputs get worse from name to name."""
-    rows = pd.DataFrame({"name": names, "split": "test", "input_psnr": np.linspace(30, 20, len(names))})
-    return BuiltSet(Path("data/gopro"), {"dataset": "gopro"}, rows, "")
+    psnr = np.linspace(30, 20, len(names))
+    rows = [{"name": name, "split": "test", "input_psnr": value} for name, value in zip(names, psnr, strict=True)]
+    manifest.write(folder / manifest.NAME, rows, {"dataset": "gopro"})
+    return manifest.read(folder)
 
 
-def test_the_rules_and_the_hand():
-    built = built_set(list("abcde"))
+def test_the_rules_and_the_hand(tmp_path):
+    built = built_set(tmp_path, list("abcde"))
     assert shown_images(built, Evaluate(keep_images=3)) == {"c": "median", "e": "worst", "d": "further 1"}
     by_hand = shown_images(built, Evaluate(keep_images=3, images={"gopro": ["a", "e", "d"], "kohler": ["z"]}))
     assert by_hand == {"c": "median", "e": "worst", "d": "by hand", "a": "by hand"}
-    with pytest.raises(ParamsError, match=r"images: gopro: no test image 'bb' in data/gopro; the nearest are: b"):
+    with pytest.raises(ParamsError, match=r"images: gopro: no test image 'bb' in .*; the nearest are: b"):
         shown_images(built, Evaluate(images={"gopro": ["bb"]}))
 
 

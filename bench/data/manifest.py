@@ -28,31 +28,28 @@ class BuiltSet:
     Args:
         folder: where the manifest and the images are.
         about: what the manifest says of the whole set: dataset, title, origin, partial, profile, seed, scoring.
-        table: one row an image; None where they are in the manifest file, and read from there when they are asked for.
         digest: the SHA-256 of the manifest file.
     """
 
     folder: Path
     about: dict[str, Any]
-    table: pd.DataFrame | None
     digest: str
     _splits: dict[str, pd.DataFrame] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @cached_property
     def rows(self) -> pd.DataFrame:
         """One row an image, of every split: of a large set gigabytes, where one split is often enough."""
-        return _rows(self.folder / NAME) if self.table is None else self.table
+        return _rows(self.folder / NAME)
 
     @property
     def columns(self) -> list[str]:
         """The names of the rows' columns; no row is read."""
-        return list(_schema(self.folder / NAME).names if self.table is None else self.table)
+        return list(_schema(self.folder / NAME).names)
 
     def split(self, name: str) -> pd.DataFrame:
         """Return the rows of a split; no other is read. Raises DataError when it has none."""
         if name not in self._splits:
-            stored = self.table is None
-            rows = _rows(self.folder / NAME, name) if stored else self.rows[self.rows["split"] == name]
+            rows = _rows(self.folder / NAME, name)
             if rows.empty:
                 found = ", ".join(sorted(set(self.rows["split"])))
                 raise DataError(f"{self.folder / NAME}: no image in split {name!r}; it has: {found}")
@@ -77,7 +74,7 @@ def read(folder: Path) -> BuiltSet:
         raise DataError(f"{path}: not built yet; run: python -m bench build {folder.name}")
     with _undamaged(path):
         about = json.loads(_schema(path).metadata[b"sharpbench"])
-    return BuiltSet(folder, about, None, sha256(path))
+    return BuiltSet(folder, about, sha256(path))
 
 
 def _schema(path: Path) -> Any:

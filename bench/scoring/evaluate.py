@@ -426,7 +426,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     Raises:
         UserError: an unknown name, a run that is not trained, a dataset that is not built or does not serve the task.
     """
-    from bench.training.device import set_threads, tune_allocator
+    from bench.training.device import scoring_device, set_threads, tune_allocator
 
     chosen, perceptual_ids = split_metrics(evaluation(params))
     tune_allocator()
@@ -440,7 +440,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     restorer, record = plan.open(params, built)
     import torch
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = scoring_device()
 
     def batch_of(case: Case) -> dict[str, Tensor]:
         names = INPUTS[restorer.task]
@@ -453,7 +453,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     if weights := record["provenance"].get("weights_sha256"):
         kept = ("git_commit", "git_dirty", "python", "packages", "machine")
         record["trained_by"] = {key: record["provenance"][key] for key in kept} | {"weights_sha256": weights}
-    record["provenance"] |= here() | {"manifest_sha256": built.digest, "evaluated_on": str(device), "threads": threads}
+    record["provenance"] |= here() | {"manifest_sha256": built.digest, "evaluated_on": device, "threads": threads}
     record |= {key: built.about[key] for key in ("origin", "partial")} | {"dataset_title": built.about["title"]}
     table = Table(common_columns(record, plan.name))
     out = runs.scores_folder(params, plan.name)
@@ -462,7 +462,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
         from bench.scoring.run_costs import add_costs
 
         files = [runs.folder(params, part.record["run"]) / runs.WEIGHTS for part in restorer.parts]
-        add_costs(table, restorer, chosen, files, str(device))
+        add_costs(table, restorer, chosen, files, device)
         only = restorer.parts[0] if len(restorer.parts) == 1 else None
         if only is not None and only.networks is not None:
             record["watched"] = list(only.method.watched)
@@ -471,7 +471,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
                 row = next(row for row in test_rows(built) if row["name"] == name)
                 case = read_case(built, row, restorer.task, inputs_of(restorer.task, built)[0])
                 record["insides"] = look_inside(only, batch_of(case), folder)
-        judge = Perceptual(perceptual_ids, weights_folder(params), restorer.task, str(device))
+        judge = Perceptual(perceptual_ids, weights_folder(params), restorer.task, device)
         images = score(predict, built, restorer.task, table, chosen, folder, judge, save)
         write_scores(folder, table, record, images)
         if only is not None:
@@ -532,11 +532,10 @@ class Plan:
 
     def open(self, params: Params, built: BuiltSet) -> tuple[Any, dict[str, Any]]:
         """Load the networks; return the restorer and the beginning of the record."""
-        import torch
-
         from bench.scoring.restore import chain, single
+        from bench.training.device import scoring_device
 
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = scoring_device()
         parts = [self._part(params, member, built, device) for member in self.members]
         if len(parts) == 2:
             restorer = chain(*parts)

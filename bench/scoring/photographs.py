@@ -38,7 +38,7 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
         if not path.is_file():
             raise DataError(f"{path}: no such file")
     need_writable(options.out)
-    from bench.training.device import set_threads, tune_allocator
+    from bench.training.device import scoring_device, set_threads, tune_allocator
 
     tune_allocator()
     set_threads(params.threads)
@@ -47,7 +47,7 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
     from bench.scoring.evaluate import whole_float32
     from bench.scoring.restore import TILE, WHOLE, restore
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = scoring_device()
     trained = _load(params, options.run, device)
     task = trained.record["task"]
     names = INPUTS[task]

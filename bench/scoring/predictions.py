@@ -27,6 +27,7 @@ from bench.scoring.evaluate import (
     whole_float32,
     write_scores,
 )
+from bench.training.device import scoring_device
 
 
 def files(folder: Path, rows: Any, inputs: tuple[str, ...]) -> dict[tuple[str, str], Path]:
@@ -124,7 +125,9 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
         return read(found[case.input, case.row["name"]], case.truth)
 
     def fill(target: Path) -> None:
-        judge = Perceptual(perceptual_ids, weights_folder(params), task, perceptual_device(perceptual_ids))
+        # To score by formulas alone torch is not imported.
+        device = scoring_device() if perceptual_ids else "cpu"
+        judge = Perceptual(perceptual_ids, weights_folder(params), task, device)
         images = score(predict, built, task, table, chosen, target, judge, inputs=inputs)
         write_scores(target, table, record, images)
 
@@ -132,15 +135,6 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
     with whole_float32():
         replace_folder(out, fill)
     return out
-
-
-def perceptual_device(ids: list[str]) -> str:
-    """Where the networks of perceptual metrics run; torch is not imported to score by formulas alone."""
-    if not ids:
-        return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _size(shape: tuple[int, ...]) -> str:

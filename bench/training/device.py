@@ -31,3 +31,10 @@ def set_threads(wanted: int) -> int:
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(os.cpu_count() or 1)
     return torch.get_num_threads()
+
+
+def scoring_device() -> str:
+    """Return where networks restore and metrics look through theirs: "cuda" where there is one, else "cpu"."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
