@@ -33,8 +33,22 @@ def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1)
 
 
 def max_pool5(x: Tensor) -> Tensor:
-    """The maximum of every 5x5 window, (N, C, H, W) to the same: rows, then columns, 2 to 3 times faster on a CPU."""
+    """The maximum of every 5x5 window, (N, C, H, W) to the same: rows, then columns, 2 to 3 times faster on a CPU.
+
+    Restoring on a CPU it takes running maxima, twice as fast again; they have slow gradients.
+    """
+    if x.device.type == "cpu" and not torch.is_grad_enabled():
+        return running_max5(running_max5(x, 3), 2)
     return F.max_pool2d(F.max_pool2d(x, (1, 5), stride=1, padding=(0, 2)), (5, 1), stride=1, padding=(2, 0))
+
+
+def running_max5(x: Tensor, dim: int) -> Tensor:
+    """The maximum of each value and its two neighbours on either side along axis 2 or 3 of (N, C, H, W)."""
+    size = x.shape[dim]
+    padded = F.pad(x, (2, 2, 0, 0) if dim == 3 else (0, 0, 2, 2), value=-torch.inf)
+    two = torch.maximum(padded.narrow(dim, 0, size + 3), padded.narrow(dim, 1, size + 3))
+    four = torch.maximum(two.narrow(dim, 0, size + 1), two.narrow(dim, 2, size + 1))
+    return torch.maximum(four.narrow(dim, 0, size), padded.narrow(dim, 4, size))
 
 
 class RCU(nn.Module):

@@ -346,7 +346,12 @@ def test_a_tile_with_its_margin_agrees_with_the_whole():
 
 def test_pooling_by_rows_and_columns_is_pooling_by_windows():
     x = torch.randn(2, 5, 9, 13)
-    assert torch.equal(max_pool5(x), F.max_pool2d(x, 5, stride=1, padding=2))
+    expected = F.max_pool2d(x, 5, stride=1, padding=2)
+    assert torch.equal(max_pool5(x), expected)
+    with torch.inference_mode():
+        assert torch.equal(max_pool5(x), expected)
+        last = max_pool5(x.contiguous(memory_format=torch.channels_last))
+    assert torch.equal(last, expected) and last.is_contiguous(memory_format=torch.channels_last)
 
 
 # Messages -------------------------------------------------------------------------------------------------------------
