@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bench.contracts import State
 
 
-def split(path: Path) -> tuple[Path, str]:
+def file_and_part(path: Path) -> tuple[Path, str]:
     """Return a file and the part of it that FILE:PART means; without a part, or where a file has that name, ""."""
     file, _, part = str(path).rpartition(":")
     return (Path(file), part) if file and not path.exists() else (path, "")
@@ -42,7 +42,7 @@ def read_state(path: Path) -> dict[str, Any]:
         WeightsError: missing, empty, damaged, or a pickle that holds more than tensors.
         UserError: no such part; the message has the nearest.
     """
-    path, part = split(path)
+    path, part = file_and_part(path)
     if part:
         whole = read_state(path)
         if found := {name[len(part) + 1 :]: value for name, value in whole.items() if name.startswith(f"{part}.")}:
@@ -71,7 +71,7 @@ def parts_of(state: Mapping[str, Any]) -> list[str]:
 
 def own_run(path: Path) -> dict[str, Any]:
     """Return the record of the run of ours whose weights the file FILE or FILE:PART holds; {} for any other file."""
-    file, _ = split(path)
+    file, _ = file_and_part(path)
     record = file.with_name(runs.RECORD)
     return read_json(record) if file.name == runs.WEIGHTS and record.is_file() else {}
 
@@ -173,7 +173,7 @@ def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, 
         if not own:
             runs.fit(networks[part], renamed(method, part, state, path), str(path))
             continue
-        if not split(path)[1]:
+        if not file_and_part(path)[1]:
             raise UserError(f"{path}: the weights of a run: say which, as in {path}:{' or :'.join(parts_of(state))}")
         try:
             runs.fit(networks[part], state, str(path))
@@ -281,7 +281,7 @@ def import_weights(
     title = f"{row} (authors' weights)"
     if own:  # a row of the papers is the whole method, trained for it
         row, also = run, []
-        title = f"{', '.join(split(path)[1] for path in sources.values())} of {own['run']}"
+        title = f"{', '.join(file_and_part(path)[1] for path in sources.values())} of {own['run']}"
     recipe = Recipe(
         name=run,
         method=name,
@@ -303,7 +303,7 @@ def import_weights(
         record["provenance"] = own["provenance"] | {"mlflow_run": ""}
     record["sources"] = {
         str(file.name): sha256(file)
-        for path, _ in map(split, sources.values())
+        for path, _ in map(file_and_part, sources.values())
         for file in (sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path])
     }
     state = {name: value.contiguous() for name, value in networks.state_dict().items()}
