@@ -64,6 +64,15 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("methods", nargs="*", metavar="METHOD", help="default: all of them")
     add.add_argument("--out", type=Path, default=Path("docs/methods"), metavar="DIR", help="default: docs/methods")
 
+    add = command(
+        "settings",
+        "show what params.yaml comes to in the profile: a run's recipe, or how runs are scored",
+        "With the profile's defaults, the method's values and the run's own laid upon each other; names and types are\n"
+        "checked. The pipeline keeps `evaluate`'s in a file, which every evaluation depends on.",
+    )
+    add.add_argument("of", metavar="RUN|evaluate")
+    add.add_argument("--out", type=Path, metavar="FILE", help="write it there, as YAML; default: the terminal")
+
     add = command("verify", "check downloaded files: layout, counts, sizes, depth; every file is read whole")
     add.add_argument("dataset")
     add.add_argument("--originals", type=Path, required=True, metavar="DIR", help="the folder of the official files")

@@ -82,6 +82,26 @@ def run_describe(options: argparse.Namespace) -> None:
         print(f"-> {path}")
 
 
+def run_settings(options: argparse.Namespace) -> None:
+    """Print a run's recipe or how runs are scored, as the profile settles it, or write it to a file."""
+    import yaml
+
+    loaded = _load(options)
+    if options.of == "evaluate":
+        settled = params.evaluation(loaded).model_dump(mode="json")
+    else:
+        from bench import runs
+
+        settled = runs.resolve(loaded, options.of)[0].model_dump(mode="json")
+    text = yaml.safe_dump(settled, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    if options.out is None:
+        print(text, end="")
+    else:
+        from bench.files import write_text
+
+        write_text(options.out, text)
+
+
 def _address(source: str) -> str:
     """Find the address in what a dataset says of its source; nothing where there is none."""
     found = re.search(r"(https?://)?([\w-]+\.)+[a-z]{2,}/[\w./-]*[\w/]", source)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from bench import __version__, registry
 from bench.cli import main, parser
@@ -28,6 +29,7 @@ COMMANDS = [
     "restore",
     "doctor",
     "describe",
+    "settings",
     "dashboard",
     "screenshots",
 ]
@@ -122,6 +124,7 @@ def test_a_command_line_that_is_none_exits_with_2(arguments, capsys):
             ("import", "mrfnt", "w.pth", "--dataset", "gopro", "--name", "x"),
             "no entry 'mrfnt' in methods/; the nearest are: mrfnet",
         ),
+        (("settings", "mrfnet-gorpo"), "no run 'mrfnet-gorpo'; the nearest are: mrfnet-gopro"),
         (("restore", "mrfnet-gorpo", "images/a.png", "--out", "."), "no run 'mrfnet-gorpo'; the nearest are: "),
     ],
 )
@@ -263,6 +266,37 @@ def test_a_reader_that_has_gone_is_no_error(project):
         ["bash", "-c", command], cwd=project, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0 and "Traceback" not in done.stderr
+
+
+# Settings -------------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_what_the_layers_come_to_in_the_profile(project, capsys):
+    (project / "params.yaml").write_text(
+        "profile: sample\n"
+        "defaults: {paper: {train: {lr: 1.0e-4, epochs: 50}}, sample: {train: {steps: 300}}}\n"
+        "methods: {mrfnet: {sample: {network: {channels: 16}}}}\n"
+        "runs: {deblur: {mrfnet-gopro: {method: mrfnet, dataset: gopro, train: {lr: 2.0e-3},\n"
+        "                               paper: {train: {epochs: 70}}}}}\n"
+    )
+    assert main(["settings", "mrfnet-gopro"]) == 0
+    sample = yaml.safe_load(capsys.readouterr().out)
+    assert (sample["task"], sample["network"]) == ("deblur", {"channels": 16})
+    assert (sample["train"]["lr"], sample["train"]["steps"]) == (2e-3, 300)
+    assert main(["--profile", "paper", "settings", "mrfnet-gopro"]) == 0
+    paper = yaml.safe_load(capsys.readouterr().out)
+    assert (paper["network"], paper["train"]["lr"], paper["train"]["epochs"]) == ({}, 2e-3, 70)
+
+
+def test_settings_of_the_evaluation_go_into_the_file_that_stages_depend_on(project, capsys):
+    """An edit of another profile's leaves the file as it is."""
+    text = PARAMS + "evaluate: {paper: {metrics: [mae], timing_repeats: 9}, sample: {timing_repeats: 3}}\n"
+    for repeats, expected in ((9, 3), (8, 3)):
+        (project / "params.yaml").write_text(text.replace("timing_repeats: 9", f"timing_repeats: {repeats}"))
+        assert main(["settings", "evaluate", "--out", "out/sample/evaluate.yaml"]) == 0
+        settled = yaml.safe_load((project / "out" / "sample" / "evaluate.yaml").read_text())
+        assert (settled["metrics"], settled["timing_repeats"]) == (["mae"], expected)
+    assert capsys.readouterr().out == ""
 
 
 # The name `datasets` --------------------------------------------------------------------------------------------------
