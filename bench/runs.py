@@ -96,7 +96,7 @@ def with_options(method: Method, arguments: Mapping[str, Any]) -> Method:
 
 
 def _check_train(found: Recipe, method: Method) -> None:
-    """Check the names in a recipe that only the method and the augmentations know. Raises ParamsError."""
+    """Check what only the method and the augmentations know: names in a recipe, its crops. Raises ParamsError."""
     players = {player for phase in method.phases.values() for player in phase.players}
     for kind, used, known in (("players", found.train.players, players), ("phases", found.train.phases, method.phases)):
         for name in used:
@@ -105,6 +105,11 @@ def _check_train(found: Recipe, method: Method) -> None:
                     f"params.yaml: run {found.name}: train.{kind}.{name}: {found.method} has none of this name; "
                     f"the nearest are: {nearest(name, known)}"
                 )
+    if (size := found.train.crop_size) % method.multiple or size < method.min_size:
+        raise ParamsError(
+            f"params.yaml: run {found.name}: train.crop_size is {size}; {found.method} takes images of sides that are "
+            f"multiples of {method.multiple} and at least {method.min_size} pixels"
+        )
     for entry in found.train.augment:
         try:
             augment.resolve(entry)

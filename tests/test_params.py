@@ -187,6 +187,18 @@ def test_an_unknown_player_and_an_unknown_phase_are_found_before_training(tmp_pa
         runs.resolve(loaded, "plain")
 
 
+@pytest.mark.parametrize(("size", "fits"), [(32, True), (64, True), (48, False), (16, False)])
+def test_a_crop_that_the_network_cannot_take_is_found_before_training(tmp_path, size, fits):
+    loaded = params.load(written(tmp_path, with_run(train={"crop_size": size})))
+    if fits:
+        assert runs.resolve(loaded, "plain")[0].train.crop_size == size
+        return
+    with pytest.raises(
+        ParamsError, match=rf"crop_size is {size}; mrfnet takes images .* multiples of 32 and at least 32"
+    ):
+        runs.resolve(loaded, "plain")
+
+
 # Wrong types and ranges -----------------------------------------------------------------------------------------------
 
 
