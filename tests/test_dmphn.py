@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import cv2
 import pytest
 import torch
 from torch import Tensor
 
 from bench.contracts import DataError, ParamsError, WeightsError
-from bench.importing import read_state
-from bench.scoring.metrics import psnr_rgb8, ssim_gauss11
 from benchmarks.dmphn_frame import Authors
 from methods import dmphn
 from methods.dmphn import COLUMNS, DMPHN, ROWS, Pair, join, lean, method, split
-
-SHARED = Path(__file__).parents[2] / "shared"
-WEIGHTS = SHARED / "weights" / "dmphn"
-FRAMES = SHARED / "samples" / "gopro" / "GOPRO_Large"
-
-RESTORED = ("test/GOPR0410_11_00/blur/000031", 29.858, 0.8955)
-"""A frame, and PSNR in dB and SSIM of what the authors' own network makes of it with their released weights."""
 
 
 def tiny(num_levels: int = 4) -> DMPHN:
@@ -182,18 +170,3 @@ def test_a_size_that_does_not_split_is_refused(height: int, width: int) -> None:
 def test_arguments_out_of_range_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(ParamsError, match=f"dmphn: {next(iter(arguments))} is {next(iter(arguments.values()))}"):
         DMPHN(**arguments)
-
-
-@pytest.mark.skipif(not (WEIGHTS.is_dir() and FRAMES.is_dir()), reason="no released weights or real frames here")
-def test_released_weights_restore_a_real_frame_as_the_authors_network_does() -> None:
-    """The bare network on one frame; all of them go through the commands in test_importing.py."""
-    frame, psnr, ssim = RESTORED
-    network = DMPHN().eval()
-    network.load_state_dict(method.reference["network"](read_state(WEIGHTS)))
-    blurred = FRAMES / f"{frame}.png"
-    truth = blurred.parents[1] / "sharp" / blurred.name
-    x, target = (cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in (blurred, truth))
-    with torch.inference_mode():
-        pred = network(torch.from_numpy(x).permute(2, 0, 1)[None] / 255)[0].permute(1, 2, 0).numpy()
-    assert psnr_rgb8(pred, target) == pytest.approx(psnr, abs=0.01)
-    assert ssim_gauss11(pred, target) == pytest.approx(ssim, abs=0.0005)
