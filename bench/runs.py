@@ -15,7 +15,7 @@ from bench import registry
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import augment
 from bench.files import read_json
-from bench.params import Params, Recipe, all_runs, check_arguments, recipe
+from bench.params import Params, Recipe, all_runs, check_arguments, named, recipe
 from bench.registry import nearest
 
 if TYPE_CHECKING:
@@ -110,11 +110,9 @@ def _check_train(found: Recipe, method: Method) -> None:
             f"params.yaml: run {found.name}: train.crop_size is {size}; {found.method} takes images of sides that are "
             f"multiples of {method.multiple} and at least {method.min_size} pixels"
         )
-    for entry in found.train.augment:
-        try:
+    with named(f"params.yaml: run {found.name}: train.augment: "):
+        for entry in found.train.augment:
             augment.resolve(entry)
-        except ParamsError as error:
-            raise ParamsError(f"params.yaml: run {found.name}: train.augment: {error}") from None
 
 
 @dataclass(frozen=True)
