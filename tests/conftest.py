@@ -29,6 +29,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--golden", type=Path, default=Path(__file__).parent / "golden", metavar="DIR", help="the golden cases"
     )
+    parser.addoption(
+        "--every-frame", action="store_true", help="restore all nine real frames with the released weights, not three"
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

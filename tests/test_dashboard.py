@@ -135,6 +135,15 @@ def read_until(process: subprocess.Popen[str], end: str) -> str:
     return "".join(lines)
 
 
+def check_elsewhere(server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracking server that somebody else runs is shown and not served."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{server}/")
+    assert main(["dashboard"]) == 0
+    printed = capsys.readouterr().out
+    assert f"  MLflow                   {server}\n" in printed and "starts on" not in printed
+    assert f"  deblur: the best first   {server}/#/experiments/" in printed
+
+
 @pytest.fixture
 def interrupts():
     """Hand SIGINT down to children: a shell's background job, such as a whole suite may be, has it ignored."""
@@ -145,7 +154,7 @@ def interrupts():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrupts, end):
+def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrupts, end, capsys, monkeypatch):
     with taken() as held:
         port = held.getsockname()[1]
     process = subprocess.Popen(
@@ -162,6 +171,7 @@ def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrup
             assert answer.status == 200
         listening = {c.laddr.ip for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port}
         assert listening == {"127.0.0.1"}  # nobody else's machine
+        check_elsewhere(server, capsys, monkeypatch)
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 2
         process.send_signal(end)
@@ -173,13 +183,3 @@ def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrup
         if process.poll() is None:
             process.kill()
             process.wait()
-
-
-@pytest.mark.slow
-def test_a_tracking_server_elsewhere_is_shown_and_not_served(inside, capsys, monkeypatch):
-    with serve(tracking.address(), 0) as server:
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{server}/")
-        assert main(["dashboard"]) == 0
-    printed = capsys.readouterr().out
-    assert f"  MLflow                   {server}\n" in printed and "starts on" not in printed
-    assert f"  deblur: the best first   {server}/#/experiments/" in printed
