@@ -168,6 +168,12 @@ def parser() -> argparse.ArgumentParser:
     add.add_argument("--mask", type=Path, metavar="FILE", help="white = hole; for runs that fill holes")
     add.add_argument("--right", type=Path, nargs="+", metavar="IMAGE", default=[], help="right views")
     add.add_argument("--tile", type=int, default=0, metavar="PX", help="side of the tiles; default: only large images")
+    add.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="bfloat16 takes half the time where a processor or GPU has it, within 0.02 dB or so; default: float32",
+    )
 
     add = command(
         "compare",

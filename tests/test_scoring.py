@@ -578,6 +578,15 @@ def test_tiles_by_command_agree_with_the_whole(ready, tmp_path):
     assert np.abs(pair[0] - pair[1]).max() <= 1
 
 
+def test_bfloat16_on_demand_is_float32_but_for_rounding(ready, tmp_path):
+    pixels = (picture(64, 80)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    ready.good("restore", "dmphn-places2", tmp_path / "a.png", "--out", tmp_path / "fine")
+    ready.good("restore", "dmphn-places2", tmp_path / "a.png", "--out", tmp_path / "rough", "--precision", "bfloat16")
+    pair = [read_png(tmp_path / name / "a.png").astype(int) for name in ("fine", "rough")]
+    assert 0 < np.abs(pair[0] - pair[1]).max() <= 3
+
+
 def test_a_hole_is_filled_and_all_else_is_kept(ready, photo, tmp_path):
     from bench.imagefiles import read_rgb
 
