@@ -172,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
         "--precision",
         choices=["float32", "bfloat16"],
         default="float32",
-        help="bfloat16 takes half the time where a processor or GPU has it, within 0.02 dB or so; default: float32",
+        help="bfloat16 takes half the time where a processor or GPU has it, within 0.1 dB; default: float32",
     )
 
     add = command(
