@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--golden", type=Path, default=Path(__file__).parent / "golden", metavar="DIR", help="the golden cases"
     )
     parser.addoption(
-        "--every-frame", action="store_true", help="restore all nine real frames with the released weights, not three"
+        "--every-frame", action="store_true", help="restore all nine real frames with the released weights, not two"
     )
 
 

@@ -7,6 +7,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -153,8 +155,7 @@ def interrupts():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM])
-def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrupts, end, capsys, monkeypatch):
+def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrupts, capsys, monkeypatch):
     with taken() as held:
         port = held.getsockname()[1]
     process = subprocess.Popen(
@@ -174,7 +175,7 @@ def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrup
         check_elsewhere(server, capsys, monkeypatch)
         family = psutil.Process(process.pid).children(recursive=True)
         assert len(family) >= 2
-        process.send_signal(end)
+        process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert process.stdout is not None and process.stdout.read().strip() == "stopped"
         gone, alive = psutil.wait_procs(family, timeout=10)
@@ -183,3 +184,25 @@ def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrup
         if process.poll() is None:
             process.kill()
             process.wait()
+
+
+def test_sigterm_stops_it_as_ctrl_c_does(inside, capsys, monkeypatch):
+    events = []
+
+    @contextmanager
+    def serving(uri: str, port: int) -> Iterator[str]:
+        events.append("started")
+        try:
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            events.append("stopped")
+
+    def pause() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("bench.dashboard.serve", serving)
+    monkeypatch.setattr("signal.pause", pause)
+    assert main(["dashboard", "--port", "5003"]) == 0
+    assert events == ["started", "stopped"] and capsys.readouterr().out.endswith("Ctrl-C stops it\n\nstopped\n")
+    assert signal.getsignal(signal.SIGTERM) is before

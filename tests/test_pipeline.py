@@ -223,7 +223,7 @@ def test_one_file_and_two_lines_add_a_method_and_train_it_alone(clone, steps):
 def test_a_changed_method_trains_itself_alone(clone, steps):
     module = clone / "methods" / "mine.py"
     module.write_text(module.read_text().replace("channels: int = 32", "channels: int = 16"))
-    assert ran(repro(clone)) == ["train@mine-gopro", "evaluate@mine-gopro", "report"]
+    assert ran(repro(clone, warm=True)) == ["train@mine-gopro", "evaluate@mine-gopro", "report"]
 
 
 def test_a_changed_report_or_readme_trains_nothing(clone, steps):
@@ -293,7 +293,7 @@ def test_a_layer_is_made_once_and_its_file_trains_its_runs_again(tmp_path):
     about = json.loads((folder / "data" / "sample" / "places2.layers" / "texture" / "manifest.json").read_text())
     assert about["channels"] == 3
     (folder / "methods" / "_rtv.py").write_text(DARK.replace("target / 2", "target / 4"))
-    assert ran(repro(folder, target)) == own
+    assert ran(repro(folder, target, warm=True)) == own
 
 
 def test_the_example_costs_at_most_25_lines_beyond_its_network():
