@@ -68,10 +68,12 @@ def parser() -> argparse.ArgumentParser:
         "settings",
         "show what params.yaml comes to in the profile: a run's recipe, or how runs are scored",
         "With the profile's defaults, the method's values and the run's own laid upon each other; names and types are\n"
-        "checked. The pipeline keeps `evaluate`'s in a file, which every evaluation depends on.",
+        "checked. The pipeline keeps them in files: a training depends on its run's, evaluations on `evaluate`'s.",
     )
-    add.add_argument("of", metavar="RUN|evaluate")
-    add.add_argument("--out", type=Path, metavar="FILE", help="write it there, as YAML; default: the terminal")
+    add.add_argument("of", nargs="?", metavar="RUN|evaluate", default="", help="default, without --out: evaluate")
+    add.add_argument(
+        "--out", type=Path, metavar="DIR", help="write evaluate.yaml and runs/<RUN>.yaml of every run there"
+    )
 
     add = command("verify", "check downloaded files: layout, counts, sizes, depth; every file is read whole")
     add.add_argument("dataset")

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import params, registry
 from bench.contracts import UserError
@@ -83,23 +83,31 @@ def run_describe(options: argparse.Namespace) -> None:
 
 
 def run_settings(options: argparse.Namespace) -> None:
-    """Print a run's recipe or how runs are scored, as the profile settles it, or write it to a file."""
-    import yaml
+    """Print a run's recipe or how runs are scored, as the profile settles it, or write all of that to a folder."""
+    from bench.files import write_text
 
     loaded = _load(options)
-    if options.of == "evaluate":
-        settled = params.evaluation(loaded).model_dump(mode="json")
-    else:
-        from bench import runs
-
-        settled = runs.resolve(loaded, options.of)[0].model_dump(mode="json")
-    text = yaml.safe_dump(settled, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
     if options.out is None:
-        print(text, end="")
-    else:
-        from bench.files import write_text
+        if options.of in ("", "evaluate"):
+            settled = params.evaluation(loaded).model_dump(mode="json")
+        else:
+            from bench import runs
 
-        write_text(options.out, text)
+            settled = runs.resolve(loaded, options.of)[0].model_dump(mode="json")
+        print(_as_yaml(settled), end="")
+    elif options.of:
+        raise UserError("--out DIR takes the settings of all runs: give it without a run")
+    else:
+        write_text(options.out / "evaluate.yaml", _as_yaml(params.evaluation(loaded).model_dump(mode="json")))
+        for name, recipe in params.recipes(loaded).items():
+            about = {"threads": loaded.threads, **recipe.model_dump(mode="json")}
+            write_text(options.out / "runs" / f"{name}.yaml", _as_yaml(about))
+
+
+def _as_yaml(settled: Mapping[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(settled, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
 
 
 def _address(source: str) -> str:

@@ -550,6 +550,13 @@ def recipe(params: Params, name: str) -> Recipe:
     )
 
 
+def recipes(params: Params) -> dict[str, Recipe]:
+    """Resolve every run of the profile's pipeline that waits for no search, by name. Raises ParamsError as `recipe`."""
+    tour = params.profile == "tour"
+    groups = [params.tour.runs, params.tour.baselines] if tour else [*params.runs.values(), params.baselines]
+    return {name: recipe(params, name) for group in groups for name in group}
+
+
 def _found(params: Params, run: str) -> dict[str, Any]:
     """Read what the search of a run found, a part of a recipe. Raises ParamsError for none, or a damaged one."""
     path = search_folder(params, run) / WINNER

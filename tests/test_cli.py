@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -288,15 +289,35 @@ def test_settings_are_what_the_layers_come_to_in_the_profile(project, capsys):
     assert (paper["network"], paper["train"]["lr"], paper["train"]["epochs"]) == ({}, 2e-3, 70)
 
 
-def test_settings_of_the_evaluation_go_into_the_file_that_stages_depend_on(project, capsys):
-    """An edit of another profile's leaves the file as it is."""
-    text = PARAMS + "evaluate: {paper: {metrics: [mae], timing_repeats: 9}, sample: {timing_repeats: 3}}\n"
-    for repeats, expected in ((9, 3), (8, 3)):
-        (project / "params.yaml").write_text(text.replace("timing_repeats: 9", f"timing_repeats: {repeats}"))
-        assert main(["settings", "evaluate", "--out", "out/sample/evaluate.yaml"]) == 0
-        settled = yaml.safe_load((project / "out" / "sample" / "evaluate.yaml").read_text())
-        assert (settled["metrics"], settled["timing_repeats"]) == (["mae"], expected)
+def test_settings_go_into_the_files_that_stages_depend_on(project, capsys):
+    """An edit changes the files of the runs that it concerns; one of another profile changes none."""
+    text = """\
+profile: sample
+threads: 2
+evaluate: {paper: {metrics: [mae], timing_repeats: 9}, sample: {timing_repeats: 3}}
+methods: {mrfnet: {paper: {train: {lr: 1.0e-4}}, sample: {train: {lr: 2.0e-3}}}}
+runs: {deblur: {a: {method: mrfnet, dataset: gopro}, b: {method: dmphn, dataset: gopro, train: {steps: 7}}}}
+baselines: {c: {method: input, dataset: gopro}}
+tour: {runs: {d: {method: mrfnet, dataset: gopro}}}
+"""
+
+    def files(changed: str) -> dict[str, Any]:
+        (project / "params.yaml").write_text(changed)
+        assert main(["settings", "--out", "settings"]) == 0
+        place = project / "settings"
+        return {path.relative_to(place).as_posix(): yaml.safe_load(path.read_text()) for path in place.rglob("*.yaml")}
+
+    first = files(text)
+    assert set(first) == {"evaluate.yaml", "runs/a.yaml", "runs/b.yaml", "runs/c.yaml"}
+    assert (first["evaluate.yaml"]["metrics"], first["evaluate.yaml"]["timing_repeats"]) == (["mae"], 3)
+    a, b = first["runs/a.yaml"], first["runs/b.yaml"]
+    assert (a["threads"], a["train"]["lr"], b["train"]["steps"]) == (2, 2e-3, 7)
+    assert files(text.replace("lr: 1.0e-4", "lr: 3.0e-4").replace("timing_repeats: 9", "timing_repeats: 8")) == first
+    longer = files(text.replace("steps: 7", "steps: 8"))
+    assert [name for name in first if longer[name] != first[name]] == ["runs/b.yaml"]
     assert capsys.readouterr().out == ""
+    assert main(["settings", "a", "--out", "settings"]) == 2
+    assert "give it without a run" in capsys.readouterr().err
 
 
 # The name `datasets` --------------------------------------------------------------------------------------------------

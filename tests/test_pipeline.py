@@ -77,9 +77,13 @@ def test_stages_depend_on_what_makes_their_images_and_on_what_measures(file):
         _, command = re.split(r"--profile \S+ ", stage["cmd"])
         if command.startswith(("train ", "search ")):
             assert set(stage["deps"]) >= BATCHES | {"bench/training"}
+        if command == "train ${key}" and "winner" not in str(stage["deps"]):
+            assert f"out/{profile}/settings/runs/${{key}}.yaml" in stage["deps"]
+        if command.startswith("evaluate ") and "methods/${item.method}.py" in stage["deps"]:  # without a training
+            assert f"out/{profile}/settings/runs/${{key}}.yaml" in stage["deps"]
         if command.startswith("evaluate "):
             scoring = {"bench/data/batches.py", "bench/data/images.py", "bench/scoring", PROJECT["paths"]["weights"]}
-            assert set(stage["deps"]) >= scoring | {f"out/{profile}/evaluate.yaml"}
+            assert set(stage["deps"]) >= scoring | {f"out/{profile}/settings/evaluate.yaml"}
 
 
 @pytest.mark.parametrize("group", PROJECT["searches"])
@@ -211,7 +215,7 @@ def test_one_file_and_two_lines_add_a_method_and_train_it_alone(clone, steps):
     assert set(steps["first"]) == {*made, *scored, "report"}
     assert steps["first"][-1] == "report"
     assert steps["again"] == []
-    assert steps["mine"] == ["train@mine-gopro", "evaluate@mine-gopro", "report"]
+    assert steps["mine"] == ["settings", "train@mine-gopro", "evaluate@mine-gopro", "report"]
 
     page = (clone / "reports" / "out" / "sample" / "index.html").read_text()
     tables = "".join(path.read_text() for path in (clone / "reports" / "out" / "sample" / "tables").glob("*.md"))
