@@ -67,12 +67,13 @@ def parser() -> argparse.ArgumentParser:
     add = command(
         "settings",
         "show what params.yaml comes to in the profile: a run's recipe, or how runs are scored",
-        "With the profile's defaults, the method's values and the run's own laid upon each other; names and types are\n"
-        "checked. The pipeline keeps them in files: a training depends on its run's, evaluations on `evaluate`'s.",
+        "\n\nWith the profile's defaults, the method's values and the run's own laid upon each other; names and types\n"
+        "are checked. The pipeline keeps them in files: a training depends on its run's, evaluations on `evaluate`'s.",
     )
-    add.add_argument("of", nargs="?", metavar="RUN|evaluate", default="", help="default, without --out: evaluate")
-    add.add_argument(
-        "--out", type=Path, metavar="DIR", help="write evaluate.yaml and runs/<RUN>.yaml of every run there"
+    which = add.add_mutually_exclusive_group(required=True)
+    which.add_argument("of", nargs="?", metavar="RUN|evaluate", help="print these")
+    which.add_argument(
+        "--out", type=Path, metavar="DIR", help="write all: evaluate.yaml, runs/<RUN>.yaml of what is trained"
     )
 
     add = command("verify", "check downloaded files: layout, counts, sizes, depth; every file is read whole")

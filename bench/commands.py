@@ -8,12 +8,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import params, registry
 from bench.contracts import UserError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from bench.data.build import Job
 
 
@@ -84,30 +86,26 @@ def run_describe(options: argparse.Namespace) -> None:
 
 def run_settings(options: argparse.Namespace) -> None:
     """Print a run's recipe or how runs are scored, as the profile settles it, or write all of that to a folder."""
-    from bench.files import write_text
-
     loaded = _load(options)
-    if options.out is None:
-        if options.of in ("", "evaluate"):
-            settled = params.evaluation(loaded).model_dump(mode="json")
-        else:
-            from bench import runs
+    if options.out is not None:
+        from bench.files import write_text
 
-            settled = runs.resolve(loaded, options.of)[0].model_dump(mode="json")
-        print(_as_yaml(settled), end="")
-    elif options.of:
-        raise UserError("--out DIR takes the settings of all runs: give it without a run")
-    else:
-        write_text(options.out / "evaluate.yaml", _as_yaml(params.evaluation(loaded).model_dump(mode="json")))
+        write_text(options.out / "evaluate.yaml", _settled(params.evaluation(loaded)))
         for name, recipe in params.recipes(loaded).items():
-            about = {"threads": loaded.threads, **recipe.model_dump(mode="json")}
-            write_text(options.out / "runs" / f"{name}.yaml", _as_yaml(about))
+            write_text(options.out / "runs" / f"{name}.yaml", _settled(recipe, threads=loaded.threads))
+    elif options.of == "evaluate":
+        print(_settled(params.evaluation(loaded)), end="")
+    else:
+        from bench import runs
+
+        print(_settled(runs.resolve(loaded, options.of)[0]), end="")
 
 
-def _as_yaml(settled: Mapping[str, Any]) -> str:
+def _settled(settings: BaseModel, **more: int) -> str:
     import yaml
 
-    return yaml.safe_dump(settled, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    values = more | settings.model_dump(mode="json")
+    return yaml.safe_dump(values, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
 
 
 def _address(source: str) -> str:

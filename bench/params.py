@@ -551,9 +551,8 @@ def recipe(params: Params, name: str) -> Recipe:
 
 
 def recipes(params: Params) -> dict[str, Recipe]:
-    """Resolve every run of the profile's pipeline that waits for no search, by name. Raises ParamsError as `recipe`."""
-    tour = params.profile == "tour"
-    groups = [params.tour.runs, params.tour.baselines] if tour else [*params.runs.values(), params.baselines]
+    """Resolve what the profile's pipeline trains but for searches' winners, by name. Raises ParamsError as `recipe`."""
+    groups = [params.tour.runs] if params.profile == "tour" else params.runs.values()
     return {name: recipe(params, name) for group in groups for name in group}
 
 

@@ -1,9 +1,8 @@
 """Time one frame through DMPHN beside the network as its authors wrote it: `python -m benchmarks.dmphn_frame`.
 
 Both run in float32 with equal weights on the same number of threads; with --bfloat16 ours also as `restore --precision
-bfloat16` does. Each side is a process of its own, for the
-allocator's settings belong to a process, and the sides take turns frame by frame: read the ratios, the times are this
-machine's. The two results must agree, or the command fails.
+bfloat16` does. Each side is a process of its own, for the allocator's settings belong to a process, and the sides take
+turns frame by frame: read the ratios, the times are this machine's. The results must agree, or the command fails.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,8 +29,8 @@ from bench.importing import read_state
 from bench.training.device import tune_allocator
 from methods.dmphn import DMPHN, method
 
-TOLERANCE, ROUGH = 1e-4, 3e-2
-"""The largest difference of the two results, relative to theirs, in the Euclidean norm: in float32, in bfloat16."""
+FINE, ROUGH = 1e-4, 3e-2
+"""The largest difference from their result, relative to it, in the Euclidean norm: in float32, in bfloat16."""
 
 
 # The authors' network -------------------------------------------------------------------------------------------------
@@ -150,9 +150,6 @@ def ours(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
     return call
 
 
-BFLOAT16 = "ours, bfloat16"
-
-
 def ours_bfloat16(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
     """One frame as `restore --precision bfloat16` does it."""
     call = ours(state, image)
@@ -164,14 +161,17 @@ def ours_bfloat16(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tenso
     return rough
 
 
-SIDES: dict[str, tuple[Callable[[dict[str, Tensor], Tensor], Callable[[], Tensor]], bool]] = {
-    "authors": (authors, False),
-    "ours": (ours, True),
-    "authors, tuned allocator": (authors, True),
-    "ours, default allocator": (ours, False),
-    BFLOAT16: (ours_bfloat16, True),
-}
-"""How a frame is computed, and whether the allocator is tuned as the engine does it. The first two are compared."""
+class Side(NamedTuple):
+    """How a frame is computed, whether the allocator is tuned as the engine does it, how far the frame may differ."""
+
+    make: Callable[[dict[str, Tensor], Tensor], Callable[[], Tensor]]
+    tuned: bool
+    tolerance: float = FINE
+
+
+COMPARED = {"authors": Side(authors, False), "ours": Side(ours, True)}
+ALLOCATORS = {"authors, tuned allocator": Side(authors, True), "ours, default allocator": Side(ours, False)}
+BFLOAT16 = {"ours, bfloat16": Side(ours_bfloat16, True, ROUGH)}
 
 
 def weights(folder: Path | None) -> dict[str, Tensor]:
@@ -182,15 +182,14 @@ def weights(folder: Path | None) -> dict[str, Tensor]:
     return Authors().state_dict()
 
 
-def serve(side: str, folder: Path | None, size: tuple[int, int], threads: int, pipe: Connection) -> None:
+def serve(side: Side, folder: Path | None, size: tuple[int, int], threads: int, pipe: Connection) -> None:
     """Be one side: send the first frame, then for each True received the wall and the processor seconds of another."""
-    make, tuned = SIDES[side]
-    if tuned and not tune_allocator():
-        print(f"{side}: this C library's allocator has no such settings", file=sys.stderr)
+    if side.tuned and not tune_allocator():
+        print("this C library's allocator has no settings to tune", file=sys.stderr)
     torch.set_num_threads(threads)
     height, width = size
     image = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0))
-    call = make(weights(folder), image)
+    call = side.make(weights(folder), image)
     pipe.send(call().numpy())
     while pipe.recv():
         wall, processor = time.perf_counter(), time.process_time()
@@ -199,25 +198,25 @@ def serve(side: str, folder: Path | None, size: tuple[int, int], threads: int, p
 
 
 def measure(
-    sides: list[str], folder: Path | None, size: tuple[int, int], threads: int, repeats: int
+    sides: dict[str, Side], folder: Path | None, size: tuple[int, int], threads: int, repeats: int
 ) -> tuple[dict[str, list[tuple[float, float]]], dict[str, NDArray[np.float32]]]:
     """Run the sides in turn; return by side the wall and processor seconds of each frame, and the frame itself."""
     for name in ("MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
         os.environ.pop(name, None)  # a side decides itself
     context = multiprocessing.get_context("spawn")
     pipes, frames, processes = {}, {}, []
-    for side in sides:
-        pipes[side], end = context.Pipe()
+    for name, side in sides.items():
+        pipes[name], end = context.Pipe()
         process = context.Process(target=serve, args=(side, folder, size, threads, end), daemon=True)
         process.start()
         end.close()
         processes.append(process)
-        frames[side] = pipes[side].recv()
-    times: dict[str, list[tuple[float, float]]] = {side: [] for side in sides}
+        frames[name] = pipes[name].recv()
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in sides}
     for _ in range(repeats):
-        for side in sides:
-            pipes[side].send(True)
-            times[side].append(pipes[side].recv())
+        for name in sides:
+            pipes[name].send(True)
+            times[name].append(pipes[name].recv())
     for pipe in pipes.values():
         pipe.send(False)
     for process in processes:
@@ -243,9 +242,7 @@ def main() -> None:
             read_state(options.weights)  # a wrong folder is found here, not in a process
     except UserError as error:
         parser.error(str(error))
-    sides = ["authors", "ours"]
-    sides += ["authors, tuned allocator", "ours, default allocator"] if options.allocators else []
-    sides += [BFLOAT16] if options.bfloat16 else []
+    sides = COMPARED | (ALLOCATORS if options.allocators else {}) | (BFLOAT16 if options.bfloat16 else {})
     size = (options.height, options.width)
     times, frames = measure(sides, options.weights, size, options.threads, options.repeats)
     print(
@@ -256,14 +253,15 @@ def main() -> None:
     slow_wall, slow_processor = (statistics.median(column) for column in zip(*times["authors"], strict=True))
     truth = frames["authors"]
     wrong = []
-    for side in sides:
-        wall, processor = (statistics.median(column) for column in zip(*times[side], strict=True))
-        difference = float(np.linalg.norm(frames[side] - truth) / np.linalg.norm(truth))
-        wrong += [] if difference < (ROUGH if side == BFLOAT16 else TOLERANCE) else [f"{side} by {difference:.1e}"]
+    for name, side in sides.items():
+        wall, processor = (statistics.median(column) for column in zip(*times[name], strict=True))
+        difference = float(np.linalg.norm(frames[name] - truth) / np.linalg.norm(truth))
+        if not difference < side.tolerance:
+            wrong.append(f"{name} by {difference:.1e}, at most {side.tolerance:g} was expected")
         ratios = f"{slow_wall / wall:>11.2f} {slow_processor / processor:>16.2f}"
-        print(f"{side:<25} {wall:>8.2f} {processor:>13.2f} {ratios} {difference:>11.1e}")
+        print(f"{name:<25} {wall:>8.2f} {processor:>13.2f} {ratios} {difference:>11.1e}")
     if wrong:
-        sys.exit(f"the results differ: {', '.join(wrong)}; expected at most {TOLERANCE:g}, {ROUGH:g} in bfloat16")
+        sys.exit(f"the results differ, this is not the same network: {'; '.join(wrong)}")
 
 
 if __name__ == "__main__":
