@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -360,6 +361,9 @@ def run_import(options: argparse.Namespace) -> None:
 
 def run_restore(options: argparse.Namespace) -> None:
     """Restore a person's photographs."""
+    # While torch is not there yet: a network may use two libraries' threads in turn, and those of the one that wait
+    # must leave their cores to the other's.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from bench.scoring.photographs import restore_files
 
     for path in restore_files(_load(options), options):

@@ -1,8 +1,8 @@
 """Time one frame through DMPHN beside the network as its authors wrote it: `python -m benchmarks.dmphn_frame`.
 
 Both run in float32 with equal weights on the same number of threads; with --bfloat16 ours also as `restore --precision
-bfloat16` does. Each side is a process of its own, for the allocator's settings belong to a process, and the sides take
-turns frame by frame: read the ratios, the times are this machine's. The results must agree, or the command fails.
+bfloat16` does. Each side is a process of its own, for how memory is kept and threads wait belongs to it, and the sides
+take turns frame by frame: read the ratios, the times are this machine's. The results must agree, or the command fails.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def authors(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
 
 
 def ours(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
-    """One frame as the engine does it: channels-last, inference mode."""
+    """One frame as the engine does it: weights channels-last, inference mode."""
     network = DMPHN().to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     network.load_state_dict(method.reference["network"](state))
     image = image.contiguous(memory_format=torch.channels_last)
@@ -162,7 +162,7 @@ def ours_bfloat16(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tenso
 
 
 class Side(NamedTuple):
-    """How a frame is computed, whether the allocator is tuned as the engine does it, how far the frame may differ."""
+    """How a frame is computed, whether memory and threads are as in `restore`, how far the frame may differ."""
 
     make: Callable[[dict[str, Tensor], Tensor], Callable[[], Tensor]]
     tuned: bool
@@ -170,7 +170,7 @@ class Side(NamedTuple):
 
 
 COMPARED = {"authors": Side(authors, False), "ours": Side(ours, True)}
-ALLOCATORS = {"authors, tuned allocator": Side(authors, True), "ours, default allocator": Side(ours, False)}
+SETTINGS = {"authors, our settings": Side(authors, True), "ours, default settings": Side(ours, False)}
 BFLOAT16 = {"ours, bfloat16": Side(ours_bfloat16, True, ROUGH)}
 
 
@@ -201,11 +201,14 @@ def measure(
     sides: dict[str, Side], folder: Path | None, size: tuple[int, int], threads: int, repeats: int
 ) -> tuple[dict[str, list[tuple[float, float]]], dict[str, NDArray[np.float32]]]:
     """Run the sides in turn; return by side the wall and processor seconds of each frame, and the frame itself."""
-    for name in ("MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-        os.environ.pop(name, None)  # a side decides itself
+    settings = "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "OMP_WAIT_POLICY"
     context = multiprocessing.get_context("spawn")
     pipes, frames, processes = {}, {}, []
     for name, side in sides.items():
+        for setting in settings:
+            os.environ.pop(setting, None)  # a side decides itself
+        if side.tuned:
+            os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is imported, so not by the side's own code
         pipes[name], end = context.Pipe()
         process = context.Process(target=serve, args=(side, folder, size, threads, end), daemon=True)
         process.start()
@@ -232,7 +235,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5, help="timed frames a side, after one to warm up")
     parser.add_argument("--threads", type=int, default=2, help="of each side")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="the authors' eight files; else random weights")
-    parser.add_argument("--allocators", action="store_true", help="also give each side the other side's allocator")
+    parser.add_argument("--settings", action="store_true", help="also give each side the other's memory and threads")
     parser.add_argument("--bfloat16", action="store_true", help="also ours in bfloat16, as a person may restore")
     options = parser.parse_args()
     if options.width % 8 or options.height % 16 or min(options.width, options.height, options.repeats) < 1:
@@ -242,7 +245,7 @@ def main() -> None:
             read_state(options.weights)  # a wrong folder is found here, not in a process
     except UserError as error:
         parser.error(str(error))
-    sides = COMPARED | (ALLOCATORS if options.allocators else {}) | (BFLOAT16 if options.bfloat16 else {})
+    sides = COMPARED | (SETTINGS if options.settings else {}) | (BFLOAT16 if options.bfloat16 else {})
     size = (options.height, options.width)
     times, frames = measure(sides, options.weights, size, options.threads, options.repeats)
     print(

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.contracts import DataError, ParamsError, WeightsError
 from benchmarks.dmphn_frame import Authors
 from methods import dmphn
+from methods._winograd import winograd
 from methods.dmphn import COLUMNS, DMPHN, ROWS, Pair, join, lean, method, split
 
 
@@ -119,13 +122,14 @@ def test_initial_weights_have_the_spread_of_the_code_and_no_bias() -> None:
         assert not layer.bias.any()
 
 
-def test_a_pair_in_place_is_the_pair() -> None:
+@pytest.mark.parametrize(("convolve", "channels"), [(nn.Module.__call__, 4), (winograd, 64)])
+def test_a_pair_in_place_is_the_pair(convolve: Callable[[nn.Module, Tensor], Tensor], channels: int) -> None:
     torch.manual_seed(0)
-    pair, x = Pair(4), torch.randn(2, 4, 17, 11)
+    pair, x = Pair(channels), torch.randn(1, channels, 17, 11)
     with torch.no_grad():
-        expected, own = pair(x), x.clone(memory_format=torch.channels_last)
-        torch.testing.assert_close(pair.add_(own), expected, rtol=1e-5, atol=1e-6)
-        torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-6)
+        expected, own = pair(x), x.clone()
+        assert pair.add_(own, convolve) is own
+        assert relative(own, expected) < 1e-5
 
 
 @pytest.mark.parametrize("num_levels", [1, 2, 3, 4, 5])
@@ -138,12 +142,21 @@ def test_without_gradients_the_result_is_the_same(num_levels: int) -> None:
     assert torch.equal(x, before)
 
 
-def test_lean_leaves_its_input() -> None:
-    layers, x = tiny().decoders[0], torch.randn(3, 16, 8, 6)
+@pytest.mark.parametrize("channels", [4, 32])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_lean_leaves_its_input(channels: int, layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    layers = DMPHN(channels).decoders[0].to(memory_format=layout)  # type: ignore[call-overload]
+    x = torch.randn(3, 4 * channels, 8, 6).contiguous(memory_format=layout)
     before = x.clone()
     with torch.no_grad():
-        got = lean(layers, x)
-        torch.testing.assert_close(got, layers(x), rtol=1e-5, atol=1e-6)
+        got, expected = lean(layers, x), layers(x)
+        assert relative(got, expected) < 1e-5
+        assert got.is_contiguous()
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = lean(layers, x)
+    assert rough.is_contiguous(memory_format=torch.channels_last)
+    assert 1e-4 < relative(rough.float(), expected) < 2e-2
     assert torch.equal(x, before)
     assert got.shape == (3, 3, 32, 24)
 

@@ -583,6 +583,20 @@ def test_tiles_and_bfloat16_on_demand_agree_with_the_whole_in_float32(ready, tmp
     assert least <= np.abs(pair[0] - pair[1]).max() <= most
 
 
+def test_to_restore_is_to_let_waiting_threads_leave_their_cores(ready, photo, tmp_path):
+    """What torch's OpenMP reads when it is imported, and at no other time."""
+    code = (
+        "import os, sys; seen = []\n"
+        "sys.addaudithook(lambda event, about: event == 'import' and about[0] == 'torch'"
+        " and seen.append(os.environ.get('OMP_WAIT_POLICY')))\n"
+        "from bench.cli import main; print(main(sys.argv[1:]), seen[0])"
+    )
+    command = [sys.executable, "-c", code, "restore", "input-gopro", photo, "--out", tmp_path]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run(command, cwd=ready.folder, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 PASSIVE"
+
+
 def test_a_hole_is_filled_and_all_else_is_kept(ready, photo, tmp_path):
     from bench.imagefiles import read_rgb
 
