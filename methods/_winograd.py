@@ -3,10 +3,10 @@
 Paper: A. Lavin, S. Gray, "Fast Algorithms for Convolutional Neural Networks", CVPR 2016: 64 multiplications make 36
 values that take 324 in the plain order. The sums are the same, their rounding is not: about 1e-5 of a value.
 
-NNPACK does it, which torch carries and by itself takes only where oneDNN is off. It wants an image at a time and
-torch's first layout. Measured beside oneDNN's direct convolution of a channels-last image, on two cores with 32
-channels at 1280x720, 64 at half of it, 128 at a quarter: 0.92, 0.61 and 0.48 of the time. Its threads are its own, so
-on more than one core OMP_WAIT_POLICY must be PASSIVE, or OpenMP's waiting threads eat what it saves.
+NNPACK does it, which torch carries and by itself takes only where oneDNN is off. It wants an image at a time, NCHW.
+Measured beside oneDNN's direct convolution of a channels-last image, on two cores with 32 channels at 1280x720, 64 at
+half of it, 128 at a quarter: 0.92, 0.61 and 0.48 of the time. Its threads are its own, so on more than one core
+OMP_WAIT_POLICY must be PASSIVE, or OpenMP's waiting threads eat what it saves.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-FROM_CHANNELS = 32
-"""A convolution of fewer channels is done in the plain order."""
+MIN_CHANNELS = 32
+"""A convolution with fewer input channels is done in the plain order."""
 
 
 def serves(x: Tensor) -> bool:
@@ -32,7 +32,7 @@ def serves(x: Tensor) -> bool:
 
 
 def winograd(layer: nn.Module, x: Tensor) -> Tensor:
-    """What `layer` makes of one image.
+    """What `layer` makes of one image, where `serves(x)` was asked and true: NNPACK is not set up without that.
 
     Args:
         layer: Conv2d or ConvTranspose2d, float32, without dilation and groups. In fewer multiplications go a 3x3
@@ -41,11 +41,14 @@ def winograd(layer: nn.Module, x: Tensor) -> Tensor:
 
     Returns:
         (1, C', H', W'), contiguous. It is made by as many threads as torch had when this process first came here.
+
+    Raises:
+        RuntimeError: when NNPACK is not there or not set up.
     """
     assert isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d))
     weight = layer.weight.contiguous()
     shape = layer.kernel_size, layer.stride, layer.padding
-    wide = layer.in_channels >= FROM_CHANNELS
+    wide = layer.in_channels >= MIN_CHANNELS
     if isinstance(layer, nn.ConvTranspose2d):
         if wide and shape == ((4, 4), (2, 2), (1, 1)):
             bias = None if layer.bias is None else layer.bias.repeat_interleave(4)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from bench.contracts import DataError, ParamsError, WeightsError
 from benchmarks.dmphn_frame import Authors
 from methods import dmphn
-from methods._winograd import winograd
+from methods._winograd import serves, winograd
 from methods.dmphn import COLUMNS, DMPHN, ROWS, Pair, join, lean, method, split
 
 
@@ -128,6 +128,7 @@ def test_a_pair_in_place_is_the_pair(convolve: Callable[[nn.Module, Tensor], Ten
     pair, x = Pair(channels), torch.randn(1, channels, 17, 11)
     with torch.no_grad():
         expected, own = pair(x), x.clone()
+        assert serves(x)
         assert pair.add_(own, convolve) is own
         assert relative(own, expected) < 1e-5
 
