@@ -224,11 +224,44 @@ def random_crop(
     return np.ascontiguousarray(crop), (top, left)
 
 
+def mix(image: np.ndarray, other: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Make one picture of two: a blend, or, every second time, both side by side along a line through the middle part.
+
+    A handful of photographs shows a network few surroundings; a blend has edges, colours and textures of both.
+
+    Args:
+        image: (H, W, 3) uint8.
+        other: the same shape; turned by a random right angle, where the picture is square, and mirrored at random.
+
+    Returns:
+        (H, W, 3) uint8. A blend takes 30 to 70% of either and has its contrast raised by what the averaging of two
+        independent pictures lowers it.
+    """
+    height, width = image.shape[:2]
+    other = np.rot90(other, int(rng.integers(4)) if height == width else 2 * int(rng.integers(2)))
+    other = other[:, ::-1] if rng.random() < 0.5 else other
+    if rng.random() < 0.5:
+        share = rng.uniform(0.3, 0.7)
+        blend = share * image.astype(float) + (1 - share) * other
+        contrast = (share**2 + (1 - share) ** 2) ** -0.5
+        return np.clip(np.round((blend - blend.mean()) * contrast + blend.mean()), 0, 255).astype(np.uint8)
+    down, right = np.mgrid[:height, :width]
+    angle = rng.uniform(0, 2 * np.pi)
+    distance = np.cos(angle) * (right / width - 0.5) + np.sin(angle) * (down / height - 0.5)
+    return np.where((distance + rng.uniform(-0.25, 0.25) > 0)[..., None], image, other)
+
+
 def check_least(name: str, value: float, least: float) -> None:
     """Raise ParamsError unless the option `name` is a number of at least `least`; where that is an int, a whole one."""
     whole = isinstance(least, int)
     if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or not least <= value < np.inf:
         raise ParamsError(f"{name}: found {value!r}, expected a {'whole ' * whole}number of at least {least}")
+
+
+def check_share(name: str, value: float) -> None:
+    """Raise ParamsError unless the option `name` is a number in [0, 1]."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ParamsError(f"{name}: found {value!r}, expected a number in [0, 1]")
 
 
 def stand_in(

@@ -28,7 +28,7 @@ from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.imagefiles import describe, image_size, list_images, read_rgb, require_folder
 from datasets._blur import recipe
 from datasets._masks import BANDS, DRAWN, check_generator, draw, parse_band, parse_bands
-from datasets._photographs import Photograph, random_crop, stand_in
+from datasets._photographs import Photograph, check_share, mix, photographs, random_crop, stand_in
 
 LICENCE = "research use, no redistribution (no licence text is published)"
 SIDE = 256  # pixels
@@ -144,17 +144,35 @@ def originals(
     return items
 
 
-def crop_photograph(photograph: Photograph, band: str, generator: str, rng: np.random.Generator) -> Made:
-    """Cut a random square of at least 256 pixels a side, reduce, blur and mask it."""
+def square_of(photograph: Photograph, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, int]]:
+    """Cut a random square of at least 256 pixels a side, reduced to (256, 256, 3) uint8, and where it was cut."""
     image = photograph.load()
     side = int(rng.integers(SIDE, min(image.shape[:2]) + 1))
     crop, (top, left) = random_crop(image, (side, side), rng)
-    made = degrade(to_square(crop), photograph.name, band, generator, rng)
-    made.degradation.update(crop_top=top, crop_left=left, crop_side=side)
+    return to_square(crop), {"crop_top": top, "crop_left": left, "crop_side": side}
+
+
+def crop_photograph(photograph: Photograph, band: str, generator: str, mixed: float, rng: np.random.Generator) -> Made:
+    """Cut a square, mix it with another training photograph's with probability `mixed`, blur and mask it."""
+    image, drawn = square_of(photograph, rng)
+    names = {}
+    if mixed and photograph.split == "train" and rng.random() < mixed:
+        pool = photographs("train")
+        other = pool[int(rng.integers(len(pool)))]
+        image, names = mix(image, square_of(other, rng)[0], rng), {"mixed_with": other.name}
+    made = degrade(image, photograph.name, band, generator, rng)
+    made.degradation.update(drawn, **names)
     return made
 
 
-def offline(*, draws: int = 8, test_draws: int = 6, bands: Sequence[str] = BANDS, generator: str = DRAWN) -> list[Item]:
+def offline(
+    *,
+    draws: int = 8,
+    test_draws: int = 6,
+    bands: Sequence[str] = BANDS,
+    generator: str = DRAWN,
+    mixed: float = 0.0,
+) -> list[Item]:
     """Crops of the packages' photographs through the same blur and masks.
 
     Args:
@@ -162,14 +180,18 @@ def offline(*, draws: int = 8, test_draws: int = 6, bands: Sequence[str] = BANDS
         test_draws: images of each validation and test photograph; a multiple of the bands gives each as many.
         bands: hole shares of the masks in percent, like "20-30"; the images of a photograph take them in turn.
         generator: what draws the masks, as in `originals`.
+        mixed: probability that a training image is mixed of two training photographs (`datasets._photographs.mix`).
 
     Raises:
         ParamsError: for a number out of range, an unknown generator, or a band that is none.
     """
     bands = parse_bands(bands)
     check_generator(generator, bands)
+    check_share("mixed", mixed)
     return stand_in(
-        draws, test_draws, lambda photo, split, draw: bind(crop_photograph, photo, bands[draw % len(bands)], generator)
+        draws,
+        test_draws,
+        lambda photo, split, draw: bind(crop_photograph, photo, bands[draw % len(bands)], generator, mixed),
     )
 
 

@@ -177,13 +177,23 @@ class InpaintingNet(nn.Module):
             1 (the refinement's alone), which is the ablation "attention modules decreased to one".
         attention: "contextual" (as the code) or "coherent" (equations 7 to 9).
         residual: the additions within paths and branches; False is the ablation without them.
+        gain: factor of the gated convolutions' kernels before training, above 0.
 
     Raises:
         ParamsError: when an argument is none of these.
     """
 
-    def __init__(self, channels: int = 48, modules: int = 3, attention: str = "contextual", residual: bool = True):
+    def __init__(
+        self,
+        channels: int = 48,
+        modules: int = 3,
+        attention: str = "contextual",
+        residual: bool = True,
+        gain: float = 1.0,
+    ):
         super().__init__()
+        if isinstance(gain, bool) or not isinstance(gain, (int, float)) or not 0 < gain < math.inf:
+            raise ParamsError(f"inpainting network: gain is {gain!r}, expected a number above 0")
         if channels < 4 or channels % 4:
             raise ParamsError(f"inpainting network: channels is {channels}, expected a multiple of 4 such as 48")
         if modules not in (1, 3):
@@ -225,6 +235,9 @@ class InpaintingNet(nn.Module):
         self.last = GatedConv(c // 2, c // 2)
         self.refined = xavier(nn.Conv2d(c // 4, 3, 3, padding=1))
         self.attention = ATTENTIONS[attention]()
+        for layer in self.modules():
+            if isinstance(layer, GatedConv):
+                layer.conv.weight.data *= gain
 
     def forward(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Complete `x` (N, 3, H, W), RGB in [0, 1], sides multiples of 16, where `mask` (N, 1, H, W) is 1.

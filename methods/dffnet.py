@@ -316,6 +316,7 @@ def networks(
     attention: str = "coherent",
     deblur_channels: int = 32,
     inpaint_channels: int = 48,
+    inpaint_gain: float = 1.0,
     fusion_channels: int = 48,
     edge_channels: int = 64,
     edge_blocks: int = 8,
@@ -333,6 +334,7 @@ def networks(
         attention: of stage two: "coherent" (eq. 7 to 9) or "contextual" (the code); neither has weights.
         deblur_channels: width of stage one, table 6.
         inpaint_channels: width of stage two, table 7.
+        inpaint_gain: factor of the gated kernels of stage two before training, of no use afterwards.
         fusion_channels: width of stage three.
         edge_channels: width of the edge generator and of its critic.
         edge_blocks: residual blocks of the edge generator.
@@ -349,7 +351,7 @@ def networks(
     return stage_one | {
         "edge_generator": Generator(True, edge_channels, edge_blocks),
         "edge_critic": PatchCritic(2, edge_channels),
-        "stage_two": InpaintingNet(inpaint_channels, modules, attention, residual),
+        "stage_two": InpaintingNet(inpaint_channels, modules, attention, residual, inpaint_gain),
         "stage_three": Fusion(fusion_channels, progressive),
         "critic": SNPatchCritic(4, critic_channels),
     }

@@ -436,3 +436,5 @@ def test_arguments_out_of_range_are_refused(name):
         method.networks(**(method.tiny | {"modules": 2}))
     with pytest.raises(ParamsError, match="channels is 2"):
         method.networks(**(method.tiny | {"deblur_channels": 2}))
+    with pytest.raises(ParamsError, match="gain is 0, expected a number above 0"):
+        method.networks(**(method.tiny | {"inpaint_gain": 0}))

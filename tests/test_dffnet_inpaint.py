@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,18 @@ def test_features_keep_their_size_at_the_start() -> None:
         refined, coarse = network(batch["x"], batch["mask"])
     assert refined.std() > 0.005
     assert coarse.std() > 0.02
+
+
+def test_a_gain_scales_the_gated_kernels_alone() -> None:
+    torch.manual_seed(0)
+    plain = InpaintingNet(16)
+    torch.manual_seed(0)
+    for name, value in InpaintingNet(16, gain=1.5).state_dict().items():
+        factor = 1.0 if name.split(".")[0] in ("coarse", "refined") or name.endswith("bias") else 1.5
+        torch.testing.assert_close(value, plain.state_dict()[name] * factor, rtol=0, atol=0)
+    for wrong in (0.0, -1.0, math.inf, True):
+        with pytest.raises(ParamsError, match=r"gain is .*, expected a number above 0"):
+            InpaintingNet(16, gain=wrong)
 
 
 def test_without_residuals_the_result_is_another() -> None:

@@ -12,6 +12,7 @@ from bench.contracts import DataError, ParamsError
 from bench.imagefiles import read_rgb
 from datasets import visdrone
 from datasets._blur import recipe
+from datasets._photographs import mix
 from datasets.visdrone import COUNTS, FOLDERS, dataset, degrade, offline, originals, to_square
 
 SAMPLES = Path(__file__).parents[2] / "shared" / "samples" / "visdrone"
@@ -196,3 +197,52 @@ def test_the_stand_in():
     with pytest.raises(ParamsError, match="test_draws: found 0"):
         offline(test_draws=0)
     assert visdrone.dataset.tasks == ("deblur", "inpaint", "sharp-inpaint")
+
+
+def test_two_pictures_are_blended_or_joined_along_a_line():
+    """Known answers: two flat pictures; and of two unlike ones every pixel or its contrast is accounted for."""
+    dark, light = (np.full((64, 64, 3), value, np.uint8) for value in (40, 200))
+    kinds, shares = [], []
+    for seed in range(60):
+        mixed = mix(dark, light, np.random.default_rng(seed))
+        assert mixed.shape == dark.shape and mixed.dtype == np.uint8
+        if len(values := np.unique(mixed)) == 1:
+            kinds.append("blend")
+            shares.append((200 - int(values[0])) / 160)
+        else:
+            kinds.append("joined")
+            assert list(values) == [40, 200]
+            share = (mixed == 40).mean()
+            assert 0 < share < 1
+            for row in (mixed[..., 0], mixed[..., 0].T):  # a straight line: no row or column crosses it twice
+                assert (np.diff(row.astype(int), axis=1) != 0).sum(axis=1).max() <= 1
+    assert 20 < kinds.count("blend") < 40
+    assert 0.29 < min(shares) < 0.4 and 0.6 < max(shares) < 0.71
+
+
+def test_a_blend_has_the_contrast_of_one_picture():
+    images = np.random.default_rng(0).normal(128, 20, (2, 256, 256, 3)).round().clip(0, 255).astype(np.uint8)
+    for seed in range(8):
+        mixed = mix(*images, np.random.default_rng(seed))
+        assert mixed.std() == pytest.approx(20, rel=0.01) and mixed.mean() == pytest.approx(128, abs=0.5)
+    wide = mix(images[0, :64], images[1, :64], np.random.default_rng(0))
+    assert wide.shape == (64, 256, 3), "a picture that is not square is turned by 0 or 180 degrees"
+
+
+def test_the_stand_in_mixes_training_photographs_alone():
+    items, plain = offline(draws=4, test_draws=1, mixed=0.5), offline(draws=4, test_draws=1)
+    photographs = {item.name.rpartition("-")[0] for item in items if item.split == "train"}
+    partners = []
+    for seed, pair in enumerate(zip(items, plain, strict=True)):
+        made, alone = (item.make(np.random.default_rng(seed)) for item in pair)
+        partner = made.degradation.pop("mixed_with", None)
+        partners += [partner] if partner else []
+        if partner:
+            assert pair[0].split == "train"
+            assert not np.array_equal(made.images["target"], alone.images["target"])
+        else:
+            assert np.array_equal(made.images["target"], alone.images["target"])
+    assert 7 < len(partners) < 21 and set(partners) <= photographs  # of 28 training images
+    for wrong in (1.5, -0.1, True, "half"):
+        with pytest.raises(ParamsError, match=r"mixed: found .*expected a number in \[0, 1\]"):
+            offline(mixed=wrong)
