@@ -159,20 +159,24 @@ def _job(options: argparse.Namespace, originals: Path | None) -> tuple[params.Pa
 
 def _given(options: Sequence[str]) -> dict[str, object]:
     """Read NAME=VALUE options as params.yaml would. Raises UserError for one without a value, or that is no YAML."""
-    import yaml
-
     given = {}
     for text in options:
         name, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--option: found {text!r}, expected NAME=VALUE, as in resolution=large")
-        try:
-            given[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
-            raise UserError(
-                f"--option: found {text!r}, whose value is no YAML, expected one as in bands=[20-30, 30-40]"
-            ) from None
+        wrong = f"--option: found {text!r}, whose value is no YAML, expected one as in bands=[20-30, 30-40]"
+        given[name] = _from_yaml(value, wrong)
     return given
+
+
+def _from_yaml(text: str, wrong: str) -> object:
+    """Read a value as it would stand in params.yaml. Raises UserError with the message `wrong` for what is no YAML."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError):  # a ValueError for a date that there is not
+        raise UserError(wrong) from None
 
 
 def run_verify(options: argparse.Namespace) -> None:
@@ -337,8 +341,6 @@ def run_check(options: argparse.Namespace) -> None:
 
 def run_import(options: argparse.Namespace) -> None:
     """Make weights that are there a run."""
-    import yaml
-
     from bench.importing import import_weights
 
     sources: dict[str, Path] = {}
@@ -347,12 +349,10 @@ def run_import(options: argparse.Namespace) -> None:
         if part in sources:
             raise UserError(f"two files for the network {part or 'of ' + options.method!r}: give NETWORK=FILE for each")
         sources[part] = Path(path)
-    try:
-        network = yaml.safe_load(options.network)
-    except yaml.YAMLError:
-        network = None
+    wrong = f"--network: found {options.network!r}, expected arguments by name, as in '{{channels: 8}}'"
+    network = _from_yaml(options.network, wrong)
     if not isinstance(network, dict):
-        raise UserError(f"--network: found {options.network!r}, expected arguments by name, as in '{{channels: 8}}'")
+        raise UserError(wrong)
     dataset = options.dataset.replace("_", "-")
     out = import_weights(_load(options), options.method, sources, dataset, options.name, network)
     print(f"{options.name}: the weights fit {options.method} -> {out}")

@@ -206,7 +206,7 @@ def test_a_part_that_cannot_be_is_refused(whole, dmphn):
     assert "this is mrfnet with {'light': False, 'channels': 16}: say by --network" in message
     message = project.bad(*part(weights, "stage_one", "odd", network="{chanels: 8}"))
     assert "import mrfnet.chanels: unknown argument" in message
-    for odd in ("channels", "{channels: ", "[8]"):
+    for odd in ("channels", "{channels: ", "[8]", "2026-99-99"):
         assert f"--network: found {odd!r}" in project.bad(*part(weights, "stage_one", "odd", network=odd))
     target = ("--dataset", "places2", "--name", "odd")
     message = project.bad("import", "mrfnet", weights, *target)
