@@ -94,6 +94,7 @@ def test_a_search_depends_on_what_its_winners_training_does_but_the_winner(group
     scoring = {"bench/search", "bench/scoring/metrics.py", "bench/scoring/restore.py"}
     assert set(found["deps"]) - scoring == set(trained["deps"]) - {winner}
     assert winner in trained["deps"] and scoring < set(found["deps"])
+    assert "out/${profile}/settings/runs/${item.of.run}.yaml" in trained["deps"]
     assert set(found["params"]) == {*trained["params"], "search"}
     assert found["outs"] == ["out/${profile}/search/${item.of.run}"]
 
