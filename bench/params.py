@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from bench.contracts import ParamsError
 from bench.registry import names, nearest
@@ -44,6 +44,16 @@ NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 """What a person means as a number and PyYAML reads as text."""
 Rows = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """One row of the published tables, or several: the same method may stand in them under several names."""
+
+
+def _as_its_file(method: str) -> str:
+    """Raise ValueError for a method named as in tables: the pipeline makes its file's name of it."""
+    if "-" in method:
+        raise ValueError(f"a method is named like its file here: write {method.replace('-', '_')}")
+    return method
+
+
+MethodName = Annotated[str, AfterValidator(_as_its_file)]
 
 
 class _Model(BaseModel):
@@ -129,7 +139,7 @@ class Run(_Model):
     laid on what the method says there: a length for two cores must not reach the paper's recipe, nor the reverse.
     """
 
-    method: str
+    method: MethodName
     dataset: str
     task: Literal["deblur", "inpaint", "sharp-inpaint", "dual-pixel"] | None = None
     rows: Rows = Field((), alias="as")
@@ -227,7 +237,7 @@ class Search(_Model):
     those of the section `search`, profile by profile.
     """
 
-    method: str
+    method: MethodName
     dataset: str
     of: Base
     rows: Rows = Field((), alias="as")
@@ -363,9 +373,11 @@ def load(path: Path = PATH, profile: str | None = None) -> Params:
         raise ParamsError(f"{path}: profile: found {chosen!r}, the nearest are: {nearest(str(chosen), PROFILES)}")
     params = checked(Params, values | {"profile": chosen}, str(path))
     # A block under a misspelt name would be passed over in silence.
-    methods = [key.replace("_", "-") for key in params.methods]
-    for package, keys in (("methods", methods), ("datasets", params.datasets)):
-        known = names(package)
+    files = [name.replace("-", "_") for name in names("methods")]
+    for package, known, keys in (
+        ("methods", files, params.methods),
+        ("datasets", names("datasets"), params.datasets),
+    ):
         for key in keys:
             if key not in known:
                 raise ParamsError(f"{path}: {package}.{key}: no such entry; the nearest are: {nearest(key, known)}")
@@ -519,7 +531,7 @@ def recipe(params: Params, name: str) -> Recipe:
         ParamsError: an unknown run, a misspelt or out-of-range parameter; the run of a winner not yet found.
     """
     run = find_run(params, name)
-    own = params.methods.get(run.method.replace("-", "_")) or params.methods.get(run.method) or {}
+    own = params.methods.get(run.method) or {}
     network: dict[str, Any] = {}
     train: dict[str, Any] = {}
     paper: dict[str, Any] = {}

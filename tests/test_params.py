@@ -147,10 +147,20 @@ def test_an_unknown_key_offers_only_the_keys_of_its_own_place(tmp_path):
     assert sorted(near) == ["data", "originals", "out", "reports", "resume", "weights"]
 
 
-@pytest.mark.parametrize(("package", "key", "near"), [("methods", "mrfnt", "mrfnet"), ("datasets", "goprro", "gopro")])
+@pytest.mark.parametrize(
+    ("package", "key", "near"),
+    [("methods", "mrfnt", "mrfnet"), ("methods", "mrfnet-edges", "mrfnet_edges"), ("datasets", "goprro", "gopro")],
+)
 def test_a_block_for_an_entry_that_is_not_there_is_refused(tmp_path, package, key, near):
     with pytest.raises(ParamsError, match=rf"{package}\.{key}: no such entry; the nearest are: {near}"):
         params.load(written(tmp_path, {package: {key: {}}}))
+
+
+def test_a_run_names_its_method_like_its_file(tmp_path):
+    with pytest.raises(
+        ParamsError, match=r"method: found 'mrfnet-edges'; a method is named like its file here: write mrf"
+    ):
+        params.load(written(tmp_path, with_run(method="mrfnet-edges")))
 
 
 def test_a_misspelt_profile_block_is_refused(tmp_path):
