@@ -86,7 +86,12 @@ def parser() -> argparse.ArgumentParser:
 
     add = command("build", "build a dataset: degraded pairs and their manifest", "An interrupted build goes on.")
     add.add_argument("dataset")
-    add.add_argument("--originals", type=Path, metavar="DIR", help="official files; without them the stand-in is built")
+    add.add_argument(
+        "--originals",
+        type=Path,
+        metavar="DIR",
+        help="official files; default: originals/<dataset> in the profile paper, else the stand-in",
+    )
     add.add_argument("--out", type=Path, metavar="DIR", help="default: data/<profile>/<dataset>")
     add.add_argument("--partial", action="store_true", help="accept fewer files; every row and table then says so")
     add.add_argument(

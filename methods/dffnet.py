@@ -334,7 +334,7 @@ def networks(
         attention: of stage two: "coherent" (eq. 7 to 9) or "contextual" (the code); neither has weights.
         deblur_channels: width of stage one, table 6.
         inpaint_channels: width of stage two, table 7.
-        inpaint_gain: factor of the gated kernels of stage two before training, of no use afterwards.
+        inpaint_gain: factor of stage two's gated kernels before training; afterwards it changes nothing.
         fusion_channels: width of stage three.
         edge_channels: width of the edge generator and of its critic.
         edge_blocks: residual blocks of the edge generator.
