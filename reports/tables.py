@@ -73,7 +73,8 @@ def groups(evaluations: Iterable[Evaluation]) -> list[Group]:
         record = evaluation.record
         recipe = {name: value for name, value in (record["train"] or {}).items() if name != "seed"}
         same = [record[name] for name in ("method", "kind", "dataset", "task", "origin", "partial", "network")]
-        key = json.dumps([rows_of(record), *same, record["reduced"], recipe], sort_keys=True, default=str)
+        learnt = [(one["dataset"], one["origin"], one["partial"]) for one in record.get("trained_on", ())]
+        key = json.dumps([rows_of(record), *same, learnt, record["reduced"], recipe], sort_keys=True, default=str)
         seeds = {other.record["seed"] for other in found.get(key, [])}
         if record["seed"] is None or record["seed"] in seeds:
             key += evaluation.name
@@ -237,6 +238,7 @@ def runs_of(table: PublishedTable, row: PrintedRow, runs: Sequence[Group], publi
         for group in runs
         if group.record["task"] == task and (not datasets or group.record["dataset"] in datasets)
     ]
+    fitting.sort(key=lambda group: bool(group.record.get("trained_on")))  # those trained there speak for the row
     own = [group for group in fitting if row.method in rows_of(group.record)]
     whole = published.same_as.get(row.method, row.method)
     return own or [group for group in fitting if whole in rows_of(group.record)]
@@ -270,6 +272,7 @@ def run_notes(group: Group, notes: dict[str, str], mixed: bool = False) -> tuple
     record = group.record
     texts = [f"measured on {record['origin']}"] if mixed else []
     texts += ["partial data: fewer images than the official split"] if record["partial"] else []
+    texts += [f"trained on {one['dataset_title']} ({one['origin']})" for one in record.get("trained_on", ())]
     if record["reduced"]:
         texts.append(f"reduced network: {'; '.join(record['reduced'])}")
     texts += [f"loss {entry['loss']} left out: {entry['reason']}" for entry in record["missing_losses"]]

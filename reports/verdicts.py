@@ -26,6 +26,8 @@ def obstacles(record: Mapping[str, Any]) -> list[str]:
     found = []
     if record["origin"] != ORIGINALS:
         found.append(f"stand-in data ({record['origin']})")
+    elif any(one["origin"] != ORIGINALS for one in record.get("trained_on", ())):
+        found.append("trained on stand-in data")
     if record["profile"] != "paper":
         shorter = record["kind"] in ("trained", "chain")
         found.append(f"shorter training ({record['profile']} profile)" if shorter else f"{record['profile']} profile")

@@ -301,6 +301,13 @@ def test_a_transfer_scores_the_same_weights_on_another_set(ready):
     trained = json.loads((ready.folder / "out" / "sample" / "runs" / "mrfnet-gopro" / "record.json").read_text())
     assert record["provenance"]["weights_sha256"] == trained["provenance"]["weights_sha256"]
     assert set(ready.scores("mrfnet-kohler")["run"]) == {"mrfnet-kohler"}
+    assert record["trained_on"] == [
+        {key: trained[key] for key in ("run", "dataset", "dataset_title", "origin", "partial")}
+        | {"manifest_sha256": trained["provenance"]["manifest_sha256"]}
+    ]
+    assert (trained["dataset"], record["partial"]) == ("gopro", False)
+    ready.good("evaluate", "mrfnet-gopro")
+    assert ready.record("mrfnet-gopro")["trained_on"] == []
 
 
 def test_a_chain_deblurs_then_fills(ready, tmp_path):
@@ -373,6 +380,7 @@ def test_on_another_dataset_no_evaluation_takes_the_place_of_the_own_one(tmp_pat
             for on in ("", "gopro", "kohler", "visdrone", "places2")
             for plan in [plans(loaded, name, on)]
         }
+        assert plans(loaded, "mrfnet-gopro", "kohler").rows == ("mrfnet-gopro-on-kohler",), "no row of a paper"
     both = ("dmphn-places2", "rn-places2")
     assert found["dmphn+rn", ""] == found["dmphn+rn", "places2"] == ("dmphn+rn", "dmphn+rn", "places2", both)
     assert found["dmphn+rn", "visdrone"] == ("dmphn+rn-on-visdrone", "dmphn+rn", "visdrone", both)

@@ -257,6 +257,21 @@ def test_two_seeds_have_a_spread_and_an_interval_in_every_format():
     assert texts.escape(interval) in tables.latex(table) and "(-2.04 $\\times$)" in tables.latex(table)
 
 
+def test_the_run_that_was_trained_there_speaks_for_the_row():
+    """An evaluation of a run trained elsewhere comes first by name, and must neither lead nor count as a seed."""
+    elsewhere = {"run": "mrfnet-gopro", "dataset": "gopro", "dataset_title": "GOPRO", "origin": "offline photographs"}
+    moved = make_scores.originals(Spec("mrfnet", "visdrone", "deblur", 25, "mrfnet", seed=1, named="a"))
+    moved.record["trained_on"] = [elsewhere | {"partial": False, "manifest_sha256": "0" * 64}]
+    own = make_scores.originals(Spec("mrfnet", "visdrone", "deblur", 27, "mrfnet", named="b"))
+    table = join("mrfnet-2", in_memory(moved, psnr_rgb8=25.0), in_memory(own, psnr_rgb8=27.0))
+    lines = [line for line in table.lines if line.row == "mrfnet" and line.group]
+    assert [[one.name for one in line.group.evaluations] for line in lines] == [["b"], ["a"]]
+    assert [line.first for line in lines] == [True, False]
+    assert "trained on GOPRO (offline photographs)" in tables.markdown(table)
+    assert verdicts.obstacles(in_memory(own).record) == []
+    assert verdicts.obstacles(in_memory(moved).record) == ["trained on stand-in data"]
+
+
 def test_csv_gives_the_very_same_values(shown, tmp_path):
     checked = 0
     for table in shown:

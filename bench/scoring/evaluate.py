@@ -11,7 +11,7 @@ import itertools
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -453,8 +453,14 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     if weights := record["provenance"].get("weights_sha256"):
         kept = ("git_commit", "git_dirty", "python", "packages", "machine")
         record["trained_by"] = {key: record["provenance"][key] for key in kept} | {"weights_sha256": weights}
+    elsewhere = trained_on(restorer.parts, built)
     record["provenance"] |= here() | {"manifest_sha256": built.digest, "evaluated_on": device, "threads": threads}
-    record |= {key: built.about[key] for key in ("origin", "partial")} | {"dataset_title": built.about["title"]}
+    record |= {
+        "dataset_title": built.about["title"],
+        "origin": built.about["origin"],
+        "partial": built.about["partial"] or any(one["partial"] for one in elsewhere),
+        "trained_on": elsewhere,
+    }
     table = Table(common_columns(record, plan.name))
     out = runs.scores_folder(params, plan.name)
 
@@ -482,6 +488,17 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     with whole_float32():
         replace_folder(out, fill)
     return out
+
+
+def trained_on(parts: Sequence[Trained], built: BuiltSet) -> list[dict[str, Any]]:
+    """Return the sets that trained networks learnt from, where those are not the very set that they are scored on."""
+    found = []
+    for part in parts:
+        if part.record["kind"] == "trained" and part.record["provenance"]["manifest_sha256"] != built.digest:
+            keys = ("run", "dataset", "dataset_title", "origin", "partial")
+            digest = {"manifest_sha256": part.record["provenance"]["manifest_sha256"]}
+            found.append({key: part.record[key] for key in keys} | digest)
+    return found
 
 
 def common_columns(record: Mapping[str, Any], evaluation_name: str) -> dict[str, Any]:
@@ -600,7 +617,8 @@ class Plan:
 def plans(params: Params, name: str, dataset: str = "") -> Plan:
     """Find what a name means: a chain, a transfer, a run, an imported run.
 
-    On another dataset than its own the evaluation has another name, so that it never takes the place of the own one.
+    On another dataset than its own the evaluation has another name, and stands in no published row: it must not take
+    the place of the own one, nor of the run that was trained there. A transfer of params.yaml may.
 
     Raises:
         UserError: there is nothing of this name; the nearest names are given.
@@ -621,5 +639,7 @@ def plans(params: Params, name: str, dataset: str = "") -> Plan:
     else:
         every = [*known, *chains, *params.transfers]
         raise UserError(f"no run {name!r}; the nearest are: {nearest(name, every)}")
-    title = name if dataset in ("", own) else f"{name}-on-{dataset}"
-    return Plan(title, run, dataset or own, members, rows)
+    if dataset in ("", own):
+        return Plan(name, run, own, members, rows)
+    title = f"{name}-on-{dataset}"
+    return Plan(title, run, dataset, members, (title,))
