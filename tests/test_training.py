@@ -784,6 +784,15 @@ def test_crops_are_pixels_of_the_stored_images(built):
         assert np.array_equal(sample["x"], fields["blurred"][top : top + 24, left : left + 24])
 
 
+@pytest.mark.parametrize(("task", "source"), [("inpaint", ""), ("sharp-inpaint", "sharp"), ("sharp-inpaint", "")])
+def test_noise_reaches_what_the_network_sees_and_never_the_truth(built, task, source):
+    clean, noisy = (Crops(built, task, 24, how, 0, source).sample(0, 0) for how in ([], [{"noise": {"sigma": 50.0}}]))
+    known = clean["mask"][..., 0] == 0
+    assert np.array_equal(noisy["target"], clean["target"]) and np.array_equal(noisy["mask"], clean["mask"])
+    assert np.abs(noisy["x"] - clean["x"])[known].max() > 0.01
+    assert np.abs(noisy["x"][~known]).max() == 0
+
+
 def test_holes_are_empty_in_the_input_and_masks_are_neither_empty_nor_full(built):
     crops = Crops(built, "sharp-inpaint", 24, [], 0)
     for index in range(5):

@@ -34,7 +34,7 @@ def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -
     """Turn stored images into what a network of `task` gets and the truth.
 
     Args:
-        fields: float32 (H, W, C) in [0, 1] by field.
+        fields: float32 (H, W, C) in [0, 1] by field; an `x` of its own among them takes the sharp image's place.
         source: for inpainting, the image that gets the hole, "blurred" or "sharp"; without it that is the blurred one
             for sharp-inpaint, the sharp one for inpaint.
 
@@ -48,7 +48,7 @@ def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -
         return arrays | {"x": fields["blurred"]}
     if task == "sharp-inpaint":
         arrays["blurred"], source = fields["blurred"], source or "blurred"
-    x = fields["blurred"] if source == "blurred" else fields["target"]
+    x = fields["blurred"] if source == "blurred" else fields.get("x", fields["target"])
     return arrays | {"mask": fields["mask"], "x": x * (1 - fields["mask"])}
 
 
@@ -80,6 +80,10 @@ class Crops:
         self.rows = built.split("train").reset_index(drop=True)
         self.task, self.size, self.operations, self.seed, self.source = task, crop_size, operations, seed, source
         self.fields = needed_fields(task, source)
+        noisy = any(augment.resolve(entry)[0] is augment.noise for entry in operations)
+        self.own_x = noisy and (
+            (task == "inpaint" and source != "blurred") or (task == "sharp-inpaint" and source == "sharp")
+        )
         self.layers = dict(layers or {})
         if missing := [field for field in self.fields if f"packed_{field}" not in self.rows]:
             raise DataError(
@@ -139,6 +143,8 @@ class Crops:
         fields = {f: as_float(self._window(f, index, top, left)) for f in self.fields if f != "mask"}
         if "mask" in self.fields:
             fields["mask"] = self._mask(rng)
+        if self.own_x:  # noise belongs on what the network sees and not on the truth, of which that is made
+            fields["x"] = fields["target"]
         fields |= {name: self._window(name, index, top, left).astype(np.float32) for name in self.layers}
         changed = augment.apply(self.operations, fields, rng, tuple(self.layers))
         return task_arrays(self.task, changed, self.source) | {name: changed[name] for name in self.layers}
