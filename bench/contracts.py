@@ -137,7 +137,8 @@ class Method:
         margin: pixels around an output pixel that can influence it, where that is bounded; tiles overlap by this much
             and agree with the whole image. None where it is not bounded: then `tiling` says why. A function where it
             depends on the network: it is called with those of the network's arguments that it takes, by name.
-        tiling: one sentence on how an image too large for memory is cut, shown to the user when it is.
+        tiling: one sentence on how an image too large for memory is cut, shown to the user when it is. Without networks
+            none is cut.
         helpers: frozen networks by name; while training they stand in `networks` under these names where available.
         layers: further images of every sample, which stand in the batch under these names.
         watched: names of losses that are logged for their curves alone: never weighted, never lowered.
@@ -232,12 +233,14 @@ class Made:
         degradation: what was drawn, plain JSON values: kind, length and sigma in pixels, angle in degrees, ...
         condition: what a table tells apart: scene, mask_kind, mask_ratio (hole share in [0, 1]), mask_band, severity.
         references: further truths to score against, the best one counts (Koehler); in order.
+        others: source and licence of each further picture that was mixed in.
     """
 
     images: dict[str, np.ndarray]
     degradation: dict[str, Any] = field(default_factory=dict)
     condition: dict[str, Any] = field(default_factory=dict)
     references: Iterable[np.ndarray] = ()
+    others: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

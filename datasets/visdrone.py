@@ -19,6 +19,7 @@ what they are; nothing is made beyond the recipe's blur.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial as bind
 from pathlib import Path
 
@@ -155,14 +156,14 @@ def square_of(photograph: Photograph, rng: np.random.Generator) -> tuple[np.ndar
 def crop_photograph(photograph: Photograph, band: str, generator: str, mixed: float, rng: np.random.Generator) -> Made:
     """Cut a square, mix it with another training photograph's with probability `mixed`, blur and mask it."""
     image, drawn = square_of(photograph, rng)
-    names = {}
+    others: tuple[tuple[str, str], ...] = ()
     if mixed and photograph.split == "train" and rng.random() < mixed:
         pool = photographs("train")
         other = pool[int(rng.integers(len(pool)))]
-        image, names = mix(image, square_of(other, rng)[0], rng), {"mixed_with": other.name}
+        image, others = mix(image, square_of(other, rng)[0], rng), ((other.source, other.licence),)
     made = degrade(image, photograph.name, band, generator, rng)
-    made.degradation.update(drawn, **names)
-    return made
+    made.degradation.update(drawn)
+    return replace(made, others=others)
 
 
 def offline(

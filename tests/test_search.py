@@ -113,11 +113,31 @@ def rows(sources: str, scenes: str = "") -> pd.DataFrame:
 
 def test_whole_photographs_are_held_out():
     table = rows("aaabbbcccddd")
-    drawn = {tuple(held_out(table, 0.25, seed, "here")) for seed in range(20)}
+    drawn = {tuple(held_out(table, 0.25, seed, "here")[0]) for seed in range(20)}
     for chosen in drawn:
         assert sum(chosen) == 3 and table["source"][list(chosen)].nunique() == 1
     assert len(drawn) == 4  # by seed each of them
-    assert held_out(table, 0.01, 0, "here").sum() == 3 and held_out(table, 0.99, 0, "here").sum() == 9
+    assert held_out(table, 0.01, 0, "here")[0].sum() == 3 and held_out(table, 0.99, 0, "here")[0].sum() == 9
+    away, touched = held_out(table, 0.25, 0, "here")
+    assert np.array_equal(away, touched)
+
+
+def test_an_image_mixed_of_a_held_out_photograph_and_another_is_of_use_to_neither():
+    table = rows("aaabbbccc")
+    table["other_sources"] = ["[]", '["b"]', '["a"]', "[]", '["c"]', "[]", "[]", '["a", "b"]', '["c"]']
+    parts = [set("a"), set("ab"), set("a"), set("b"), set("bc"), set("b"), set("c"), set("abc"), set("c")]
+    seen = set()
+    for seed in range(20):
+        away, touched = held_out(table, 0.34, seed, "here")
+        (kept,) = set(table["source"][away])
+        seen.add(kept)
+        assert list(away) == [part == {kept} for part in parts] and list(touched) == [kept in part for part in parts]
+    assert seen == set("abc")
+    table["other_sources"] = ['["b"]'] * 3 + ['["a"]'] * 6
+    with pytest.raises(
+        DataError, match=r"^here: too many training images are mixed .*of 9, 0 show held-out ones alone"
+    ):
+        held_out(table, 0.34, 0, "here")
 
 
 def test_frames_of_a_scene_are_one_photograph_and_a_name_that_all_share_is_none():

@@ -231,18 +231,17 @@ def test_a_blend_has_the_contrast_of_one_picture():
 
 def test_the_stand_in_mixes_training_photographs_alone():
     items, plain = offline(draws=4, test_draws=1, mixed=0.5), offline(draws=4, test_draws=1)
-    photographs = {item.name.rpartition("-")[0] for item in items if item.split == "train"}
+    credits = {(item.source, item.licence) for item in items if item.split == "train"}
     partners = []
     for seed, pair in enumerate(zip(items, plain, strict=True)):
         made, alone = (item.make(np.random.default_rng(seed)) for item in pair)
-        partner = made.degradation.pop("mixed_with", None)
-        partners += [partner] if partner else []
-        if partner:
+        partners += made.others
+        if made.others:
             assert pair[0].split == "train"
             assert not np.array_equal(made.images["target"], alone.images["target"])
         else:
             assert np.array_equal(made.images["target"], alone.images["target"])
-    assert 7 < len(partners) < 21 and set(partners) <= photographs  # of 28 training images
+    assert 7 < len(partners) < 21 and set(partners) <= credits  # of 28 training images
     for wrong in (1.5, -0.1, True, "half"):
         with pytest.raises(ParamsError, match=r"mixed: found .*expected a number in \[0, 1\]"):
             offline(mixed=wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
@@ -46,11 +47,15 @@ def photographs(rows: pd.DataFrame) -> np.ndarray:
     return rows["source"].map(keys).to_numpy(str)
 
 
-def held_out(rows: pd.DataFrame, share: float, seed: int, where: str) -> np.ndarray:
-    """Return which rows are of the photographs kept for validation: whole ones, at least one, drawn by the seed.
+def held_out(rows: pd.DataFrame, share: float, seed: int, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """Hold some photographs back, whole ones, at least one, drawn by the seed.
+
+    Returns:
+        which rows show nothing else and are validated on, and which show anything of them and are not trained on: an
+        image mixed of a held-out photograph and another is of use to neither.
 
     Raises:
-        DataError: there is one photograph alone.
+        DataError: there is one photograph alone, or too many images are mixed of several.
     """
     shown = photographs(rows)
     names = np.unique(shown)
@@ -61,7 +66,19 @@ def held_out(rows: pd.DataFrame, share: float, seed: int, where: str) -> np.ndar
         )
     count = min(max(1, round(share * len(names))), len(names) - 1)
     chosen = np.random.default_rng([seed, HELD_OUT]).permutation(names)[:count]
-    return np.isin(shown, chosen)
+    away = some = np.isin(shown, chosen)
+    if "other_sources" in rows:
+        name_of = dict(zip(rows["source"], shown, strict=True))
+        others = [[name_of.get(source, source) for source in json.loads(text)] for text in rows["other_sources"]]
+        parts = [np.isin(names, chosen) for names in others]
+        away = some & np.array([bool(part.all()) for part in parts])
+        some = some | np.array([bool(part.any()) for part in parts])
+    if not away.any() or some.all():
+        raise DataError(
+            f"{where}: too many training images are mixed of several photographs: of {len(rows)}, {away.sum()} show "
+            f"held-out ones alone and {(~some).sum()} show none of them; build the set with fewer mixed images"
+        )
+    return away, some
 
 
 def shown_in_turn(rows: pd.DataFrame, most: int) -> pd.DataFrame:
@@ -196,7 +213,7 @@ def prepare(params: Params, run: str, trials: int | None = None) -> Shared:
     made = {key: layers.read(built, key, layer) for key, layer in method.layers.items()}
     train = recipe.train
     crops = Crops(built, recipe.task, train.crop_size, train.augment, recipe.seed, train.input or "", made)
-    away = held_out(crops.rows, settings.validation, recipe.seed, str(built.folder))
+    away, touched = held_out(crops.rows, settings.validation, recipe.seed, str(built.folder))
     tune_allocator()
     threads = set_threads(params.threads)
     import torch
@@ -211,7 +228,7 @@ def prepare(params: Params, run: str, trials: int | None = None) -> Shared:
     steps_per_epoch = -(-len(crops) // train.batch_size)
     shared = Shared(
         params, search, settings, recipe, miniature(recipe, method, settings.share, steps_per_epoch), method, space,
-        own, {}, metric, without(crops, away), tuple(_cases(built, away_rows, recipe, method, accelerator.device)),
+        own, {}, metric, without(crops, touched), tuple(_cases(built, away_rows, recipe, method, accelerator.device)),
         tuple(sorted(set(photographs(crops.rows)[away]))), built, {key: layer.digest for key, layer in made.items()},
         threads, accelerator,
     )  # fmt: skip
