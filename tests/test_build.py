@@ -3,10 +3,12 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +22,7 @@ from bench.data import build as building
 from bench.data import manifest
 from bench.data.build import Job, build, draw, items, verify
 from bench.data.images import read_png, write_png
-from bench.files import sha256
+from bench.files import locked, sha256
 
 ROOT = Path(__file__).parents[1]
 Make = Callable[[np.random.Generator], Made]
@@ -247,6 +249,96 @@ def test_a_build_replaces_an_older_one_whole(toys, tmp_path):
     assert images(tmp_path / "set") == images(build(JOB, tmp_path / "fresh", 1).parent)
 
 
+def interrupt(patch: pytest.MonkeyPatch, name: str) -> None:
+    """Let Ctrl-C come when a folder of this name is half deleted, or else is to be renamed."""
+    delete, rename = shutil.rmtree, Path.rename
+
+    def deleting(path: Path, *args: object) -> None:
+        if path.name == name:
+            next(file for file in path.rglob("*") if file.is_file()).unlink()
+            raise KeyboardInterrupt
+        delete(path, *args)
+
+    def renaming(path: Path, target: Path) -> Path:
+        if path.name == name:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    patch.setattr(shutil, "rmtree", deleting)
+    patch.setattr(Path, "rename", renaming)
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+OLDER = replace(JOB, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "seed"), [("rows", 1), (".set.building", None), (".old", 0)], ids=["notes", "rename", "old set"]
+)
+def test_interrupted_at_the_end_a_build_makes_nothing_anew(toys, tmp_path, monkeypatch, name, seed):
+    calls, _ = toys
+    whole = [files(build(job, tmp_path / f"whole{job.seed}", 1).parent) for job in (JOB, OLDER)]
+    build(OLDER, tmp_path / "set", 1)
+    for path in calls.iterdir():
+        path.unlink()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, name)
+        build(JOB, tmp_path / "set", 1)
+    if seed is None:
+        assert not (tmp_path / "set").exists()
+    else:
+        assert whole[seed].items() <= files(tmp_path / "set").items()
+    build(JOB, tmp_path / "set", 1)
+    assert counts(calls) == dict.fromkeys(["n0", "n1", "n2", "n3", "t4", "t5"], 1)
+    assert files(tmp_path / "set") == whole[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calls", "set", "whole0", "whole1"]
+
+
+@pytest.mark.parametrize("name", ["rows", ".old"])
+def test_another_job_replaces_what_was_interrupted_at_the_end(toys, tmp_path, monkeypatch, name):
+    build(OLDER, tmp_path / "set", 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, name)
+        build(JOB, tmp_path / "set", 1)
+    build(OLDER, tmp_path / "set", 1)
+    assert files(tmp_path / "set") == files(build(OLDER, tmp_path / "fresh", 1).parent)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["calls", "fresh", "set"]
+
+
+@pytest.mark.parametrize("name", ["rows", ".old"])
+def test_an_original_changed_after_an_interruption_at_the_end_is_used(toys, tmp_path, monkeypatch, name):
+    calls, _ = toys
+    original = tmp_path / "x.png"
+    original.write_text("first")
+    make = partial(pixels, calls=calls, name="a", sides=(20, 31))
+    swapped(monkeypatch, offline=lambda: [Item("a", "train", make, "x.png", "", (original,))])
+    build(OLDER, tmp_path / "set", 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, name)
+        build(JOB, tmp_path / "set", 1)
+    original.write_text("second")
+    building._source_digest.cache_clear()  # of this process: a build by hand is a process of its own
+    built = manifest.read(build(JOB, tmp_path / "set", 1).parent)
+    assert json.loads(built.rows["source_sha256"][0]) == [sha256(original)]
+    assert counts(calls) == {"a": 3}
+
+
+def test_two_never_delete_one_old_set_at_once(toys, tmp_path, monkeypatch):
+    build(OLDER, tmp_path / "set", 1)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        interrupt(patch, ".old")
+        build(JOB, tmp_path / "set", 1)
+    with (
+        locked(tmp_path / "set", "building toys"),
+        pytest.raises(UserError, match=r"/set: another process is building toys here; wait"),
+    ):
+        build(JOB, tmp_path / "set", 1)
+    assert (tmp_path / "set" / ".old").is_dir()
+
+
 # Bad places -----------------------------------------------------------------------------------------------------------
 
 
@@ -262,6 +354,24 @@ def test_a_folder_of_something_else_is_never_replaced(toys, tmp_path):
         build(JOB, Path("."), 1)
     (tmp_path / "empty").mkdir()
     assert build(JOB, tmp_path / "empty", 1).is_file()
+
+
+def test_a_symbolic_link_is_kept_and_its_folder_built(toys, tmp_path):
+    (tmp_path / "here").mkdir()
+    link, disk = tmp_path / "here" / "set", tmp_path / "disk" / "toys"
+    link.symlink_to(disk)
+    for job in (OLDER, JOB):  # where nothing is yet, then in an older set's place
+        built = manifest.read(build(job, link, 1).parent)
+        assert built.about["seed"] == job.seed
+        assert link.is_symlink() and link.resolve() == disk and not disk.is_symlink()
+        assert files(link) == files(build(job, tmp_path / f"plain{job.seed}", 1).parent)
+        assert [path.name for path in disk.parent.iterdir()] == ["toys"]
+        assert [path.name for path in link.parent.iterdir()] == ["set"]
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "letter.txt").write_text("dear")
+    (tmp_path / "there").symlink_to("home")
+    with pytest.raises(UserError, match="home: holds something else than a built set"):
+        build(JOB, tmp_path / "there", 1)
 
 
 def test_another_dataset_is_never_replaced(toys, tmp_path):
@@ -474,3 +584,40 @@ def test_a_packed_file_of_another_length_is_refused(toys, tmp_path):
     packed.unlink()
     with pytest.raises(DataError, match=r"blurred\.bin: found 0 bytes"):
         Crops(built, "sharp-inpaint", 16, [], 0)
+
+
+def waiting(rng: np.random.Generator, inner: Make, marker: Path) -> Made:
+    """Make it when the marker is there."""
+    while not marker.exists():
+        time.sleep(0.01)
+    return inner(rng)
+
+
+def test_verify_reads_no_more_after_a_damaged_file(toys, tmp_path, monkeypatch):
+    calls, wrapped = toys
+    damaged, released = tmp_path / "damaged", tmp_path / "released"
+    damaged.touch()
+
+    class Pool(ProcessPoolExecutor):
+        """Two processes that get past the damaged file only when the pool was told to stop."""
+
+        def __init__(self, workers: int | None = None, **options: Callable[[], None]):
+            super().__init__(2, **options)
+
+        def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+            working = self._executor_manager_thread
+            super().shutdown(wait=False, cancel_futures=cancel_futures)
+            released.touch()
+            if working:
+                working.join()
+
+    monkeypatch.setattr(building, "ProcessPoolExecutor", Pool)
+    wrapped["n0"] = lambda make: partial(failing, inner=make, marker=damaged)
+    for name in [f"n{number}" for number in range(1, 60)] + ["t60", "t61"]:
+        wrapped[name] = lambda make: partial(waiting, inner=make, marker=released)
+    job = replace(JOB, options={"draws": 60})
+    with pytest.raises(DataError, match=r"x\.png: damaged"):
+        verify(job)
+    assert len(counts(calls)) < 10  # two being read, three handed out, and what is handed out meanwhile
+    damaged.unlink()
+    assert len(verify(job)) == 62 and len(counts(calls)) == 62

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -168,6 +169,46 @@ def test_what_is_damaged_on_going_on_is_made_again(built, tmp_path):
     assert (calls_of(calls)[28], calls_of(calls)[29]) == (1, 2)
     packed = np.fromfile(out / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([signed(t).astype(np.float16).ravel() for t in targets(built)]))
+
+
+@pytest.mark.parametrize("name", ["rows", ".old"])
+def test_interrupted_at_the_end_it_makes_nothing_anew(built, tmp_path, monkeypatch, name):
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    layer = layer_of(partial(counted, calls=calls))
+    layers.make(built, "sign", layer, 1)
+    (tmp_path / "methods" / "_sign.py").write_text("second\n")
+    delete = shutil.rmtree
+
+    def interrupted(path: Path, *args: object) -> None:
+        if path.name == name:
+            next(path.iterdir()).unlink()
+            raise KeyboardInterrupt
+        delete(path, *args)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", interrupted)
+        layers.make(built, "sign", layer, 1)
+    out = layers.make(built, "sign", layer, 1)
+    assert calls_of(calls) == {28: 2, 29: 2, 30: 2, 31: 2}
+    assert sorted(path.name for path in out.parent.iterdir()) == ["sign"]
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "packed.bin"]
+    digest = layers.read(built, "sign", layer).digest
+    shutil.rmtree(out)
+    layers.make(built, "sign", layer, 1)
+    assert layers.read(built, "sign", layer).digest == digest
+
+
+def test_a_symbolic_link_is_kept_and_its_folder_made(built, tmp_path):
+    link, disk = layers.folder(built, "sign"), tmp_path / "disk" / "sign"
+    link.parent.mkdir()
+    link.symlink_to(disk)
+    for text in ("first\n", "second\n"):
+        (tmp_path / "methods" / "_sign.py").write_text(text)
+        layers.make(built, "sign", layer_of(), 1)
+        assert layers.read(built, "sign", layer_of()).packed == link / "packed.bin"
+        assert link.is_symlink() and [path.name for path in disk.parent.iterdir()] == ["sign"]
+        assert sorted(path.name for path in disk.iterdir()) == ["manifest.json", "packed.bin"]
 
 
 def test_a_changed_file_keeps_nothing_of_an_interrupted_one(built, tmp_path):

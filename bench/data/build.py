@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
@@ -30,6 +30,7 @@ from bench.files import explained, locked, noted, sha256, write_json
 from bench.params import PATH, check_arguments, named
 
 KILLED = "a process that made images was killed, perhaps for want of memory"
+JOB, ROWS, OLD = "job.json", "rows", ".old"  # of a work folder: none of them is left in what was built
 NO_OPTIONS = {  # what `originals` takes of the command line
     "root": "name the folder of the official files by --originals DIR",
     "partial": "to use fewer files than the official count, build by hand: python -m bench build {} --originals DIR "
@@ -111,45 +112,66 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     """Build a dataset into `out` and return its manifest.
 
     Everything is made in a folder beside `out` that takes its place at the end. Interrupted, the next call with the
-    same job goes on there.
+    same job goes on there. Where `out` is a symbolic link, all this is done to the folder that it points to.
 
     Raises:
         DataError, ParamsError: see `items`; a damaged file.
         UserError: `out` cannot be written, the disk is full, or another process builds there.
     """
-    from tqdm import tqdm
-
+    out = out.resolve() if out.is_symlink() else out
     _check_out(out, job.name)
     work = out.with_name(f".{out.name}.building")
     todo = items(job)  # bad originals are found before anything is written
     with locked(work, f"building {job.name}"):
-        _start_or_resume(work, job)
-        rows: dict[tuple[str, str], dict[str, Any]] = {}
-        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=one_thread) as pool:
-            jobs = {pool.submit(bind(_make, job, work), item): item for item in todo}
-            try:
-                for done in tqdm(as_completed(jobs), f"build {job.name}", len(jobs), disable=None, unit="image"):
-                    rows[jobs[done].split, jobs[done].name] = done.result()
-            except BrokenProcessPool:
-                raise UserError(f"{work}: {KILLED}; what is made is kept: build again with fewer --jobs") from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        ordered = [rows[item.split, item.name] for item in todo]
+        if _finished(out, job, todo):
+            shutil.rmtree(work)
+        else:
+            _start_or_resume(work, job)
+            if not _finished(work, job, todo):
+                rows = _make_all(job, work, todo, workers)
+                try:
+                    _pack(work, rows)
+                    manifest.write(work / manifest.NAME, rows, _about(job, todo))
+                except OSError as error:
+                    raise explained(error, out) from error
+            put_in_place(work, out)
+    delete_old(out, f"building {job.name}")
+    return out / manifest.NAME
+
+
+def put_in_place(work: Path, out: Path) -> None:
+    """Let the finished folder `work` take the place of `out`, which moves into it: `delete_old` must follow."""
+    try:
+        _delete(work / ROWS)
+        for stale in work.rglob(".*.part"):  # of a process that was killed while it wrote
+            stale.unlink()
+        if out.exists():
+            _delete(work / OLD)
+            out.rename(work / OLD)
+        work.rename(out)
+    except OSError as error:
+        raise explained(error, out) from error
+
+
+def delete_old(out: Path, what: str) -> None:
+    """Delete what `put_in_place` left in `out`. Raises UserError when another process does so.
+
+    The job goes last: an interrupted call is known by it.
+    """
+    if not (out / JOB).exists():
+        return
+    with locked(out, what):
         try:
-            _pack(work, ordered)
-            manifest.write(work / manifest.NAME, ordered, _about(job, todo))
-            shutil.rmtree(work / "rows")
-            (work / "job.json").unlink()
-            for stale in work.rglob(".*.part"):  # of a process that was killed while it wrote
-                stale.unlink()
-            if out.exists():
-                shutil.rmtree(out)
-            work.rename(out)
+            _delete(out / OLD)
+            (out / ".lock").unlink(missing_ok=True)
+            (out / JOB).unlink(missing_ok=True)
         except OSError as error:
             raise explained(error, out) from error
-    (out / ".lock").unlink(missing_ok=True)
-    return out / manifest.NAME
+
+
+def _delete(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def _check_out(out: Path, dataset: str) -> None:
@@ -176,6 +198,17 @@ def one_thread() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@contextmanager
+def processes(workers: int | None = None, prepare: Callable[[], None] = one_thread) -> Iterator[ProcessPoolExecutor]:
+    """Give processes that each call `prepare` first; on an error or Ctrl-C they are given no further work."""
+    with ProcessPoolExecutor(workers or os.cpu_count(), initializer=prepare) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
 def _about(job: Job, todo: list[Item]) -> dict[str, Any]:
     entry = registry.dataset(job.name)
     counts = {split: sum(item.split == split for item in todo) for split in dict.fromkeys(i.split for i in todo)}
@@ -193,21 +226,38 @@ def _about(job: Job, todo: list[Item]) -> dict[str, Any]:
     }
 
 
-def _start_or_resume(work: Path, job: Job) -> None:
-    """Keep what an earlier build of the very same job left; clear anything else."""
+def _noted_job(job: Job) -> dict[str, Any]:
+    """Return what a work folder notes of its job: with the same note it is gone on with."""
     about = {
         "job": [job.name, str(job.originals), sorted(job.options.items()), job.seed, job.profile, job.partial],
         "code": _code(),
     }
-    about = json.loads(json.dumps(about, default=str))
-    if noted(work / "job.json") == about:
+    return json.loads(json.dumps(about, default=str))
+
+
+def _start_or_resume(work: Path, job: Job) -> None:
+    """Keep what an earlier build of the very same job left; clear anything else."""
+    about = _noted_job(job)
+    if noted(work / JOB) == about:
         return
     for path in work.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
         elif path.name != ".lock":
             path.unlink()
-    write_json(work / "job.json", about)
+    write_json(work / JOB, about)
+
+
+def _finished(folder: Path, job: Job, todo: list[Item]) -> bool:
+    """Whether an earlier build of the very same job and originals stopped when all was made but not yet tidied up."""
+    if noted(folder / JOB) != _noted_job(job):
+        return False
+    try:
+        rows = manifest.read(folder).rows  # written when all else is
+    except DataError:
+        return False
+    listed = dict(zip(zip(rows["split"], rows["name"], strict=True), rows["source_sha256"], strict=True))
+    return listed == {(item.split, item.name): _source_digests(item) for item in todo}
 
 
 def _code() -> str:
@@ -217,11 +267,26 @@ def _code() -> str:
     return hashlib.sha256("".join(sha256(path) for path in files).encode()).hexdigest()
 
 
+def _make_all(job: Job, work: Path, todo: list[Item], workers: int | None) -> list[dict[str, Any]]:
+    """Make, or find made, every image and return their rows in order."""
+    from tqdm import tqdm
+
+    (work / manifest.NAME).unlink(missing_ok=True)  # of originals that have changed since
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    with processes(workers) as pool:
+        jobs = {pool.submit(bind(_make, job, work), item): item for item in todo}
+        try:
+            for done in tqdm(as_completed(jobs), f"build {job.name}", len(jobs), disable=None, unit="image"):
+                rows[jobs[done].split, jobs[done].name] = done.result()
+        except BrokenProcessPool:
+            raise UserError(f"{work}: {KILLED}; what is made is kept: build again with fewer --jobs") from None
+    return [rows[item.split, item.name] for item in todo]
+
+
 def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     """Make and write one image, or find it made, and return its row."""
-    done = work / "rows" / item.split / f"{item.name}.json"
-    with _readable(item.source):
-        sources = json.dumps([_source_digest(path) for path in item.files])
+    done = work / ROWS / item.split / f"{item.name}.json"
+    sources = _source_digests(item)
     if (row := noted(done)) and row["source_sha256"] == sources:
         written = [(row[key], row[f"sha256_{key[5:]}"]) for key in row if key.startswith("file_")]
         written += [(entry["file"], entry["sha256"]) for entry in json.loads(row["references"])]
@@ -272,8 +337,14 @@ def _row(job: Job, item: Item, made: Made, sources: str) -> dict[str, Any]:
         "seed": job.seed,
         "source": item.source,
         "source_sha256": sources,
-        "licence": item.licence,
+        "other_sources": json.dumps([source for source, _ in made.others]),
+        "licence": "; ".join(dict.fromkeys([item.licence, *(licence for _, licence in made.others)])),
     }
+
+
+def _source_digests(item: Item) -> str:
+    with _readable(item.source):
+        return json.dumps([_source_digest(path) for path in item.files])
 
 
 @cache
@@ -315,7 +386,7 @@ def verify(job: Job) -> list[Item]:
     from tqdm import tqdm
 
     todo = items(job)
-    with ProcessPoolExecutor(initializer=one_thread) as pool:
+    with processes() as pool:
         jobs = [pool.submit(_read, job, item) for item in todo]
         for done in tqdm(as_completed(jobs), f"verify {job.name}", len(jobs), disable=None, unit="image"):
             try:

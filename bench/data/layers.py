@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ import numpy as np
 
 from bench import registry, runs
 from bench.contracts import DataError, Layer, ParamsError, UserError
+from bench.data.build import JOB, KILLED, ROWS, delete_old, one_thread, processes, put_in_place
 from bench.data.images import as_float, read_png
 from bench.data.manifest import BuiltSet
 from bench.files import explained, locked, noted, read_json, sha256, write_json
@@ -110,70 +110,37 @@ def make(built: BuiltSet, name: str, layer: Layer, workers: int | None = None) -
     """Make a layer of every training image and return its folder; what is there and fresh is left as it is.
 
     Everything is made in a folder beside it that takes its place at the end. Interrupted, the next call goes on there.
+    Where it is a symbolic link, all this is done to the folder that it points to.
 
     Raises:
         DataError: what the layer's function gave is no layer of its image; an image that cannot be read.
         UserError: the folder cannot be written, the disk is full, or another process makes this layer.
     """
-    from tqdm import tqdm
-
-    from bench.data.build import KILLED
-
     out = folder(built, name)
-    work = out.with_name(f".{name}.making")
-    rows = built.split("train")
-    sizes = _pixels(built) * KIND.itemsize
-    starts = np.cumsum(sizes) - sizes
-    jobs = [
-        (built.folder / row["file_target"], number, int(start))
-        for number, (row, start) in enumerate(zip(rows.to_dict("records"), starts, strict=True))
-    ]
-    # Processes are forked later: a pool of OpenCV's threads in this one would leave them waiting for ever.
-    cv2.setNumThreads(1)
-    with locked(work, f"making the layer {name} of {built.folder.name}"):
+    out = out.resolve() if out.is_symlink() else out
+    work = out.with_name(f".{out.name}.making")
+    what = f"making the layer {name} of {built.folder.name}"
+    images = len(built.split("train"))
+    with locked(work, what):
         if _fresh(built, name, layer):
             shutil.rmtree(work)
-            return out
-        about = {
-            "layer": name,
-            "dataset": built.folder.name,
-            "origin": built.about["origin"],
-            "profile": built.about["profile"],
-            "images": len(rows),
-            "manifest_sha256": built.digest,
-            "module": layer.module,
-            "module_sha256": _module_digest(layer),
-            "options": dict(layer.options),
-        }
-        _start_or_resume(work, about)
-        made: list[dict[str, Any]] = []
-        title = f"layer {name} of {built.folder.name}"
-        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=_one_thread) as pool:
-            waiting = {pool.submit(_make, partial(layer.of_target, **layer.options), work, *job) for job in jobs}
-            try:
-                for done in tqdm(as_completed(waiting), title, len(jobs), disable=None, unit="image"):
-                    made.append(done.result())
-            except BrokenProcessPool:
-                raise UserError(
-                    f"{work}: {KILLED}; what is made is kept: make the layers again with fewer --jobs"
-                ) from None
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-        made.sort(key=lambda row: row["number"])
-        if len({row["channels"] for row in made}) != 1:
-            raise DataError(f"{layer.module}: the layer {name!r} has not the same channels for every image")
-        pixels = hashlib.sha256("".join(row["sha256"] for row in made).encode()).hexdigest()
-        write_json(work / MANIFEST, about | {"channels": made[0]["channels"], "pixels_sha256": pixels})
-        try:
-            shutil.rmtree(work / "rows")
-            (work / "job.json").unlink()
-            if out.exists():
-                shutil.rmtree(out)
-            work.rename(out)
-        except OSError as error:
-            raise explained(error, out) from error
-    (out / ".lock").unlink(missing_ok=True)
+        else:
+            about = {
+                "layer": name,
+                "dataset": built.folder.name,
+                "origin": built.about["origin"],
+                "profile": built.about["profile"],
+                "images": images,
+                "manifest_sha256": built.digest,
+                "module": layer.module,
+                "module_sha256": _module_digest(layer),
+                "options": dict(layer.options),
+            }
+            _start_or_resume(work, about)
+            if not (work / MANIFEST).is_file():  # it is written when all else is
+                write_json(work / MANIFEST, about | _make_all(built, name, layer, work, workers))
+            put_in_place(work, out)
+    delete_old(out, what)
     return out
 
 
@@ -181,8 +148,6 @@ def _one_thread() -> None:
     """Prepare a process: further than images, layers are made by linear algebra, whose libraries have own threads."""
     import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
-    from bench.data.build import one_thread
 
     one_thread()
     torch.set_num_threads(1)
@@ -212,14 +177,45 @@ def _pixels(built: BuiltSet) -> np.ndarray:
 def _start_or_resume(work: Path, about: dict[str, Any]) -> None:
     """Keep what was made of the very same set by the very same code; clear anything else."""
     about = json.loads(json.dumps(about))
-    if noted(work / "job.json") != about:
+    if noted(work / JOB) != about:
         for path in work.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
             elif path.name != ".lock":
                 path.unlink()
-        write_json(work / "job.json", about)
+        write_json(work / JOB, about)
     (work / PACKED).touch()
+
+
+def _make_all(built: BuiltSet, name: str, layer: Layer, work: Path, workers: int | None) -> dict[str, Any]:
+    """Make, or find made, the layer of every training image; return its channels and the digest of its pixels."""
+    from tqdm import tqdm
+
+    rows = built.split("train")
+    sizes = _pixels(built) * KIND.itemsize
+    starts = np.cumsum(sizes) - sizes
+    jobs = [
+        (built.folder / row["file_target"], number, int(start))
+        for number, (row, start) in enumerate(zip(rows.to_dict("records"), starts, strict=True))
+    ]
+    # Processes are forked later: a pool of OpenCV's threads in this one would leave them waiting for ever.
+    cv2.setNumThreads(1)
+    made: list[dict[str, Any]] = []
+    title = f"layer {name} of {built.folder.name}"
+    with processes(workers, _one_thread) as pool:
+        waiting = {pool.submit(_make, partial(layer.of_target, **layer.options), work, *job) for job in jobs}
+        try:
+            for done in tqdm(as_completed(waiting), title, len(jobs), disable=None, unit="image"):
+                made.append(done.result())
+        except BrokenProcessPool:
+            raise UserError(
+                f"{work}: {KILLED}; what is made is kept: make the layers again with fewer --jobs"
+            ) from None
+    made.sort(key=lambda row: row["number"])
+    if len({row["channels"] for row in made}) != 1:
+        raise DataError(f"{layer.module}: the layer {name!r} has not the same channels for every image")
+    pixels = hashlib.sha256("".join(row["sha256"] for row in made).encode()).hexdigest()
+    return {"channels": made[0]["channels"], "pixels_sha256": pixels}
 
 
 def _make(
@@ -230,7 +226,7 @@ def _make(
     Args:
         start: bytes of the images before this one at one channel; how many channels there are is known only then.
     """
-    note = work / "rows" / f"{number}.json"
+    note = work / ROWS / f"{number}.json"
     with (work / PACKED).open("r+b") as file:
         if row := noted(note):
             file.seek(start * row["channels"])
