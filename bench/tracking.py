@@ -29,7 +29,7 @@ BATCH = 1000
 """The most metrics that MLflow takes in one call."""
 TAG, KEY = "sharpbench.run", "sharpbench.key"
 """Tags: the run's name in params.yaml; the training or evaluation that an MLflow run is of, in each run another."""
-LOGGED, LAYOUT = "sharpbench.logged", "2"
+LOGGED, LAYOUT = "sharpbench.logged", "3"
 """Tag: the evaluation that a run shows, after the version of what is logged of one: a newer layout is logged anew."""
 REGISTERED = "sharpbench.checkpoint"
 """Tag: the registered model and its version that hold a run's weights."""
@@ -174,7 +174,8 @@ trials of a search stand folded under it.
 - Tags to filter by: `method`, `dataset`, `profile`, `origin` (the official files, or photographs from installed
   packages that stand in for them), `kind`, `partial`.
 - `loss.<player>.<name>` are curves over the training's steps; `test.<metric>` are means over the test images, with the
-  input's name where there are several; costs name the image size that they were measured at.
+  input's name where there are several; FID, which has no mean, names its set of images; costs name the image size
+  that they were measured at.
 - Results of different profiles, datasets or origins are not to be compared.
 """
 
@@ -442,18 +443,25 @@ def sync(client: MlflowClient, folder: Path) -> str:
 def means(scores: pd.DataFrame, task: str) -> dict[str, float]:
     """Return what an evaluation measured under MLflow's names.
 
-    Quality is a mean over the images: test.psnr-rgb8, and test.sharp.psnr-rgb8 of the images with that input where the
-    task is scored on several. A cost has the image size in its name: test.seconds.256x256.
+    Quality is a mean over the images: test.psnr-rgb8, or, where the task is scored on several inputs,
+    test.sharp.psnr-rgb8 of the images with that one, and none over them all. What belongs to a set of images has no
+    mean: the FID of the only set is test.fid, of several each has its own, test.sharp.fid.irregular.20-30. A cost has
+    the image size in its name: test.seconds.256x256.
 
     Args:
-        scores: tidy rows: metric, image, input, size, value; what was not measured is NaN.
+        scores: tidy rows: metric, image, input, mask_kind, mask_band, size, value; what was not measured is NaN. A row
+            without an image is of a set where it has an input, else a cost.
     """
     done = scores[scores["value"].notna()]
-    images, costs = done[done["image"] != ""], done[done["image"] == ""]
-    found = {str(metric): rows.mean() for metric, rows in images.groupby("metric")["value"]}
-    for given in INPUTS.get(task, ()):
-        mine = images[images["input"] == given].groupby("metric")["value"]
-        found |= {f"{given}.{metric}": rows.mean() for metric, rows in mine}
+    images, costs = done[done["image"] != ""], done[(done["image"] == "") & (done["input"] == "")]
+    sets = scores[(scores["image"] == "") & (scores["input"] != "")]
+    names = images["input"] + "." + images["metric"] if task in INPUTS else images["metric"]
+    found = {str(name): rows.mean() for name, rows in images["value"].groupby(names)}
+    # Counted with those that were not measured: what is left of several is still not the only one.
+    for metric, rows in sets.groupby("metric"):
+        for row in rows[rows["value"].notna()].to_dict("records"):
+            of = [row["input"], metric, row["mask_kind"], row["mask_band"]] if len(rows) > 1 else [metric]
+            found[".".join(str(part) for part in of if part)] = row["value"]
     for size in costs["size"].unique():
         mine = costs[costs["size"] == size].groupby("metric")["value"]
         found |= {".".join(filter(None, (str(metric), size))): rows.mean() for metric, rows in mine}

@@ -312,10 +312,34 @@ def test_scores_stand_by_input_where_a_task_has_several_and_costs_by_size():
             ("psnr-rgb8", "b", "sharp", "", 34.0), ("lpips", "a", "sharp", "", float("nan")),
             ("macs", "", "", "256x256", 3.0), ("file-size", "", "", "", 2.0)]  # fmt: skip
     scores = pd.DataFrame(rows, columns=["metric", "image", "input", "size", "value"])
-    common = {"test.psnr-rgb8": 28.0, "test.macs.256x256": 3.0, "test.file-size": 2.0}
-    assert tracking.means(scores, "deblur") == common
+    costs = {"test.macs.256x256": 3.0, "test.file-size": 2.0}
+    assert tracking.means(scores, "deblur") == costs | {"test.psnr-rgb8": 28.0}
     by_input = {"test.sharp.psnr-rgb8": 32.0, "test.blurred.psnr-rgb8": 20.0}
-    assert tracking.means(scores, "inpaint") == common | by_input == tracking.means(scores, "sharp-inpaint")
+    assert tracking.means(scores, "inpaint") == costs | by_input == tracking.means(scores, "sharp-inpaint")
+
+
+def set_scores(*sets: tuple[str, str, str, float]) -> pd.DataFrame:
+    """The rows of an evaluation: the FID of each set, by input, kind and band of the masks, one image, a cost."""
+    rows = [("fid", "", given, kind, band, "", value) for given, kind, band, value in sets]
+    rows += [("psnr-rgb8", "a", "sharp", "square", "", "", 30.0), ("seconds", "", "", "", "", "256x256", 0.5)]
+    return pd.DataFrame(rows, columns=["metric", "image", "input", "mask_kind", "mask_band", "size", "value"])
+
+
+def test_the_distance_of_a_set_has_no_mean(client):
+    common = {"test.sharp.psnr-rgb8": 30.0, "test.seconds.256x256": 0.5}
+    one, nan = ("sharp", "square", "", 10.0), float("nan")
+    assert tracking.means(set_scores(one), "inpaint") == common | {"test.fid": 10.0}
+    both = tracking.means(set_scores(one, ("blurred", "square", "", 90.0)), "inpaint")
+    assert both == common | {"test.sharp.fid.square": 10.0, "test.blurred.fid.square": 90.0}
+    bands = [("sharp", "irregular", "20-30", 10.0), ("sharp", "irregular", "30-40", 30.0), ("blurred", "", "", 90.0)]
+    by_band = {"test.sharp.fid.irregular.20-30": 10.0, "test.sharp.fid.irregular.30-40": 30.0, "test.blurred.fid": 90.0}
+    assert tracking.means(set_scores(*bands), "sharp-inpaint") == common | by_band
+    left = tracking.means(set_scores(one, ("blurred", "square", "", nan)), "inpaint")
+    assert left == common | {"test.sharp.fid.square": 10.0}, "one of two is not the only one"
+    assert tracking.means(set_scores(("", "", "", nan)), "inpaint") == common
+    run_id = tracking.start(client, made_record(), "k")  # MLflow takes these names
+    tracking.log_points(client, run_id, [(name, value, 0, 1) for name, value in by_band.items()])
+    assert client.get_run(run_id).data.metrics == by_band
 
 
 # How MLflow shows it --------------------------------------------------------------------------------------------------
