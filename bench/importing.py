@@ -16,7 +16,7 @@ from bench import registry, runs
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import manifest
 from bench.files import read_json, replace_folder, sha256, write_json
-from bench.params import Params, Recipe, Train, all_runs, check_arguments
+from bench.params import Params, Recipe, Train, all_chains, all_runs, check_arguments
 from bench.registry import nearest
 
 if TYPE_CHECKING:
@@ -204,12 +204,15 @@ def renamed(method: Method, part: str, state: State, path: Path) -> State:
 
 def check_new_name(params: Params, name: str, option: str) -> None:
     """Raise ParamsError when params.yaml has the name, or when it cannot be that of a folder."""
-    if name in (*all_runs(params), *params.chains, *params.transfers):
+    if name in (*all_runs(params), *all_chains(params), *params.transfers):
         raise ParamsError(
             f"{option}: {name!r} is a run of params.yaml, and nothing replaces its scores but itself: take another name"
         )
-    if name in (".", "..") or not re.fullmatch(r"[\w.+-]+", name) or name.startswith("-"):
-        raise ParamsError(f"{option}: found {name!r}, expected letters, digits and any of . _ + -")
+    # A hidden folder is one that a killed process left half filled: no list and no report reads it.
+    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith((".", "-")):
+        raise ParamsError(
+            f"{option}: found {name!r}, expected letters, digits and any of . _ + -, and neither . nor - at the start"
+        )
 
 
 def check_free(params: Params, run: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from bench import registry, runs
 from bench.contracts import DataError, UserError
 from bench.data import manifest
-from bench.files import replace_folder, sha256
+from bench.files import read_json, replace_folder, sha256
 from bench.imagefiles import image_size, read_rgb
 from bench.importing import check_new_name
 from bench.params import Params, evaluation, weights_folder
@@ -28,6 +28,8 @@ from bench.scoring.evaluate import (
     write_scores,
 )
 from bench.training.device import scoring_device
+
+KIND = "predictions"
 
 
 def files(folder: Path, rows: Any, inputs: tuple[str, ...]) -> dict[tuple[str, str], Path]:
@@ -80,7 +82,8 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
 
     Raises:
         DataError: a prediction is missing or damaged, or has another size.
-        UserError: the label is taken by a run or is no plain name, or the dataset does not serve the task.
+        UserError: the label is taken by a run or an evaluation of one, or is no plain name, or the dataset does not
+            serve the task.
     """
     entry = registry.dataset(dataset)
     task = task or entry.tasks[0]
@@ -89,6 +92,8 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
     check_new_name(params, label, "--label")
     if label in runs.known(params):
         raise UserError(f"--label: {label!r} is the name of a run; choose another one")
+    out = runs.scores_folder(params, label)
+    _check_replaceable(out, label)
     built = manifest.read(runs.data_folder(params, dataset))
     inputs = inputs_of(task, built)
     if not (folder / inputs[0]).is_dir():
@@ -102,7 +107,7 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
         "method": label,
         "as": label,
         "title": label,
-        "kind": "predictions",
+        "kind": KIND,
         "dataset": dataset,
         "dataset_title": built.about["title"],
         "task": task,
@@ -131,10 +136,19 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
         images = score(predict, built, task, table, chosen, target, judge, inputs=inputs)
         write_scores(target, table, record, images)
 
-    out = runs.scores_folder(params, label)
     with whole_float32():
         replace_folder(out, fill)
     return out
+
+
+def _check_replaceable(folder: Path, label: str) -> None:
+    """Raise UserError when the folder holds scores that were not given to predictions, as those of RUN-on-DATASET."""
+    path = folder / "record.json"
+    if path.is_file() and (kind := read_json(path).get("kind")) != KIND:
+        raise UserError(
+            f"--label: {folder} holds scores of the kind {kind!r}, not of {KIND}, and nothing replaces a run's scores "
+            f"but itself: take another label than {label!r}"
+        )
 
 
 def _size(shape: tuple[int, ...]) -> str:
