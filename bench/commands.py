@@ -74,7 +74,8 @@ def _state(loaded: params.Params, name: str) -> str:
 def _first_line(package: str, name: str) -> str:
     import importlib
 
-    return (importlib.import_module(registry.module_name(package, name)).__doc__ or "").strip().splitlines()[0]
+    text = importlib.import_module(registry.module_name(package, name)).__doc__ or ""
+    return text.strip().partition("\n")[0]
 
 
 def run_describe(options: argparse.Namespace) -> None:
@@ -341,11 +342,13 @@ def run_check(options: argparse.Namespace) -> None:
 
 def run_import(options: argparse.Namespace) -> None:
     """Make weights that are there a run."""
-    from bench.importing import import_weights
+    from bench.importing import file_and_part, import_weights
 
     sources: dict[str, Path] = {}
     for text in options.weights:
-        part, _, path = text.rpartition("=")
+        # A file's own name may have the sign, as in epoch=3.ckpt; no network's has.
+        whole = "=" not in text or file_and_part(Path(text))[0].exists()
+        part, path = ("", text) if whole else text.split("=", 1)
         if part in sources:
             raise UserError(f"two files for the network {part or 'of ' + options.method!r}: give NETWORK=FILE for each")
         sources[part] = Path(path)

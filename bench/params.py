@@ -53,7 +53,15 @@ def _as_its_file(method: str) -> str:
     return method
 
 
+def _as_its_folder(dataset: str) -> str:
+    """Raise ValueError for a dataset named like its file: its folder of built images and its block have hyphens."""
+    if "_" in dataset:
+        raise ValueError(f"a dataset is named with hyphens: write {dataset.replace('_', '-')}")
+    return dataset
+
+
 MethodName = Annotated[str, AfterValidator(_as_its_file)]
+DatasetName = Annotated[str, AfterValidator(_as_its_folder)]
 
 
 class _Model(BaseModel):
@@ -140,7 +148,7 @@ class Run(_Model):
     """
 
     method: MethodName
-    dataset: str
+    dataset: DatasetName
     task: Literal["deblur", "inpaint", "sharp-inpaint", "dual-pixel"] | None = None
     rows: Rows = Field((), alias="as")
     title: str | None = None
@@ -156,7 +164,7 @@ class Transfer(_Model):
     """A trained run scored on another dataset than its own."""
 
     run: str
-    dataset: str
+    dataset: DatasetName
     rows: Rows = Field((), alias="as")
 
 
@@ -165,7 +173,7 @@ class Chain(_Model):
 
     first: str
     second: str
-    dataset: str
+    dataset: DatasetName
     rows: Rows = Field((), alias="as")
 
 
@@ -238,7 +246,7 @@ class Search(_Model):
     """
 
     method: MethodName
-    dataset: str
+    dataset: DatasetName
     of: Base
     rows: Rows = Field((), alias="as")
     title: str | None = None
@@ -261,7 +269,7 @@ class LayerStage(_Model):
     `options` are laid on those of the layer (`Layer.options`).
     """
 
-    dataset: str
+    dataset: DatasetName
     layer: str
     module: str
     options: dict[str, Any] = {}
@@ -364,7 +372,7 @@ def load(path: Path = PATH, profile: str | None = None) -> Params:
         ) from None
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError for a date that there is not
         raise ParamsError(f"{path}: not YAML: {error}") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: empty, or not a mapping of keys to values")
@@ -576,7 +584,7 @@ def _found(params: Params, run: str) -> dict[str, Any]:
         values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except OSError:
         raise ParamsError(f"{path}: run {run} has not been searched yet in profile {params.profile}; {again}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # a ValueError for a date that there is not
         raise ParamsError(f"{path}: not YAML: {error}; {again}") from None
     train = values.get("train") if isinstance(values, dict) else None
     if not isinstance(train, dict) or "searched" not in train:

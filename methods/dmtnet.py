@@ -339,6 +339,9 @@ class DMTNet(nn.Module):
         for name, value in counts.items():
             if value < 0:
                 raise ParamsError(f"dmtnet: {name} is {value}; expected 0 or more")
+        for name, value in {"channels": channels, "num_heads": num_heads, "window_size": window_size}.items():
+            if value < 1:
+                raise ParamsError(f"dmtnet: {name} is {value}; expected 1 or more")
         if rgm_channels % SCALES[-1] ** 2 or rgm_channels < 1:
             raise ParamsError(f"dmtnet: rgm_channels is {rgm_channels}; expected a multiple of {SCALES[-1] ** 2}")
         if len(up_channels) != 2 or any(width % 4 or width < 4 for width in up_channels):

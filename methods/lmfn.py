@@ -282,7 +282,7 @@ class LMFN(nn.Module):
         trainable_mean: bool = False,
     ):
         super().__init__()
-        check_arguments(block_channels, num_blocks, attention, head_padding)
+        check_arguments(channels, block_channels, num_blocks, attention, head_padding)
         self.sub_mean = mean_convolution(-1) if trainable_mean else MeanShift(-1)
         self.encoder = (MSHF if mshf else PlainEncoder)(channels, head_padding)
         self.reduce = nn.Conv2d(channels if mshf else 2 * channels, block_channels, 3, padding=1)
@@ -322,8 +322,10 @@ class LMFN(nn.Module):
         return outputs[1:]
 
 
-def check_arguments(block_channels: int, num_blocks: int, attention: str, head_padding: int) -> None:
+def check_arguments(channels: int, block_channels: int, num_blocks: int, attention: str, head_padding: int) -> None:
     """Raise ParamsError for arguments that make no LMFN."""
+    if channels < 1:
+        raise ParamsError(f"lmfn: channels is {channels}, expected at least 1")
     if not 1 <= num_blocks <= 6:
         raise ParamsError(f"lmfn: num_blocks is {num_blocks}, expected 1 to 6 (table 4)")
     if block_channels < 4:

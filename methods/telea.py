@@ -53,6 +53,6 @@ method = Method(
     None,
     {},
     restore,
-    tiling="a hole is filled from its whole rim, so one that is cut by a tile's edge is filled from less of it",
+    tiling="a photograph of any size is filled whole, for a hole is filled from all of its rim",
     limits=("8 bits: the filled pixels are rounded to multiples of 1/255, as OpenCV's code works on bytes",),
 )

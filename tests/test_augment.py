@@ -177,6 +177,8 @@ def test_one_seed_gives_one_result_and_the_given_arrays_stay():
     [
         (["flip_horizontl"], "unknown operation 'flip_horizontl'; the nearest are: flip_horizontal"),
         ([{"saturation": {"hihg": 2.0}}], "saturation has no option 'hihg'; the nearest are: high"),
+        ([{"saturation": {"low": "1e-1"}}], "saturation.low: found '1e-1', expected float like 0.5 (YAML reads"),
+        ([{"rotate": {"degrees": None}}], "rotate.degrees: found None, expected float like 180.0"),
         ([{"flip_vertical": {"p": 0.5}}], "flip_vertical has no option 'p'; the nearest are: none, it has no options"),
         ([{"saturation": {"low": 2.0, "high": 1.0}}], "found low 2.0, high 1.0, expected 0 <= low <= high"),
         ([{"rotate": {"degrees": 270}}], "found degrees 270, expected 0 to 180"),

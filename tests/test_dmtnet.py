@@ -300,6 +300,9 @@ def test_autocast_on_the_cpu_keeps_attention_and_partition_in_float32():
         ({"up_channels": (96, 50)}, r"up_channels is \[96, 50\]; expected two multiples of 4"),
         ({"selection": "max"}, "selection is 'max'; expected 'dynamic', 'sum' or 'mean'"),
         ({"num_dmssrm": -1}, "num_dmssrm is -1"),
+        ({"channels": 0}, "channels is 0; expected 1 or more"),
+        ({"num_heads": -1}, "num_heads is -1; expected 1 or more"),
+        ({"window_size": 0}, "window_size is 0; expected 1 or more"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

@@ -50,9 +50,17 @@ def as_authors(case: str, method: str, network: str, **arguments: int) -> tuple[
     return {names[name]: value for name, value in ours.items() if name in names}, dict(ours)
 
 
+TOUR = """\
+tour:
+  chains:
+    mrfnet+rn: {first: mrfnet-gopro, second: rn-places2, dataset: places2}
+"""
+
+
 @pytest.fixture(scope="module")
 def ready(project):
-    """The project with the two sets that weights are scored on."""
+    """The project, with a chain of the tour, and the two sets that weights are scored on."""
+    (project.folder / "params.yaml").write_text(PARAMS + TOUR)
     for dataset in ("gopro", "paris-streetview"):
         project.good("build", dataset, "--jobs", "1")
     return project
@@ -128,6 +136,27 @@ def test_a_network_for_each_file(ready, tmp_path):
     ready.good("evaluate", "ec-released")
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("epoch=3.pth", "whole"),
+        ("./epoch=3.pth", "path"),
+        ("network=./epoch=3.pth", "named"),
+        ("network=epoch=3.pth", "plain"),
+        ("step=5", "folder"),
+        ("network=step=5", "named-folder"),
+    ],
+)
+def test_a_file_with_an_equals_sign_in_its_name_is_a_file(ready, dmphn, text, name):
+    folder, ours = dmphn
+    theirs = {f"{file.stem}.{key}": value for file in folder.iterdir() for key, value in read_state(file).items()}
+    torch.save(theirs, ready.folder / "epoch=3.pth")
+    shutil.copytree(folder, ready.folder / "step=5", dirs_exist_ok=True)
+    ready.good("import", "dmphn", text, "--dataset", "gopro", "--name", f"epoch-{name}")
+    written = load_file(ready.folder / "out" / "sample" / "runs" / f"epoch-{name}" / "weights.safetensors")
+    assert all(torch.equal(written[f"network.{key}"], value) for key, value in ours.items())
+
+
 def test_the_networks_in_use_are_those_that_restoring_calls():
     expected = {"edgeconnect": ["edge_generator", "generator"], "dffnet": ["stage_one", "stage_two", "stage_three"]}
     expected |= {key: ["generator"] for key in ("rn", "deblurgan", "dgfnet", "dffnet-inpaint")}
@@ -194,6 +223,17 @@ def test_dffnets_stages_are_runs_of_their_own_and_give_the_very_same_images(whol
     assert all(record[key] == joint.record[key] for key in ("train", "steps", "missing_losses", "seed"))
     project.good("evaluate", "stage-two")
     assert project.scores("stage-two").query("metric == 'psnr-rgb8'")["value"].notna().all()
+
+
+def test_a_part_of_a_run_in_a_folder_with_an_equals_sign_is_found(whole):
+    project, weights = whole
+    place = project.folder / "epoch=3"
+    shutil.copytree(weights.parent, place)
+    target = ("--network", "{channels: 8}", "--dataset", "places2", "--name")
+    for text, name in (("epoch=3/{}:stage_one", "sign"), ("network=epoch=3/{}:stage_one", "sign-named")):
+        project.good("import", "mrfnet", text.format(weights.name), *target, name)
+        with contextlib.chdir(project.folder):
+            assert runs.load(params.load(), name).record["title"] == "stage_one of dffnet-places2"
 
 
 def test_a_part_that_cannot_be_is_refused(whole, dmphn):
@@ -354,7 +394,10 @@ def test_a_network_that_restoring_needs_must_be_given(ready, tmp_path):
         (("--name", "mrfnet-gopro"), "'mrfnet-gopro' is a run of params.yaml"),
         (("--name", "dmphn+rn"), "'dmphn+rn' is a run of params.yaml"),
         (("--name", "mrfnet-kohler"), "'mrfnet-kohler' is a run of params.yaml"),
+        (("--name", "mrfnet+rn"), "'mrfnet+rn' is a run of params.yaml"),
         (("--name", "../../elsewhere"), "expected letters, digits"),
+        (("--name", ".mine"), "found '.mine', expected letters, digits and any of . _ + -, and neither . nor - at"),
+        (("--name=-mine",), "found '-mine', expected letters, digits and any of . _ + -, and neither . nor - at"),
         (("--name", ""), "expected letters, digits"),
         (("--name", "ok", "--dataset", "paris-streetview"), "dmphn does deblur; paris-streetview serves inpaint"),
         (("--name", "ok", "--dataset", "gopr"), "the nearest are: gopro"),

@@ -253,6 +253,7 @@ def test_a_wrong_size_is_refused_by_name(size):
         ({"num_blocks": 0}, "num_blocks is 0"),
         ({"attention": "papers"}, "attention is 'papers', expected 'paper', 'repository' or 'none'"),
         ({"head_padding": 2}, "head_padding is 2"),
+        ({"channels": 0}, "channels is 0, expected at least 1"),
         ({"block_channels": 3}, "block_channels is 3, expected at least 4"),
     ],
 )

@@ -163,6 +163,13 @@ def test_a_run_names_its_method_like_its_file(tmp_path):
         params.load(written(tmp_path, with_run(method="mrfnet-edges")))
 
 
+def test_a_dataset_is_named_with_hyphens(tmp_path):
+    with pytest.raises(
+        ParamsError, match=r"dataset: found 'canon_dp'; a dataset is named with hyphens: write canon-dp"
+    ):
+        params.load(written(tmp_path, with_run(method="dpdnet", dataset="canon_dp")))
+
+
 def test_a_misspelt_profile_block_is_refused(tmp_path):
     with pytest.raises(ParamsError, match=r"defaults\.sampel.*found 'sampel'; input should be 'paper', 'sample'"):
         params.load(written(tmp_path, {"defaults": {"sampel": {}}}))
@@ -320,6 +327,7 @@ def test_arguments_that_their_annotation_allows_pass():
         (b"- 1\n- 2\n", "empty, or not a mapping"),
         (b"a: [1, 2", "not YAML"),
         (b"\xff\xfe\x00", "not YAML"),
+        (b"tracking: 2026-99-99", "not YAML: month must be in 1..12"),
     ],
 )
 def test_a_file_that_is_no_mapping_is_refused(tmp_path, content, message):

@@ -186,6 +186,7 @@ def test_a_prediction_that_is_deeper_or_transparent_or_grey(ready, predictions):
         (("--label", "dmphn+rn"), "is a run of params.yaml"),
         (("--label", "../up"), "expected letters, digits"),
         (("--label", ".."), "expected letters, digits"),
+        (("--label", ".mine"), "expected letters, digits"),
         (("--label", "ok", "--task", "inpaint"), "gopro serves deblur, not 'inpaint'"),
         (("--label", "ok", "--dataset", "gopr"), "the nearest are: gopro"),
         (("--label", "ok", "--dataset", "visdrone"), "not built yet; run: python -m bench build visdrone"),
@@ -193,6 +194,18 @@ def test_a_prediction_that_is_deeper_or_transparent_or_grey(ready, predictions):
 )
 def test_a_score_that_cannot_be(ready, saved, arguments, message):
     assert message in ready.bad("score", saved, "--dataset", "gopro", *arguments)
+
+
+def test_predictions_take_the_place_of_predictions_alone(ready, saved):
+    place = ready.folder / "out" / "sample" / "scores" / "input-gopro-on-kohler"
+    ready.good("evaluate", "input-gopro", "--on", "kohler")
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    message = ready.bad("score", saved, "--dataset", "gopro", "--label", place.name)
+    assert f"--label: out/sample/scores/{place.name} holds scores of the kind 'no training', not of pred" in message
+    assert f"take another label than {place.name!r}" in message
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+    for _ in range(2):
+        ready.good("score", saved, "--dataset", "gopro", "--label", "again")
 
 
 def test_a_folder_that_is_not_there(ready, tmp_path):
@@ -370,6 +383,17 @@ def test_sharper_inpainting_is_scored_from_the_blurred_and_from_the_sharp_image(
 # Rows and insides -----------------------------------------------------------------------------------------------------
 
 
+def test_a_chain_deblurs_and_then_fills_holes(ready):
+    path = ready.folder / "params.yaml"
+    text = path.read_text()
+    path.write_text(text + "  twice: {first: telea-places2, second: telea-places2, dataset: places2}\n")
+    try:
+        message = ready.bad("evaluate", "twice")
+    finally:
+        path.write_text(text)
+    assert "twice: found telea-places2 (inpaint) and telea-places2 (inpaint), expected a run that deblurs" in message
+
+
 def test_on_another_dataset_no_evaluation_takes_the_place_of_the_own_one(tmp_path):
     (tmp_path / "params.yaml").write_text(PARAMS)
     with contextlib.chdir(tmp_path):
@@ -512,6 +536,17 @@ def test_tiles_of_a_bounded_method_are_exact(name, tile):
     tiled = restore(method, networks, batch, whole=0, tile=tile)
     assert tiled.shape == whole.shape
     torch.testing.assert_close(tiled, whole, rtol=0, atol=1e-5)
+
+
+def test_a_method_without_networks_is_never_cut():
+    """A tile of this image would be all hole."""
+    x, mask = picture(300, 420), torch.zeros(1, 1, 300, 420)
+    mask[..., 20:280, 20:400] = 1
+    batch = {"x": x * (1 - mask), "mask": mask}
+    telea = registry.method("telea")
+    whole = restore(telea, None, batch)
+    assert torch.equal(restore(telea, None, batch, whole=0, tile=64), whole)
+    assert (whole * mask).max() > 0.1 and torch.equal(whole * (1 - mask), batch["x"])
 
 
 class Identity(nn.Module):

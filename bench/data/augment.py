@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.contracts import ParamsError
+from bench.params import check_arguments
 
 Sample = dict[str, np.ndarray]
 Operation = Callable[..., Sample]
@@ -185,6 +186,7 @@ def resolve(entry: str | Mapping[str, Mapping[str, Any]]) -> tuple[Operation, Ma
         if option not in OPTIONS[name]:
             near = _nearest(option, OPTIONS[name]) or "none, it has no options"
             raise ParamsError(f"augmentation: {name} has no option {option!r}; the nearest are: {near}")
+    check_arguments(OPERATIONS[name], options or {}, f"augmentation: {name}")
     return OPERATIONS[name], options or {}
 
 

@@ -121,6 +121,8 @@ def read_case(built: BuiltSet, row: Mapping[str, Any], task: str, source: str) -
 def to_depth(image: np.ndarray, depth: np.dtype) -> np.ndarray:
     """Turn float (H, W, 3) in [0, 1] into the integers of `depth`, a half to the even neighbour.
 
+    All scores are those of saved images, whatever program restored them: `score` must find what `evaluate` does.
+
     Raises DataError for a value that is NaN or infinite: as an integer it would pass for black or white.
     """
     metrics.check_floats(image)
@@ -555,6 +557,12 @@ class Plan:
         device = scoring_device()
         parts = [self._part(params, member, built, device) for member in self.members]
         if len(parts) == 2:
+            does = [part.record["task"] for part in parts]
+            if does[0] != "deblur" or "mask" not in INPUTS[does[1]]:
+                raise UserError(
+                    f"{self.name}: found {' and '.join(f'{m} ({t})' for m, t in zip(self.members, does, strict=True))}, "
+                    "expected a run that deblurs and one that fills holes"
+                )
             restorer = chain(*parts)
             record = self._chain_record(parts)
         else:

@@ -29,7 +29,7 @@ LPIPS_ALEX = Measure(
     unit="",
     better="lower",
     decimals=3,
-    protocol="AlexNet, version 0.1, RGB floats mapped to [-1, 1], not rounded; the mean of images. Dual-pixel tables.",
+    protocol="AlexNet, version 0.1, RGB of the dataset's depth in [-1, 1]; the mean of images. Dual-pixel tables.",
 )
 FID = Measure(
     id="fid",

@@ -28,7 +28,7 @@ def restore(
     Args:
         method: of `runs.load`, which has settled what depends on the network's arguments.
         batch: inputs by name, (N, C, H, W) float32 in [0, 1].
-        whole: images of at most so many pixels are not cut.
+        whole: images of at most so many pixels are not cut; for a method without networks no image is.
         tile: side of a tile's kept part, in pixels.
 
     Returns:
@@ -38,7 +38,7 @@ def restore(
     height, width = next(iter(batch.values())).shape[-2:]
     padded = prepared(method, batch)
     with torch.inference_mode():
-        if height * width <= whole:
+        if height * width <= whole or method.networks is None:
             pred = method.restore(networks, padded)
         elif method.margin is not None:
             pred = _exact_tiles(method, networks, padded, tile)
