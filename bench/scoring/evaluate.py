@@ -559,10 +559,8 @@ class Plan:
         if len(parts) == 2:
             does = [part.record["task"] for part in parts]
             if does[0] != "deblur" or "mask" not in INPUTS[does[1]]:
-                raise UserError(
-                    f"{self.name}: found {' and '.join(f'{m} ({t})' for m, t in zip(self.members, does, strict=True))}, "
-                    "expected a run that deblurs and one that fills holes"
-                )
+                found = " and ".join(f"{run} ({task})" for run, task in zip(self.members, does, strict=True))
+                raise UserError(f"{self.name}: found {found}, expected a run that deblurs and one that fills holes")
             restorer = chain(*parts)
             record = self._chain_record(parts)
         else:

@@ -488,8 +488,8 @@ METRICS: dict[str, Metric] = {
         PSNR(
             id="psnr-float",
             compute=psnr_float,
-            protocol="RGB floats in [0, 1], float64, one MSE over pixels and channels, peak 1; the mean of images, which"
-            " have their dataset's depth, as a saved file has: 16 bits in DPDD. DPDNet and the dual-pixel tables.",
+            protocol="RGB floats in [0, 1], float64, one MSE over pixels and channels, peak 1; the mean of images, "
+            "which have their dataset's depth, as a saved file has: 16 bits in DPDD. DPDNet and the dual-pixel tables.",
         ),
         PSNR(
             id="psnr-y",
