@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from bench.params import (
 from bench.scoring.restore import restore
 
 FILE = Path(__file__).parents[1] / "params.yaml"
+PROJECT = yaml.safe_load(FILE.read_text())
 
 SMALL: dict[str, Any] = {
     "profile": "sample",
@@ -315,6 +317,38 @@ def test_an_argument_without_a_default_value_is_checked_by_its_annotation(argume
 def test_arguments_that_their_annotation_allows_pass():
     check_arguments(maker, {"masks": None, "count": 3, "share": 1, "kind": "y"}, "here", given=("root",))
     check_arguments(lambda sides=None: None, {"sides": "anything"}, "here")
+
+
+# Longer trainings -----------------------------------------------------------------------------------------------------
+
+
+def longer() -> dict[str, dict[str, Any]]:
+    """The changes that docs/pipeline.md lays on params.yaml to train longer, by run: its table's, and its blocks."""
+    text = (FILE.parent / "docs" / "pipeline.md").read_text()
+    text = text.partition("## Longer than the sample profile\n")[2].partition("\n## ")[0]
+    groups = {run: group for group, members in PROJECT["runs"].items() for run in members}
+    found = {}
+    for run, changes in re.findall(r"^\| `([\w-]+)`[^|]*\| `([^`|]+)` \|", text, re.MULTILINE):
+        found[run] = {"runs": {groups[run]: {run: {"sample": {"train": yaml.safe_load(f"{{{changes}}}")}}}}}
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        change = yaml.safe_load(block)
+        ((run, _),) = (pair for members in change["runs"].values() for pair in members.items())
+        found[run] = change
+    return found
+
+
+@pytest.mark.parametrize(("run", "change"), longer().items())
+def test_a_longer_training_of_the_docs_is_one_that_params_yaml_takes(tmp_path, run, change):
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(merged(PROJECT, change)))
+    before, after = (runs.resolve(params.load(file, "sample"), run)[0] for file in (FILE, path))
+    (group,) = (members for members in change["runs"].values() if run in members)
+    asked = group[run]["sample"]
+    for name, value in asked["train"].items():
+        was, found = (recipe.train.model_dump()[name] for recipe in (before, after))
+        assert found != was and (found == merged(was, value) if isinstance(value, dict) else found == value)
+    total = lambda recipe: sum(recipe.train.phases.values()) or recipe.train.steps  # noqa: E731
+    assert total(after) > 5 * total(before)
 
 
 # The file itself ------------------------------------------------------------------------------------------------------
