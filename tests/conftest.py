@@ -51,6 +51,14 @@ def _one_thread() -> None:
     cv2.setNumThreads(1)
 
 
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """What a test draws does not depend on the tests before it, which two workers share out as they go."""
+    import torch
+
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def golden(pytestconfig: pytest.Config) -> Path:
     """The folder of golden cases."""
