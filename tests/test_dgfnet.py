@@ -233,7 +233,7 @@ def test_the_critics_kernels_have_norm_one_and_every_layer_is_activated() -> Non
     critic = SNPatchCritic(3, 4)
     x = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
-        for _ in range(200):  # the power iteration settles
+        for _ in range(1000):  # the power iteration settles; two singular values here are nearly the same
             critic(x)
         critic.eval()
         expected = x
