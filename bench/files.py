@@ -97,16 +97,29 @@ def noted(path: Path) -> dict[str, Any]:
 def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
     """Fill a new folder and put it in the place of `path`: a reader sees the old folder or the whole new one.
 
-    Between two renames there is none for a moment. A process that is killed there leaves the old one under a hidden
-    name, from which the next call brings it back.
+    A process that is killed while it does so leaves the old one under a hidden name: see `put_in_place`.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
-    old = path.with_name(f".{path.name}.old")
     try:
-        _bring_back(old, path)
+        bring_back(path)
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         fill(fresh)
+        put_in_place(fresh, path)
+    except OSError as error:
+        raise explained(error, path) from error
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def put_in_place(fresh: Path, path: Path) -> None:
+    """Let the folder `fresh` take the name `path`, and delete what had it.
+
+    Between two renames there is none for a moment. A process that is killed there leaves the old one under a hidden
+    name, from which `bring_back` brings it back. Raises UserError when the file system refuses.
+    """
+    old = aside(path)
+    try:
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
@@ -115,13 +128,18 @@ def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
     except OSError as error:
         raise explained(error, path) from error
     finally:
-        _bring_back(old, path)
-        shutil.rmtree(fresh, ignore_errors=True)
+        bring_back(path)
 
 
-def _bring_back(old: Path, path: Path) -> None:
-    if old.exists() and not path.exists():
-        old.rename(path)
+def aside(path: Path) -> Path:
+    """Return the hidden name beside `path` that the old folder has while a new one takes its place."""
+    return path.with_name(f".{path.name}.old")
+
+
+def bring_back(path: Path) -> None:
+    """Give `path` the old folder back where a process was killed before the new one had taken its place."""
+    if aside(path).exists() and not path.exists():
+        aside(path).rename(path)
 
 
 @contextmanager

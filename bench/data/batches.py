@@ -26,17 +26,31 @@ FIELDS = {
 }
 """The stored images that each task needs."""
 
+DEFAULT_SOURCE = {"inpaint": "sharp", "sharp-inpaint": "blurred"}
+"""The image that gets the hole where a recipe names none."""
+
 HOLE = (0.02, 0.98)
 """The hole share of a training crop lies between these, where one can be found: an empty crop teaches nothing."""
+
+
+def holed_field(task: str, source: str = "") -> str:
+    """Return the stored image that gets the hole, "blurred" or "target"; "" for a task without holes.
+
+    Args:
+        source: "blurred" or "sharp"; without it DEFAULT_SOURCE.
+    """
+    if "mask" not in FIELDS[task]:
+        return ""
+    return "blurred" if (source or DEFAULT_SOURCE[task]) == "blurred" else "target"
 
 
 def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -> dict[str, np.ndarray]:
     """Turn stored images into what a network of `task` gets and the truth.
 
     Args:
-        fields: float32 (H, W, C) in [0, 1] by field; an `x` of its own among them takes the sharp image's place.
-        source: for inpainting, the image that gets the hole, "blurred" or "sharp"; without it that is the blurred one
-            for sharp-inpaint, the sharp one for inpaint.
+        fields: float32 (H, W, C) in [0, 1] by field; an `x` of its own among them gets the hole in the place of the
+            stored image.
+        source: as for `holed_field`.
 
     Returns:
         `x`, or `left` and `right`; `mask`; `target`; for sharp-inpaint `blurred`, without a hole. In the hole `x` is 0.
@@ -47,14 +61,14 @@ def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -
     if task == "deblur":
         return arrays | {"x": fields["blurred"]}
     if task == "sharp-inpaint":
-        arrays["blurred"], source = fields["blurred"], source or "blurred"
-    x = fields["blurred"] if source == "blurred" else fields.get("x", fields["target"])
+        arrays["blurred"] = fields["blurred"]
+    x = fields["x"] if "x" in fields else fields[holed_field(task, source)]
     return arrays | {"mask": fields["mask"], "x": x * (1 - fields["mask"])}
 
 
 def needed_fields(task: str, source: str = "") -> tuple[str, ...]:
     """Return the stored images that a task needs with this input."""
-    return FIELDS["sharp-inpaint"] if task == "inpaint" and source == "blurred" else FIELDS[task]
+    return FIELDS["sharp-inpaint"] if holed_field(task, source) == "blurred" else FIELDS[task]
 
 
 class Crops:
@@ -81,9 +95,7 @@ class Crops:
         self.task, self.size, self.operations, self.seed, self.source = task, crop_size, operations, seed, source
         self.fields = needed_fields(task, source)
         noisy = any(augment.resolve(entry)[0] is augment.noise for entry in operations)
-        self.own_x = noisy and (
-            (task == "inpaint" and source != "blurred") or (task == "sharp-inpaint" and source == "sharp")
-        )
+        self.own_x = noisy and holed_field(task, source) == "target"
         self.layers = dict(layers or {})
         if missing := [field for field in self.fields if f"packed_{field}" not in self.rows]:
             raise DataError(

@@ -26,11 +26,11 @@ from bench import registry
 from bench.contracts import DataError, Item, Made, ParamsError, UserError
 from bench.data import manifest
 from bench.data.images import as_float, read_png, write_png
-from bench.files import explained, locked, noted, sha256, write_json
+from bench.files import aside, bring_back, explained, locked, noted, put_in_place, sha256, write_json
 from bench.params import PATH, check_arguments, named
 
 KILLED = "a process that made images was killed, perhaps for want of memory"
-JOB, ROWS, OLD = "job.json", "rows", ".old"  # of a work folder: none of them is left in what was built
+JOB, ROWS = "job.json", "rows"  # of a work folder: neither is left in what was built
 NO_OPTIONS = {  # what `originals` takes of the command line
     "root": "name the folder of the official files by --originals DIR",
     "partial": "to use fewer files than the official count, build by hand: python -m bench build {} --originals DIR "
@@ -122,56 +122,52 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     _check_out(out, job.name)
     work = out.with_name(f".{out.name}.building")
     todo = items(job)  # bad originals are found before anything is written
+    about = _noted_job(job)
     with locked(work, f"building {job.name}"):
-        if _finished(out, job, todo):
+        bring_back(out)
+        if _finished(out, about, todo):
             shutil.rmtree(work)
         else:
-            _start_or_resume(work, job)
-            if not _finished(work, job, todo):
+            start_or_resume(work, about)
+            if not _finished(work, about, todo):
                 rows = _make_all(job, work, todo, workers)
                 try:
                     _pack(work, rows)
                     manifest.write(work / manifest.NAME, rows, _about(job, todo))
                 except OSError as error:
                     raise explained(error, out) from error
-            put_in_place(work, out)
-    delete_old(out, f"building {job.name}")
+            hand_over(work, out)
+    tidy(out, f"building {job.name}")
     return out / manifest.NAME
 
 
-def put_in_place(work: Path, out: Path) -> None:
-    """Let the finished folder `work` take the place of `out`, which moves into it: `delete_old` must follow."""
+def hand_over(work: Path, out: Path) -> None:
+    """Let the finished folder `work` take the place of `out`. Its job stays in it, for `tidy` to take out."""
     try:
-        _delete(work / ROWS)
+        if (work / ROWS).exists():
+            shutil.rmtree(work / ROWS)
         for stale in work.rglob(".*.part"):  # of a process that was killed while it wrote
             stale.unlink()
-        if out.exists():
-            _delete(work / OLD)
-            out.rename(work / OLD)
-        work.rename(out)
     except OSError as error:
         raise explained(error, out) from error
+    put_in_place(work, out)
 
 
-def delete_old(out: Path, what: str) -> None:
-    """Delete what `put_in_place` left in `out`. Raises UserError when another process does so.
+def tidy(out: Path, what: str) -> None:
+    """Delete what `hand_over` left, the job last: by it an interrupted call is known.
 
-    The job goes last: an interrupted call is known by it.
+    Raises UserError when another process does so.
     """
     if not (out / JOB).exists():
         return
     with locked(out, what):
         try:
-            _delete(out / OLD)
+            if aside(out).exists():
+                shutil.rmtree(aside(out))
             (out / ".lock").unlink(missing_ok=True)
             (out / JOB).unlink(missing_ok=True)
         except OSError as error:
             raise explained(error, out) from error
-
-
-def _delete(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
 
 
 def _check_out(out: Path, dataset: str) -> None:
@@ -235,9 +231,9 @@ def _noted_job(job: Job) -> dict[str, Any]:
     return json.loads(json.dumps(about, default=str))
 
 
-def _start_or_resume(work: Path, job: Job) -> None:
-    """Keep what an earlier build of the very same job left; clear anything else."""
-    about = _noted_job(job)
+def start_or_resume(work: Path, about: Mapping[str, Any]) -> None:
+    """Keep what an earlier attempt at the very same job left in a work folder; clear anything else."""
+    about = json.loads(json.dumps(about))
     if noted(work / JOB) == about:
         return
     for path in work.iterdir():
@@ -248,9 +244,9 @@ def _start_or_resume(work: Path, job: Job) -> None:
     write_json(work / JOB, about)
 
 
-def _finished(folder: Path, job: Job, todo: list[Item]) -> bool:
+def _finished(folder: Path, about: Mapping[str, Any], todo: list[Item]) -> bool:
     """Whether an earlier build of the very same job and originals stopped when all was made but not yet tidied up."""
-    if noted(folder / JOB) != _noted_job(job):
+    if noted(folder / JOB) != about:
         return False
     try:
         rows = manifest.read(folder).rows  # written when all else is

@@ -9,7 +9,6 @@ used.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Callable
 from concurrent.futures import as_completed
@@ -24,10 +23,10 @@ import numpy as np
 
 from bench import registry, runs
 from bench.contracts import DataError, Layer, ParamsError, UserError
-from bench.data.build import JOB, KILLED, ROWS, delete_old, one_thread, processes, put_in_place
+from bench.data.build import KILLED, ROWS, hand_over, one_thread, processes, start_or_resume, tidy
 from bench.data.images import as_float, read_png
 from bench.data.manifest import BuiltSet
-from bench.files import explained, locked, noted, read_json, sha256, write_json
+from bench.files import bring_back, explained, locked, noted, read_json, sha256, write_json
 from bench.params import PATH, Params, all_runs
 
 ROOT = Path(__file__).parents[2]
@@ -122,6 +121,7 @@ def make(built: BuiltSet, name: str, layer: Layer, workers: int | None = None) -
     what = f"making the layer {name} of {built.folder.name}"
     images = len(built.split("train"))
     with locked(work, what):
+        bring_back(out)
         if _fresh(built, name, layer):
             shutil.rmtree(work)
         else:
@@ -136,11 +136,12 @@ def make(built: BuiltSet, name: str, layer: Layer, workers: int | None = None) -
                 "module_sha256": _module_digest(layer),
                 "options": dict(layer.options),
             }
-            _start_or_resume(work, about)
+            start_or_resume(work, about)
+            (work / PACKED).touch()
             if not (work / MANIFEST).is_file():  # it is written when all else is
                 write_json(work / MANIFEST, about | _make_all(built, name, layer, work, workers))
-            put_in_place(work, out)
-    delete_old(out, what)
+            hand_over(work, out)
+    tidy(out, what)
     return out
 
 
@@ -172,19 +173,6 @@ def _module_digest(layer: Layer) -> str:
 def _pixels(built: BuiltSet) -> np.ndarray:
     """Return the pixels of each training image, in the order of the manifest."""
     return built.split("train")[["height", "width"]].to_numpy(np.int64).prod(axis=1)
-
-
-def _start_or_resume(work: Path, about: dict[str, Any]) -> None:
-    """Keep what was made of the very same set by the very same code; clear anything else."""
-    about = json.loads(json.dumps(about))
-    if noted(work / JOB) != about:
-        for path in work.iterdir():
-            if path.is_dir():
-                shutil.rmtree(path)
-            elif path.name != ".lock":
-                path.unlink()
-        write_json(work / JOB, about)
-    (work / PACKED).touch()
 
 
 def _make_all(built: BuiltSet, name: str, layer: Layer, work: Path, workers: int | None) -> dict[str, Any]:

@@ -493,14 +493,17 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
 
 
 def trained_on(parts: Sequence[Trained], built: BuiltSet) -> list[dict[str, Any]]:
-    """Return the sets that trained networks learnt from, where those are not the very set that they are scored on."""
-    found = []
-    for part in parts:
-        if part.record["kind"] == "trained" and part.record["provenance"]["manifest_sha256"] != built.digest:
-            keys = ("run", "dataset", "dataset_title", "origin", "partial")
-            digest = {"manifest_sha256": part.record["provenance"]["manifest_sha256"]}
-            found.append({key: part.record[key] for key in keys} | digest)
-    return found
+    """Return the sets that trained networks learnt from, where those are not the very set that they are scored on.
+
+    Returns:
+        by network: run, dataset, dataset_title, origin, partial, manifest_sha256.
+    """
+    keys = ("run", "dataset", "dataset_title", "origin", "partial")
+    return [
+        {key: part.record[key] for key in keys} | {"manifest_sha256": digest}
+        for part in parts
+        if (digest := part.record["provenance"]["manifest_sha256"]) != built.digest and part.record["kind"] == "trained"
+    ]
 
 
 def common_columns(record: Mapping[str, Any], evaluation_name: str) -> dict[str, Any]:

@@ -65,7 +65,7 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
         arrays = _arrays(image, right, options.mask)
         batch = {n: torch.from_numpy(a).permute(2, 0, 1)[None].to(device) for n, a in arrays.items()}
         height, width = next(iter(arrays.values())).shape[:2]
-        if height * width > WHOLE and trained.method.tiling and trained.networks is not None:
+        if height * width > WHOLE and trained.method.tiling and trained.method.networks is not None:
             print(f"{image}: {width}x{height} is restored in tiles. {trained.method.tiling}")
         whole = 0 if options.tile else WHOLE
         with whole_float32(), torch.autocast(device, torch.bfloat16, enabled=options.precision == "bfloat16"):

@@ -67,12 +67,12 @@ def held_out(rows: pd.DataFrame, share: float, seed: int, where: str) -> tuple[n
     count = min(max(1, round(share * len(names))), len(names) - 1)
     chosen = np.random.default_rng([seed, HELD_OUT]).permutation(names)[:count]
     away = some = np.isin(shown, chosen)
-    if "other_sources" in rows:
+    if "other_sources" in rows:  # not in a set that an older version built
         name_of = dict(zip(rows["source"], shown, strict=True))
-        others = [[name_of.get(source, source) for source in json.loads(text)] for text in rows["other_sources"]]
-        parts = [np.isin(names, chosen) for names in others]
-        away = some & np.array([bool(part.all()) for part in parts])
-        some = some | np.array([bool(part.any()) for part in parts])
+        others = rows["other_sources"].reset_index(drop=True).map(json.loads).explode().dropna()
+        held = others.map(lambda source: name_of.get(source, source)).isin(chosen).groupby(level=0)
+        away = some & held.all().reindex(range(len(rows)), fill_value=True).to_numpy(bool)
+        some = some | held.any().reindex(range(len(rows)), fill_value=False).to_numpy(bool)
     if not away.any() or some.all():
         raise DataError(
             f"{where}: too many training images are mixed of several photographs: of {len(rows)}, {away.sum()} show "
