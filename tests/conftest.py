@@ -6,6 +6,8 @@ import contextlib
 import io
 import json
 import os
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -52,11 +54,14 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _seeded() -> None:
-    """What a test draws does not depend on the tests before it, which two workers share out as they go."""
+def _fresh() -> Iterator[None]:
+    """What a test draws, and its precision, do not depend on the tests before it, which two workers share out."""
     import torch
 
     torch.manual_seed(0)
+    yield
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state()  # one a process, which keeps its first precision
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from bench import cli, params, registry, runs
@@ -421,8 +420,7 @@ def project(built, tmp_path, monkeypatch) -> Path:
     entries = {"rn": spying(layer_of(), tiling="none"), "telea": plain}
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    AcceleratorState._reset_state()
+    return tmp_path
 
 
 def test_the_layers_of_a_dataset_are_those_of_its_runs_methods(project, monkeypatch):

@@ -26,7 +26,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from accelerate.state import AcceleratorState
 from safetensors.torch import load_file
 
 from bench import params, registry, runs
@@ -200,12 +199,6 @@ def project(tmp_path_factory) -> Iterator[Path]:
 
 def _group(run: str) -> str:
     return next(name for name, group in PAPER.runs.items() if run in group)
-
-
-@pytest.fixture(autouse=True)
-def fresh() -> Iterator[None]:
-    yield
-    AcceleratorState._reset_state()
 
 
 def built_set(name: str) -> manifest.BuiltSet:
