@@ -200,11 +200,13 @@ def photograph(size: tuple[int, int], seed: int) -> np.ndarray:
     return picture.clip(0, 255).astype(np.uint8)
 
 
-def write_images(spec: Spec, record: Mapping[str, Any], folder: Path, pictures: Sequence[np.ndarray]) -> None:
+def write_images(
+    spec: Spec, record: Mapping[str, Any], folder: Path, pictures: Sequence[np.ndarray], blurred: Sequence[np.ndarray]
+) -> None:
     """Write input, restored image and target of the record's images."""
     (folder / "images").mkdir()
-    for entry, target in zip(record["images"], pictures, strict=True):
-        given = gaussian_filter(target.astype(float), (3, 3, 0))
+    for entry, target, blur in zip(record["images"], pictures, blurred, strict=True):
+        given = blur.copy()
         if "mask_kind" in CONDITIONS[spec.task][0]:
             height, width = target.shape[:2]
             given[height // 4 : height // 2, width // 3 : 2 * width // 3] = 255
@@ -230,13 +232,14 @@ def write(
         steps: of each training.
     """
     pictures = pictures or [photograph((96, 144), seed) for seed in (0, 1)]
+    blurred = [gaussian_filter(picture.astype(float), (3, 3, 0)) for picture in pictures]
     for spec in specs:
         folder = root / spec.name
         folder.mkdir(parents=True)
         record = record_of(spec)
         (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
         score_rows(spec, images).to_parquet(folder / "scores.parquet")
-        write_images(spec, record, folder, pictures)
+        write_images(spec, record, folder, pictures, blurred)
         if spec.kind == "trained":
             step = np.arange(1, steps + 1)
             rng = generator("loss", spec.name)
