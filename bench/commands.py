@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import params, registry
+from bench import registry
 from bench.contracts import UserError
+from bench.params import loading, resolving, schema
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from bench.data.build import Job
 
 
-def _load(options: argparse.Namespace) -> params.Params:
-    return params.load(options.params, options.profile)
+def _load(options: argparse.Namespace) -> schema.Params:
+    return loading.load(options.params, options.profile)
 
 
 def _table(title: str, rows: Iterable[Sequence[str]]) -> None:
@@ -45,25 +46,27 @@ def run_list(options: argparse.Namespace) -> None:
         rows = [(n, ", ".join(e.tasks), f"{e.title}: {_counts(e.counts)}", _address(e.source)) for n, e in entries]
         _table("datasets", rows)
     if "metrics" in wanted:
-        from bench.scoring import metrics, perceptual
+        from bench.scoring.metrics import catalogue, perceptual
 
-        measures = [*metrics.METRICS.values(), *perceptual.PERCEPTUAL.values()]
+        measures = [*catalogue.METRICS.values(), *perceptual.PERCEPTUAL.values()]
         _table("metrics", [(m.id, f"{m.better} is better", m.protocol) for m in measures])
     if "runs" in wanted:
         _list_runs(_load(options))
 
 
-def _list_runs(loaded: params.Params) -> None:
+def _list_runs(loaded: schema.Params) -> None:
     from bench import runs
 
-    rows = [(name, run.method, run.dataset, _state(loaded, name)) for name, run in params.all_runs(loaded).items()]
-    rows += [(n, f"{c.first} + {c.second}", c.dataset, _state(loaded, n)) for n, c in params.all_chains(loaded).items()]
+    rows = [(name, run.method, run.dataset, _state(loaded, name)) for name, run in resolving.all_runs(loaded).items()]
+    rows += [
+        (n, f"{c.first} + {c.second}", c.dataset, _state(loaded, n)) for n, c in resolving.all_chains(loaded).items()
+    ]
     rows += [(n, t.run, t.dataset, _state(loaded, n)) for n, t in loaded.transfers.items()]
-    rows += [(n, "imported", "", _state(loaded, n)) for n in runs.known(loaded) if n not in params.all_runs(loaded)]
+    rows += [(n, "imported", "", _state(loaded, n)) for n in runs.known(loaded) if n not in resolving.all_runs(loaded)]
     _table(f"runs of profile {loaded.profile}", rows)
 
 
-def _state(loaded: params.Params, name: str) -> str:
+def _state(loaded: schema.Params, name: str) -> str:
     from bench import runs
 
     if (runs.scores_folder(loaded, name) / "record.json").is_file():
@@ -80,7 +83,7 @@ def _first_line(package: str, name: str) -> str:
 
 def run_describe(options: argparse.Namespace) -> None:
     """Write the pages of methods."""
-    from bench.describe import write
+    from bench.tools.method_pages import write
 
     for path in write(options.methods, options.params, options.out):
         print(f"-> {path}")
@@ -92,11 +95,11 @@ def run_settings(options: argparse.Namespace) -> None:
     if options.out is not None:
         from bench.files import write_text
 
-        write_text(options.out / "evaluate.yaml", _settled(params.evaluation(loaded)))
-        for name, recipe in params.recipes(loaded).items():
+        write_text(options.out / "evaluate.yaml", _settled(resolving.evaluation(loaded)))
+        for name, recipe in resolving.recipes(loaded).items():
             write_text(options.out / "runs" / f"{name}.yaml", _settled(recipe, threads=loaded.threads))
     elif options.of == "evaluate":
-        print(_settled(params.evaluation(loaded)), end="")
+        print(_settled(resolving.evaluation(loaded)), end="")
     else:
         from bench import runs
 
@@ -141,7 +144,7 @@ def _made(images: Iterable[tuple[str, str]]) -> tuple[str, dict[str, int]]:
     return ", ".join(told), pictures
 
 
-def _job(options: argparse.Namespace, originals: Path | None) -> tuple[params.Params, Job]:
+def _job(options: argparse.Namespace, originals: Path | None) -> tuple[schema.Params, Job]:
     from bench.data.build import Job
 
     loaded = _load(options)
@@ -154,7 +157,7 @@ def _job(options: argparse.Namespace, originals: Path | None) -> tuple[params.Pa
             f"--partial: nothing of {name}'s stand-in can be missing; name the official files by --originals DIR, or "
             "leave it out"
         )
-    choices = params.dataset_options(loaded, name, originals is not None) | _given(options.option)
+    choices = resolving.dataset_options(loaded, name, originals is not None) | _given(options.option)
     return loaded, Job(name, originals, choices, loaded.seed, loaded.profile, options.partial)
 
 
@@ -217,11 +220,11 @@ def run_build(options: argparse.Namespace) -> None:
 def run_layers(options: argparse.Namespace) -> None:
     """Make a built set's layers."""
     from bench import runs
-    from bench.data import layers, manifest
+    from bench.data import auxiliary, manifest
 
     loaded, name = _load(options), options.dataset.replace("_", "-")
     registry.module_name("datasets", name)
-    found = layers.declared(loaded, name)
+    found = auxiliary.declared(loaded, name)
     if not found:
         raise UserError(f"{name}: no method of a run on it needs layers; train at once")
     if options.only and options.only not in found:
@@ -229,7 +232,7 @@ def run_layers(options: argparse.Namespace) -> None:
     _check_jobs(options)
     built = manifest.read(runs.data_folder(loaded, name))
     for key in [options.only] if options.only else sorted(found):
-        print(f"{name}: layer {key} -> {layers.make(built, key, found[key], options.jobs)}")
+        print(f"{name}: layer {key} -> {auxiliary.make(built, key, found[key], options.jobs)}")
 
 
 def run_train(options: argparse.Namespace) -> None:
@@ -242,7 +245,7 @@ def run_train(options: argparse.Namespace) -> None:
 def run_search(options: argparse.Namespace) -> None:
     """Search a run and print what was found."""
     from bench.files import read_json
-    from bench.search.search import STUDY, search
+    from bench.search.winner import STUDY, search
 
     _check_jobs(options)
     if options.trials is not None and options.trials < 1:
@@ -301,7 +304,7 @@ def _print_means(folder: Path) -> None:
 
 def run_report(options: argparse.Namespace) -> None:
     """Bring all scores into MLflow and render the report."""
-    from bench.reporting import report
+    from reports.stage import report
 
     loaded = _load(options)
     page = report(loaded)
@@ -329,13 +332,14 @@ def run_compare(options: argparse.Namespace) -> None:
 
 def run_check(options: argparse.Namespace) -> None:
     """Check a rendered report."""
-    from bench import runs, tracking
-    from reports.check import check, need_report
+    from bench import runs
+    from bench.tracking import store
+    from reports.checks.check import check, need_report
 
     loaded = _load(options)
     report = options.report or Path(loaded.paths.reports, loaded.profile)
     need_report(report)
-    ask = partial(tracking.experiment_of, tracking.connect(loaded.tracking))
+    ask = partial(store.experiment_of, store.connect(loaded.tracking))
     found = check(report, runs.scores_folder(loaded), profile=loaded.profile, experiment_of=ask)
     print(f"{report}: {found}")
 
@@ -375,14 +379,14 @@ def run_restore(options: argparse.Namespace) -> None:
 
 def run_doctor(options: argparse.Namespace) -> None:
     """Show what this machine has."""
-    from bench.doctor import report
+    from bench.tools.doctor import report
 
     report(_load(options))
 
 
 def run_dashboard(options: argparse.Namespace) -> None:
     """Open MLflow's server on loopback."""
-    from bench.dashboard import dashboard
+    from bench.tools.dashboard import dashboard
 
     if not 0 < options.port < 2**16:
         raise UserError(f"--port: found {options.port}, expected 1 to {2**16 - 1}")
@@ -391,7 +395,7 @@ def run_dashboard(options: argparse.Namespace) -> None:
 
 def run_screenshots(options: argparse.Namespace) -> None:
     """Take pictures of the report and of MLflow."""
-    from bench.screenshots import screenshots
+    from bench.tools.screenshots import screenshots
 
     for path in screenshots(_load(options), options.out):
         print(f"-> {path}")

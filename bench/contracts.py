@@ -1,6 +1,6 @@
 """What a method, a dataset and the engine agree on. Nothing here imports torch, and nothing here does any work.
 
-Methods and datasets import this from the engine, and `bench.imagefiles`; nothing else.
+Methods and datasets import this from the engine, and `bench.data.imagefiles`; nothing else.
 
 Images are RGB. In memory of a network they are float32 in [0, 1], (N, C, H, W). On disk and in `Made` they are uint8 or
 uint16, (H, W, 3). A mask is (N, 1, H, W) with 1 = hole, on disk (H, W) uint8 with 255 = hole.
@@ -109,7 +109,7 @@ class Layer:
     Args:
         of_target: the truth (H, W, 3), float32 in [0, 1], to the layer (H, W, C), float32 in [-1, 1].
         of_input: x (H, W, 3) and mask (H, W, 1), 1 = hole, both float32 in [0, 1], to the layer of the same shape.
-        module: the file that makes it, relative to the project ("methods/_rtv.py"): a change of it makes it anew.
+        module: the file that makes it, relative to the project ("methods/auxiliary/rtv.py").
         options: what both are also called with, by name. `params.yaml` sets them by dataset (section `layers`), for
             the network's arguments of the same names, which the method has too: so a run keeps those it learned with.
     """

@@ -16,7 +16,9 @@ from bench import registry, runs
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import manifest
 from bench.files import read_json, replace_folder, sha256, write_json
-from bench.params import Params, Recipe, Train, all_chains, all_runs, check_arguments
+from bench.params.checks import check_arguments
+from bench.params.resolving import all_chains, all_runs
+from bench.params.schema import Params, Recipe, Train
 from bench.registry import nearest
 
 if TYPE_CHECKING:

@@ -15,7 +15,9 @@ from bench import registry
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import augment
 from bench.files import read_json
-from bench.params import Params, Recipe, all_runs, check_arguments, named, recipe
+from bench.params.checks import check_arguments, named
+from bench.params.resolving import all_runs, recipe
+from bench.params.schema import Params, Recipe
 from bench.registry import nearest
 
 if TYPE_CHECKING:
@@ -166,7 +168,7 @@ def build(method: Method, arguments: Mapping[str, Any], weights: Path, device: A
     from safetensors.torch import load_file
     from torch import nn
 
-    from bench.training.loop import channels_last
+    from bench.training.placement import channels_last
 
     assert method.networks is not None
     networks = nn.ModuleDict(method.networks(**arguments))

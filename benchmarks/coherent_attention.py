@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks._side_by_side import compare_layers
-from methods._coherent_attention import EPS, CoherentAttention
+from methods.layers.coherent_attention import EPS, CoherentAttention
 
 
 class Matrix(nn.Module):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks._side_by_side import compare_layers
-from methods._contextual_attention import SMALLEST_NORM, SOFTMAX_SCALE, ContextualAttention, resize_nearest
+from methods.layers.contextual_attention import SMALLEST_NORM, SOFTMAX_SCALE, ContextualAttention, resize_nearest
 
 
 class Convolutions(nn.Module):

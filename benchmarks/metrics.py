@@ -13,7 +13,8 @@ import numpy as np
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from bench.scoring.metrics import psnr_float, psnr_rgb8, ssim_gauss11, ssim_uniform7
+from bench.scoring.metrics.errors import psnr_float, psnr_rgb8
+from bench.scoring.metrics.ssim import ssim_gauss11, ssim_uniform7
 from benchmarks._side_by_side import processor_seconds
 
 

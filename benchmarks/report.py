@@ -20,8 +20,9 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks._side_by_side import processor_seconds
-from reports import figures, plots, render
-from reports.extras import drawn_figures
+from reports import render
+from reports.figures import charts, line_plots
+from reports.page.sections import drawn_figures
 from tests import make_scores
 
 LARGEST = 10_000_000
@@ -30,23 +31,23 @@ LARGEST = 10_000_000
 
 def ours(losses: pd.DataFrame, path: Path) -> None:
     """The losses of one run as SVG and PNG, as the report draws them."""
-    figures.run_losses(losses, "Losses", path)
-    plots.rasterise(path.with_name(f"{path.name}.svg"))
+    line_plots.run_losses(losses, "Losses", path)
+    charts.rasterise(path.with_name(f"{path.name}.svg"))
 
 
 def matplotlibs(losses: pd.DataFrame, path: Path) -> None:
     """The same curves as SVG and PNG by matplotlib."""
-    figure, axes = figures.canvas(2.6, "Losses", "step", "loss")
+    figure, axes = line_plots.canvas(2.6, "Losses", "step", "loss")
     for i, ((_, name), rows) in enumerate(losses.groupby(["player", "name"], sort=False)):
-        steps, values = (figures.thin(rows[column].to_numpy(float)) for column in ("step", "value"))
-        axes.plot(steps, values, color=figures.COLOURS[i], linewidth=1.2, label=name)
+        steps, values = (line_plots.thin(rows[column].to_numpy(float)) for column in ("step", "value"))
+        axes.plot(steps, values, color=charts.COLOURS[i], linewidth=1.2, label=name)
     axes.set_yscale("log")
-    figures.plain(axes.yaxis)
-    for step, phase in figures.switches(losses):
+    line_plots.plain(axes.yaxis)
+    for step, phase in line_plots.switches(losses):
         axes.axvline(step, color="#6b6f76", linestyle="--", linewidth=1)
         axes.text(step, 1, f" {phase}", fontsize=7, va="top", transform=axes.get_xaxis_transform())
-    figures.legend(axes)
-    figures.save(figure, path)
+    line_plots.legend(axes)
+    line_plots.save(figure, path)
 
 
 def processor() -> float:

@@ -38,7 +38,7 @@ from skimage import data
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks._side_by_side import processor_seconds
-from methods._rtv import edge_weights, smooth
+from methods.auxiliary.rtv import edge_weights, smooth
 
 TOLERANCE = 1e-6
 """The largest difference of a pixel, in units of [0, 1]."""

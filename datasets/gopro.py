@@ -26,9 +26,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from bench.imagefiles import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
-from datasets._blur import average, check_response, expose
-from datasets._photographs import Photograph, check_least, random_crop, stand_in
+from bench.data.imagefiles import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
+from datasets.degradations.blur import average, check_response, expose
+from datasets.photographs.packaged import Photograph, check_least, random_crop, stand_in
 
 LICENCE = "CC BY 4.0"
 Images = dict[int, tuple[Path, ...]]

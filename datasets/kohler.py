@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from bench.imagefiles import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
-from datasets._blur import check_response, expose
-from datasets._photographs import Photograph, check_least, photographs
+from bench.data.imagefiles import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
+from datasets.degradations.blur import check_response, expose
+from datasets.photographs.packaged import Photograph, check_least, photographs
 
 LICENCE = "research use (no licence text is published)"
 REFERENCES = {  # recorded frames by (image, trajectory)

@@ -21,16 +21,16 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from bench.imagefiles import describe, list_images, read_rgb
-from datasets import _masks
-from datasets._photographs import Photograph, check_least, photographs, random_crop
+from bench.data.imagefiles import describe, list_images, read_rgb
+from datasets.degradations import holes
+from datasets.photographs.packaged import Photograph, check_least, photographs, random_crop
 
 COUNTS = {"train": 14_900, "test": 100}  # pictures; DGFNet, Section 4.1
 FOLDERS = {  # as the two archives unpack, and as some copies nest them
     "train": ("paris_train_original", "paris_train_original/paris_train_original"),
     "test": ("paris_eval_gt", "paris_eval/paris_eval_gt", "paris_eval_gt/paris_eval_gt"),
 }
-SMALLEST = {"train": _masks.SIDE, "test": 200}  # pixels of the shorter side; a test picture has 227
+SMALLEST = {"train": holes.SIDE, "test": 200}  # pixels of the shorter side; a test picture has 227
 KINDS = ("irregular", "square")  # of masks; DGFNet, Table 1
 TERMS = "Google Street View: research only, no redistribution"
 
@@ -70,10 +70,10 @@ def cover(
     """Give a square (256, 256, 3) uint8 its mask. Returns the images by field and what the mask is."""
     shape = target.shape[:2]
     if masks is not None and kind == "irregular":
-        mask, condition = _masks.choose(rng, masks, shape, split, band)
+        mask, condition = holes.choose(rng, masks, shape, split, band)
     else:
         drawn_by = generator if kind == "irregular" else "square"
-        mask, condition = _masks.draw(rng, shape, drawn_by, _masks.parse_band(band))
+        mask, condition = holes.draw(rng, shape, drawn_by, holes.parse_band(band))
     return {"target": target, "mask": mask}, condition
 
 
@@ -88,7 +88,7 @@ def make_original(
             f"{path}: found {width}x{height} pixels, expected {'936x537' if split == 'train' else '227x227'}; "
             "take the file as the archive has it"
         )
-    images, condition = cover(_masks.central_square(image), split, kind, band, masks, generator, rng)
+    images, condition = cover(holes.central_square(image), split, kind, band, masks, generator, rng)
     return Made(images, {"stored_side": min(height, width)}, condition)
 
 
@@ -96,10 +96,10 @@ def make_offline(photograph: Photograph, kind: str, band: str, generator: str, r
     """A random square of a training photograph, or the central square of another one at 256x256, and its mask."""
     image = photograph.load()
     if photograph.split == "train":
-        target, (top, left) = random_crop(image, (_masks.SIDE, _masks.SIDE), rng)
+        target, (top, left) = random_crop(image, (holes.SIDE, holes.SIDE), rng)
         drawn = {"crop_top": top, "crop_left": left}
     else:
-        target, drawn = _masks.central_square(image), {"stored_side": min(image.shape[:2])}
+        target, drawn = holes.central_square(image), {"stored_side": min(image.shape[:2])}
     images, condition = cover(target, photograph.split, kind, band, None, generator, rng)
     return Made(images, drawn, condition)
 
@@ -108,8 +108,8 @@ def originals(
     root: Path,
     *,
     partial: bool = False,
-    bands: Sequence[str] = _masks.BANDS,
-    generator: str = _masks.DRAWN,
+    bands: Sequence[str] = holes.BANDS,
+    generator: str = holes.DRAWN,
     masks: str | None = None,
 ) -> list[Item]:
     """List the pictures under `root`: one item a training picture, one a test picture, mask kind and band.
@@ -126,12 +126,12 @@ def originals(
         ParamsError: when an option is out of its range.
     """
     conditions = kinds_and_bands(bands)
-    mask_folder = _masks.folder_or_drawn(masks, generator, tuple(bands), _masks.FREE_FORM)
+    mask_folder = holes.folder_or_drawn(masks, generator, tuple(bands), holes.FREE_FORM)
     found = {split: pictures(root, split, partial) for split in COUNTS}
     if not any(found.values()):
         raise DataError(f"{root}: no pictures in either split; {describe(root)}. Check the path")
     if mask_folder:
-        _masks.check_folder(mask_folder, (_masks.SIDE, _masks.SIDE), [split for split in found if found[split]], bands)
+        holes.check_folder(mask_folder, (holes.SIDE, holes.SIDE), [split for split in found if found[split]], bands)
 
     def item(path: Path, name: str, split: str, kind: str, band: str) -> Item:
         make = bind(make_original, path, split, kind, band, mask_folder, generator)
@@ -144,7 +144,7 @@ def originals(
     ]
 
 
-def offline(*, draws: int = 6, bands: Sequence[str] = _masks.BANDS, generator: str = _masks.DRAWN) -> list[Item]:
+def offline(*, draws: int = 6, bands: Sequence[str] = holes.BANDS, generator: str = holes.DRAWN) -> list[Item]:
     """List squares of the photographs inside installed packages.
 
     Args:
@@ -156,7 +156,7 @@ def offline(*, draws: int = 6, bands: Sequence[str] = _masks.BANDS, generator: s
         ParamsError: when an option is out of its range.
     """
     conditions = kinds_and_bands(bands)
-    _masks.check_generator(generator, tuple(bands), _masks.FREE_FORM)
+    holes.check_generator(generator, tuple(bands), holes.FREE_FORM)
     check_least("draws", draws, 1)
     items = []
     for split in ("train", "val", "test"):
@@ -171,7 +171,7 @@ def offline(*, draws: int = 6, bands: Sequence[str] = _masks.BANDS, generator: s
 
 def kinds_and_bands(bands: Sequence[str]) -> list[tuple[str, str]]:
     """Every mask kind in every band. Raises ParamsError for a band that is none."""
-    return [(kind, band) for band in _masks.parse_bands(bands) for kind in KINDS]
+    return [(kind, band) for band in holes.parse_bands(bands) for kind in KINDS]
 
 
 dataset = Dataset(

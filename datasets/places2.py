@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from bench.imagefiles import EXTENSIONS, describe, read_rgb, require_folder
-from datasets import _masks
-from datasets._blur import recipe
-from datasets._photographs import Photograph, random_crop, stand_in
+from bench.data.imagefiles import EXTENSIONS, describe, read_rgb, require_folder
+from datasets.degradations import holes
+from datasets.degradations.blur import recipe
+from datasets.photographs.packaged import Photograph, random_crop, stand_in
 
 COUNTS = {"train": 1_803_460, "test": 36_500}  # the standard set; its page and file lists
 CHALLENGE = 8_026_628  # training images of the challenge set, which contains the standard one
@@ -133,9 +133,9 @@ def degrade(
     """
     shape = target.shape[:2]
     if masks is None:
-        mask, condition = _masks.draw(rng, shape, generator, _masks.parse_band(band))
+        mask, condition = holes.draw(rng, shape, generator, holes.parse_band(band))
     else:
-        mask, condition = _masks.choose(rng, masks, shape, split, band)
+        mask, condition = holes.choose(rng, masks, shape, split, band)
     blurred, drawn = recipe(target, rng)
     return {"target": target, "blurred": blurred, "mask": mask}, drawn, condition
 
@@ -145,18 +145,18 @@ def make_original(
 ) -> Made:
     """The central square of one file, blurred and masked. Raises DataError for a picture below 256 pixels."""
     image = read_rgb(path)
-    if min(image.shape[:2]) < _masks.SIDE:
+    if min(image.shape[:2]) < holes.SIDE:
         raise DataError(
-            f"{path}: found {image.shape[1]}x{image.shape[0]} pixels, expected at least {_masks.SIDE} on both sides; "
+            f"{path}: found {image.shape[1]}x{image.shape[0]} pixels, expected at least {holes.SIDE} on both sides; "
             "take the file as the archive has it"
         )
-    images, drawn, condition = degrade(_masks.central_square(image), split, band, masks, generator, rng)
+    images, drawn, condition = degrade(holes.central_square(image), split, band, masks, generator, rng)
     return Made(images, drawn, condition)
 
 
 def make_offline(photograph: Photograph, band: str, generator: str, rng: np.random.Generator) -> Made:
     """A random 256x256 square of a photograph, blurred and masked."""
-    target, (top, left) = random_crop(photograph.load(), (_masks.SIDE, _masks.SIDE), rng)
+    target, (top, left) = random_crop(photograph.load(), (holes.SIDE, holes.SIDE), rng)
     images, drawn, condition = degrade(target, photograph.split, band, None, generator, rng)
     return Made(images, drawn | {"crop_top": top, "crop_left": left}, condition)
 
@@ -169,8 +169,8 @@ def originals(
     *,
     partial: bool = False,
     resolution: str = "large",
-    bands: Sequence[str] = _masks.BANDS,
-    generator: str = _masks.DRAWN,
+    bands: Sequence[str] = holes.BANDS,
+    generator: str = holes.DRAWN,
     masks: str | None = None,
     num_train: int | None = None,
     num_test: int | None = None,
@@ -190,10 +190,10 @@ def originals(
         DataError: when the files are not the official ones.
         ParamsError: when an option is out of its range.
     """
-    bands = _masks.parse_bands(bands)
+    bands = holes.parse_bands(bands)
     if resolution not in RESOLUTIONS:
         raise ParamsError(f"resolution: found {resolution!r}, expected one of {', '.join(RESOLUTIONS)}")
-    mask_folder = _masks.folder_or_drawn(masks, generator, bands)
+    mask_folder = holes.folder_or_drawn(masks, generator, bands)
     folders = {"train": train_folder(require_folder(root), resolution), "test": root / f"val_{resolution}"}
     found = {"train": train_images(folders["train"]), "test": walk(folders["test"])}
     if not partial:
@@ -202,7 +202,7 @@ def originals(
     if not any(found.values()):
         raise DataError(f"{root}: no images in {folders['train'].name} or val_{resolution}; {describe(root)}")
     if mask_folder:
-        _masks.check_folder(mask_folder, (_masks.SIDE, _masks.SIDE), [split for split in found if found[split]], bands)
+        holes.check_folder(mask_folder, (holes.SIDE, holes.SIDE), [split for split in found if found[split]], bands)
     challenge = folders["train"].name.endswith("challenge") or len(found["train"]) > COUNTS["train"]
     kind = "challenge" if challenge else "standard"
     check_list(root, f"places365_train_{kind}.txt", found["train"], partial)
@@ -219,7 +219,7 @@ def originals(
 
 
 def offline(
-    *, draws: int = 6, test_draws: int = 3, bands: Sequence[str] = _masks.BANDS, generator: str = _masks.DRAWN
+    *, draws: int = 6, test_draws: int = 3, bands: Sequence[str] = holes.BANDS, generator: str = holes.DRAWN
 ) -> list[Item]:
     """List random 256x256 squares of the photographs inside installed packages, each with its own blur and mask.
 
@@ -232,8 +232,8 @@ def offline(
     Raises:
         ParamsError: when an option is out of its range.
     """
-    bands = _masks.parse_bands(bands)
-    _masks.check_generator(generator, bands)
+    bands = holes.parse_bands(bands)
+    holes.check_generator(generator, bands)
     return stand_in(
         draws,
         test_draws,

@@ -7,7 +7,8 @@ in the repository, no redistribution. JPEG, RGB, many sizes (1360x765 is common)
     VisDrone2019-VID-{train,val,test-dev}/sequences/<clip>/NNNNNNN.jpg            56, 7 and 17 clips
 
 There is no official blurred VisDrone. MRFNet and DFFNet blur it themselves, and their sharp images are the photographs
-brought to 256x256, so ours are too: `datasets._blur.recipe` on the small image, and an irregular mask for inpainting.
+brought to 256x256, so ours are too: `recipe` of `datasets.degradations.blur` on the small image, and an irregular mask
+for inpainting.
 Our reading: the official folders are the splits; the authors' scripts, written for DOTA, take every second image for
 training and every sixth for testing, which overlap. The masks are drawn in the bands of `bands` by `generator`, the
 same for training and testing, where DFFNet's code trains with DeepFill v2's strokes and a box over each other.
@@ -26,10 +27,10 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from bench.imagefiles import describe, image_size, list_images, read_rgb, require_folder
-from datasets._blur import recipe
-from datasets._masks import BANDS, DRAWN, check_generator, draw, parse_band, parse_bands
-from datasets._photographs import Photograph, check_share, mix, photographs, random_crop, stand_in
+from bench.data.imagefiles import describe, image_size, list_images, read_rgb, require_folder
+from datasets.degradations.blur import recipe
+from datasets.degradations.holes import BANDS, DRAWN, check_generator, draw, parse_band, parse_bands
+from datasets.photographs.packaged import Photograph, check_share, mix, photographs, random_crop, stand_in
 
 LICENCE = "research use, no redistribution (no licence text is published)"
 SIDE = 256  # pixels
@@ -181,7 +182,7 @@ def offline(
         test_draws: images of each validation and test photograph; a multiple of the bands gives each as many.
         bands: hole shares of the masks in percent, like "20-30"; the images of a photograph take them in turn.
         generator: what draws the masks, as in `originals`.
-        mixed: probability that a training image is mixed of two training photographs (`datasets._photographs.mix`).
+        mixed: probability that a training image is mixed of two training photographs.
 
     Raises:
         ParamsError: for a number out of range, an unknown generator, or a band that is none.

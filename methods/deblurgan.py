@@ -22,9 +22,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import Method, ParamsError, Phase, Player
-from methods import _vgg
-from methods._adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
-from methods._losses import l1, mse
+from methods.losses import perceptual
+from methods.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
+from methods.losses.pixel import l1, mse
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs, State
@@ -159,7 +159,7 @@ def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) ->
     assert isinstance(pred, Tensor)
     losses = {"adversarial": wasserstein_generator(networks["critic"](signed(pred))), "l1": l1(pred, target)}
     if "vgg19" in networks:
-        losses["content"] = _vgg.perceptual(networks["vgg19"], signed(pred), signed(target), ("conv3_3",), mse)
+        losses["content"] = perceptual.perceptual(networks["vgg19"], signed(pred), signed(target), ("conv3_3",), mse)
     return losses
 
 
@@ -239,7 +239,7 @@ method = Method(
     min_size=8,
     tiling="Instance norm takes its statistics from the whole image: tiles, which overlap, normalise by themselves, "
     "and seams can show where brightness changes.",
-    helpers={"vgg19": _vgg.helper("vgg19", ("content",))},
+    helpers={"vgg19": perceptual.helper("vgg19", ("content",))},
     limits=(
         "It restores with dropout off, so that one image has one result; the authors' test script leaves dropout on.",
     ),

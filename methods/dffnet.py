@@ -46,18 +46,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import Method, ParamsError, Phase, Player
-from methods._adversarial import hinge_critic, hinge_generator
-from methods._coherent_attention import CoherentAttention
-from methods._edge_model import EDGE_PHASE, Generator, canny, luminance, predicted_edges
-from methods._edge_model import rename_generator as rename_edge_generator
-from methods._gated_inpainting import InpaintingNet
-from methods._gated_inpainting import rename_generator as rename_inpainting
-from methods._initial import Tap, pass_on_
-from methods._losses import composite, l1, mse, scale_refinement
-from methods._multipath import MRFNet
-from methods._patch_critic import PatchCritic
-from methods._patch_critic import rename_critic as rename_edge_critic
-from methods._sn_patch_critic import SNPatchCritic, critic_input, rename_critic
+from methods.families.edge_model import EDGE_PHASE, Generator, canny, luminance, predicted_edges
+from methods.families.edge_model import rename_generator as rename_edge_generator
+from methods.families.gated_inpainting import InpaintingNet
+from methods.families.gated_inpainting import rename_generator as rename_inpainting
+from methods.families.multipath import MRFNet
+from methods.layers.coherent_attention import CoherentAttention
+from methods.layers.initial import Tap, pass_on_
+from methods.layers.patch_critic import PatchCritic
+from methods.layers.patch_critic import rename_critic as rename_edge_critic
+from methods.layers.sn_patch_critic import SNPatchCritic, critic_input, rename_critic
+from methods.losses.adversarial import hinge_critic, hinge_generator
+from methods.losses.pixel import composite, l1, mse, scale_refinement
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs

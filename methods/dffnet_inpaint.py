@@ -2,7 +2,7 @@
 
 Paper: DFFNet ("double feature fusion: a progressive learning framework for sharper inpainting"), Section 3.3. Code:
 zhangzhichao19020123/DFFNet (no licence: read, not copied), commit 6a84a38, TensorFlow; a checkpoint's variables load
-through `reference`. The network stands in `methods/_gated_inpainting.py`.
+through `reference`. The network stands in `methods/families/gated_inpainting.py`.
 
 The losses are the code's; the paper names an adversarial and a multi-scale loss without weights. Differs from it:
 - It computes its L1 in [-1, 1]: twice ours. The weights in `params.yaml` make up for it.
@@ -10,7 +10,7 @@ The losses are the code's; the paper names an adversarial and a multi-scale loss
 - Masks are the dataset's, in the bands of the tests; it trains with DeepFill v2's strokes or a box, of any share (the
   dataset's options `generator` and `bands` choose others).
 - A critic steps before its generator, whose loss then calls it afresh; the code computes both from one pass.
-- The critic's padding is symmetric (`methods/_sn_patch_critic.py`); its weights load, its scores shift by a pixel.
+- The critic's padding is symmetric (`layers/sn_patch_critic.py`); its weights load, its scores shift by a pixel.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from bench.contracts import Method, ParamsError, Phase, Player
-from methods._adversarial import hinge_critic, hinge_generator
-from methods._gated_inpainting import InpaintingNet, rename_generator
-from methods._losses import composite, l1
-from methods._sn_patch_critic import SNPatchCritic, critic_input, rename_critic
+from methods.families.gated_inpainting import InpaintingNet, rename_generator
+from methods.layers.sn_patch_critic import SNPatchCritic, critic_input, rename_critic
+from methods.losses.adversarial import hinge_critic, hinge_generator
+from methods.losses.pixel import composite, l1
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs

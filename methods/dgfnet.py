@@ -41,13 +41,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import Method, ParamsError, Phase, Player
-from methods import _vgg
-from methods._adversarial import hinge_critic
-from methods._edge_model import Generator
-from methods._losses import composite
-from methods._rfr import RFR, frozen_norms, region_losses, vgg_losses
-from methods._rtv import EPS, ITERATIONS, LAM, SIGMA, TEXTURE, check_options, texture_of_masked
-from methods._sn_patch_critic import SNPatchCritic
+from methods.auxiliary.rtv import EPS, ITERATIONS, LAM, SIGMA, TEXTURE, check_options, texture_of_masked
+from methods.families.edge_model import Generator
+from methods.families.rfr import RFR, frozen_norms, region_losses, vgg_losses
+from methods.layers.sn_patch_critic import SNPatchCritic
+from methods.losses import perceptual
+from methods.losses.adversarial import hinge_critic
+from methods.losses.pixel import composite
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs
@@ -342,7 +342,7 @@ method = Method(
     min_size=16,
     tiling="RFR's attention and the texture branch's instance norm look at the whole image: a tile, which overlaps its "
     "neighbours, sees only itself, and a hole should lie within one tile with known pixels around it.",
-    helpers={"vgg16": _vgg.helper("vgg16", VGG_LOSSES)},
+    helpers={"vgg16": perceptual.helper("vgg16", VGG_LOSSES)},
     layers={"texture": TEXTURE},
     insides=insides,
     limits=(

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import DataError, ParamsError, WeightsError, supervised
-from methods._losses import mse
-from methods._winograd import serves, winograd
+from methods.layers.winograd import serves, winograd
+from methods.losses.pixel import mse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -38,10 +38,10 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError, supervised
-from methods._initial import Tap, pass_on_
-from methods._insides import own_range
-from methods._losses import charbonnier
-from methods._window_attention import WindowBlock
+from methods.layers.initial import Tap, pass_on_
+from methods.layers.insides import own_range
+from methods.layers.window_attention import WindowBlock
+from methods.losses.pixel import charbonnier
 
 if TYPE_CHECKING:
     from bench.contracts import Batch

@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError, WeightsError, supervised
-from methods._losses import mse
+from methods.losses.pixel import mse
 
 if TYPE_CHECKING:
     from bench.contracts import State

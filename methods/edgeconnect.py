@@ -25,11 +25,11 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import Method, ParamsError, Phase, Player
-from methods import _vgg
-from methods._adversarial import log_critic, log_generator
-from methods._edge_model import EDGE_PHASE, Generator, canny, luminance, predicted_edges, rename_generator
-from methods._losses import l1_over_hole
-from methods._patch_critic import PatchCritic, rename_critic
+from methods.families.edge_model import EDGE_PHASE, Generator, canny, luminance, predicted_edges, rename_generator
+from methods.layers.patch_critic import PatchCritic, rename_critic
+from methods.losses import perceptual
+from methods.losses.adversarial import log_critic, log_generator
+from methods.losses.pixel import l1_over_hole
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs
@@ -74,8 +74,8 @@ def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) ->
     losses = {"l1": l1_over_hole(pred, target, mask), "adversarial": log_generator(networks["critic"](pred)[-1])}
     if "vgg19" in networks:
         vgg = networks["vgg19"]
-        losses["perceptual"] = _vgg.perceptual(vgg, pred, target, PERCEPTUAL_LAYERS)
-        losses["style"] = _vgg.style(vgg, pred * mask, target * mask, STYLE_LAYERS)
+        losses["perceptual"] = perceptual.perceptual(vgg, pred, target, PERCEPTUAL_LAYERS)
+        losses["style"] = perceptual.style(vgg, pred * mask, target * mask, STYLE_LAYERS)
     return losses
 
 
@@ -127,5 +127,5 @@ method = Method(
     min_size=12,
     tiling="Instance norm takes its statistics from the whole image: tiles, which overlap, normalise by themselves, "
     "and a hole should lie within one tile with known pixels around it.",
-    helpers={"vgg19": _vgg.helper("vgg19", ("perceptual", "style"))},
+    helpers={"vgg19": perceptual.helper("vgg19", ("perceptual", "style"))},
 )

@@ -24,10 +24,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import DataError, ParamsError, supervised
-from methods._insides import own_range
-from methods._losses import mse
-from methods._precision import full_precision
-from methods._rfdb import RFDB, rename_block
+from methods.layers.insides import own_range
+from methods.layers.precision import full_precision
+from methods.layers.rfdb import RFDB, rename_block
+from methods.losses.pixel import mse
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, State

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from bench.contracts import supervised
-from methods._multipath import COARSEST, WATCHED, MRFNet, losses, path_insides, reach
+from methods.families.multipath import COARSEST, WATCHED, MRFNet, losses, path_insides, reach
 
 if TYPE_CHECKING:
     from bench.contracts import Batch

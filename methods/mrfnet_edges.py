@@ -15,7 +15,7 @@ Our readings:
   Canny edges of the blurred image stand in the map's place.
 - The classes are the two kinds of blur. The N object categories with a kernel each are not kept apart from them: no
   data names objects. "Different blur kernels" are 3x3 convolutions, one a class, whose results are mixed at each place
-  by class and location (`places` in `methods/_blur_class.py`).
+  by class and location (`places` in `methods/families/blur_class.py`).
 - The last stage joins the finest map of the encoder (b_1), the finest result of the paths (l_1) and the edge map; what
   it makes of them is added to the finest image and starts at 0, so that training begins with MRFNet's own image.
 - alpha is the share of the network's own edges in the edge map that the last stage is given; the rest is the truth's.
@@ -39,11 +39,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import Method, ParamsError, Phase, Player
-from methods._blur_class import CLASSES, BlurClassifier, draw_blurred, location, logits, places
-from methods._edge_model import EDGE_PHASE, Generator, canny, edge_input, luminance
-from methods._insides import own_range
-from methods._multipath import COARSEST, WATCHED, MRFNet, conv, losses, path_insides
-from methods._patch_critic import PatchCritic
+from methods.families.blur_class import CLASSES, BlurClassifier, draw_blurred, location, logits, places
+from methods.families.edge_model import EDGE_PHASE, Generator, canny, edge_input, luminance
+from methods.families.multipath import COARSEST, WATCHED, MRFNet, conv, losses, path_insides
+from methods.layers.insides import own_range
+from methods.layers.patch_critic import PatchCritic
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs, State

@@ -2,7 +2,7 @@
 
 Paper: J. Li, N. Wang, L. Zhang, B. Du, D. Tao, "Recurrent Feature Reasoning for Image Inpainting", CVPR 2020. Code:
 jingyuanli001/RFR-Inpainting (MIT; its partial convolution is NVIDIA's, BSD 3-clause), commit e1cad6a; released weights
-load through `reference`. Network and losses stand in `methods/_rfr.py`, as DGFNet has both.
+load through `reference`. Network and losses stand in `methods/families/rfr.py`, as DGFNet has both.
 
 Two phases: "train", then "finetune" with a lower rate and with batch norms that use and keep their running statistics.
 The player of the second has its own name, so that `train.players.finetune_network.lr` can be its rate.
@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from bench.contracts import Method, Phase, Player
-from methods import _vgg
-from methods._losses import composite, total_variation
-from methods._rfr import RFR, frozen_norms, region_losses, rename, vgg_losses
+from methods.families.rfr import RFR, frozen_norms, region_losses, rename, vgg_losses
+from methods.losses import perceptual
+from methods.losses.pixel import composite, total_variation
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs
@@ -85,7 +85,7 @@ method = Method(
     min_size=16,
     tiling="The attention looks at the whole image: a tile, which overlaps its neighbours, sees only itself, and a "
     "hole should lie within one tile with known pixels around it.",
-    helpers={"vgg16": _vgg.helper("vgg16", ("perceptual", "style"))},
+    helpers={"vgg16": perceptual.helper("vgg16", ("perceptual", "style"))},
     limits=(
         "The attention holds a score for every two places of a map of an eighth of the sides: its memory grows with "
         "the square of the pixels (4 MB a matrix for 256x256, 1 GB for one megapixel).",

@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import Method, ParamsError, Phase, Player
-from methods._adversarial import log_critic, log_generator
-from methods._losses import l1_over_hole
-from methods._patch_critic import PatchCritic, rename_critic, unwrap
+from methods.layers.patch_critic import PatchCritic, rename_critic, unwrap
+from methods.losses.adversarial import log_critic, log_generator
+from methods.losses.pixel import l1_over_hole
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs, State

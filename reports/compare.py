@@ -12,9 +12,9 @@ import pandas as pd
 
 from bench.contracts import DataError, ParamsError, UserError
 from bench.registry import nearest
-from reports.scores import COSTS, Evaluation, measure, read_record, read_scores
-from reports.statistics import against, bootstrap, differences
-from reports.tables import MAIN
+from reports.scores.reading import COSTS, Evaluation, measure, read_record, read_scores
+from reports.scores.statistics import against, bootstrap, differences
+from reports.tables.filling import MAIN
 
 BARS = 20
 """The most lines of a plot; with more images each line is the mean of neighbours."""

@@ -184,13 +184,14 @@ class Project:
         import torch
         from safetensors.torch import save_file
 
-        from bench import params, runs
+        from bench import runs
         from bench.data import manifest
         from bench.files import sha256, write_json
+        from bench.params import loading
         from bench.training.train import about
 
         with contextlib.chdir(self.folder):
-            loaded = params.load()
+            loaded = loading.load()
             recipe, method = runs.resolve(loaded, name)
             built = manifest.read(runs.data_folder(loaded, recipe.dataset))
             place = runs.folder(loaded, name)

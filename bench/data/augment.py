@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bench.contracts import ParamsError
-from bench.params import check_arguments
+from bench.params.checks import check_arguments
 
 Sample = dict[str, np.ndarray]
 Operation = Callable[..., Sample]

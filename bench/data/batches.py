@@ -11,9 +11,9 @@ import numpy as np
 
 from bench.contracts import DataError
 from bench.data import augment
-from bench.data.images import as_float
-from bench.data.layers import KIND, MadeLayer
+from bench.data.auxiliary import KIND, MadeLayer
 from bench.data.manifest import BuiltSet
+from bench.data.png import as_float
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +75,7 @@ class Crops:
     """Random crops of a built set's training images and of their layers, from memory-mapped packed files.
 
     Args:
-        layers: the layers of the set that the method declares, by name, as `bench.data.layers.read` gives them.
+        layers: the layers of the set that the method declares, by name, as `bench.data.auxiliary.read` gives them.
 
     Raises:
         DataError: the set does not serve the task, or an image is smaller than the crop.

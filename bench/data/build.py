@@ -25,9 +25,10 @@ import numpy as np
 from bench import registry
 from bench.contracts import DataError, Item, Made, ParamsError, UserError
 from bench.data import manifest
-from bench.data.images import as_float, read_png, write_png
+from bench.data.png import as_float, read_png, write_png
 from bench.files import aside, bring_back, explained, locked, noted, put_in_place, sha256, write_json
-from bench.params import PATH, check_arguments, named
+from bench.params.checks import check_arguments, named
+from bench.params.schema import PATH
 
 KILLED = "a process that made images was killed, perhaps for want of memory"
 JOB, ROWS = "job.json", "rows"  # of a work folder: neither is left in what was built

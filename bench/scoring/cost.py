@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import DataError
-from bench.scoring.metrics import Measure
+from bench.scoring.metrics.measure import Measure
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -15,11 +15,12 @@ import numpy as np
 
 from bench import runs
 from bench.contracts import INPUTS, DataError, UserError
-from bench.data.images import as_float, write_png
+from bench.data.imagefiles import read_mask, read_rgb
+from bench.data.png import as_float, write_png
 from bench.files import need_writable
-from bench.imagefiles import read_mask, read_rgb
-from bench.params import Params, all_chains, all_runs
-from bench.scoring.metrics import quantise
+from bench.params.resolving import all_chains, all_runs
+from bench.params.schema import Params
+from bench.scoring.metrics.values import quantise
 
 
 def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]:

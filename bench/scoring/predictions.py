@@ -11,22 +11,16 @@ import numpy as np
 from bench import registry, runs
 from bench.contracts import DataError, UserError
 from bench.data import manifest
+from bench.data.imagefiles import image_size, read_rgb
 from bench.files import read_json, replace_folder, sha256
-from bench.imagefiles import image_size, read_rgb
 from bench.importing import check_new_name
-from bench.params import Params, evaluation, weights_folder
+from bench.params.resolving import evaluation, weights_folder
+from bench.params.schema import Params
 from bench.provenance import here
-from bench.scoring.evaluate import (
-    Case,
-    Perceptual,
-    Table,
-    common_columns,
-    inputs_of,
-    score,
-    split_metrics,
-    whole_float32,
-    write_scores,
-)
+from bench.scoring.cases import Case, inputs_of
+from bench.scoring.evaluate import score, split_metrics, whole_float32
+from bench.scoring.perceptual_scores import Perceptual
+from bench.scoring.rows import Table, common_columns, write_scores
 from bench.training.device import scoring_device
 
 KIND = "predictions"

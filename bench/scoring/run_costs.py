@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contracts import INPUTS
-from bench.params import Evaluate
+from bench.params.schema import Evaluate
 from bench.runs import Trained
 from bench.scoring import cost
 
 if TYPE_CHECKING:
-    from bench.scoring.evaluate import Table
     from bench.scoring.restore import Restorer
+    from bench.scoring.rows import Table
 
 
 def shapes(task: str, height: int, width: int) -> dict[str, tuple[int, ...]]:

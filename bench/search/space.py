@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.contracts import ParamsError
-from bench.params import Choice, Recipe, Search, Train, checked, merged
+from bench.params.checks import checked
+from bench.params.resolving import merged
+from bench.params.schema import Choice, Recipe, Search, Train
 
 WEIGHTS = "weights."
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from bench import runs
 from bench.contracts import INPUTS, DataError, Method, ParamsError, UserError
-from bench.data import layers, manifest
+from bench.data import auxiliary, manifest
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
-from bench.params import Params, Recipe, Search, SearchSettings, find_search, search_settings, weights_folder
+from bench.params.resolving import find_search, search_settings, weights_folder
+from bench.params.schema import Params, Recipe, Search, SearchSettings
 from bench.search.space import WEIGHTS, Space, laid_on, present, space_of
 from bench.search.study import Attempt
 from bench.training.device import set_threads, tune_allocator
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor
 
-    from bench.scoring.metrics import Metric
+    from bench.scoring.metrics.measure import Metric
     from bench.training.loop import Training
 
 HELD_OUT = 1
@@ -106,7 +107,7 @@ def miniature(recipe: Recipe, method: Method, share: float, steps_per_epoch: int
     Args:
         steps_per_epoch: of the whole run, whose lengths may be given in epochs.
     """
-    from bench.training.loop import phase_steps
+    from bench.training.rates import phase_steps
 
     train, schedule = recipe.train, recipe.train.schedule
     steps = phase_steps(recipe, method, steps_per_epoch)
@@ -180,9 +181,9 @@ class Shared:
 
 def judge(metric_id: str, task: str, where: str) -> Metric:
     """Return the metric of a search. Raises UserError when it is unknown or cannot judge single images of the task."""
-    from bench.scoring import metrics
+    from bench.scoring.metrics import catalogue
 
-    metric = metrics.find(metric_id)
+    metric = catalogue.find(metric_id)
     if metric.many_targets or (metric.region != "image" and task not in ("inpaint", "sharp-inpaint")):
         raise ParamsError(f"{where}: metric {metric_id} does not apply to the validation images of {task}")
     return metric
@@ -210,7 +211,7 @@ def prepare(params: Params, run: str, trials: int | None = None) -> Shared:
         laid_on(recipe, space.values({name: span[end] for name, span in space.ranges.items()}), where)
     own = {name: present(recipe, name) for name in space.choices}
     built = manifest.read(runs.data_folder(params, recipe.dataset))
-    made = {key: layers.read(built, key, layer) for key, layer in method.layers.items()}
+    made = {key: auxiliary.read(built, key, layer) for key, layer in method.layers.items()}
     train = recipe.train
     crops = Crops(built, recipe.task, train.crop_size, train.augment, recipe.seed, train.input or "", made)
     away, touched = held_out(crops.rows, settings.validation, recipe.seed, str(built.folder))
@@ -219,7 +220,7 @@ def prepare(params: Params, run: str, trials: int | None = None) -> Shared:
     import torch
     from accelerate import Accelerator
 
-    from bench.training.loop import PRECISION
+    from bench.training.placement import PRECISION
 
     accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=PRECISION[train.precision])
     if accelerator.num_processes > 1:
@@ -239,7 +240,7 @@ def _cases(built: BuiltSet, rows: pd.DataFrame, recipe: Recipe, method: Method, 
     """Read validation images. Layers of their inputs are made once, not at each rung."""
     import torch
 
-    from bench.scoring.evaluate import inputs_of, read_case
+    from bench.scoring.cases import inputs_of, read_case
     from bench.scoring.restore import prepared
 
     source = recipe.train.input or inputs_of(recipe.task, built)[0]
@@ -255,8 +256,8 @@ def _cases(built: BuiltSet, rows: pd.DataFrame, recipe: Recipe, method: Method, 
 
 def _effective(shared: Shared) -> Shared:
     """Check the names of weights as a training does, and leave out those whose loss this machine cannot compute."""
-    from bench.training.loop import check_weights
-    from bench.training.train import helpers
+    from bench.training.helpers import helpers
+    from bench.training.weighting import check_weights
 
     space, recipe, name = shared.space, shared.recipe, shared.recipe.name
     full = laid_on(recipe, space.values({key: high for key, (_, high) in space.ranges.items()}), name)
@@ -297,7 +298,7 @@ def objective(shared: Shared, attempt: Attempt) -> float:
         Pruned: by `attempt.report`, at a rung.
         Diverged: a loss or a restored image that is not finite.
     """
-    from bench.training.train import helpers
+    from bench.training.helpers import helpers
 
     recipe = laid_on(shared.short, attempt.values, f"trial {attempt.number}")
     recipe = recipe.model_copy(update={"name": f"{recipe.name}: trial {attempt.number}"})
@@ -321,7 +322,8 @@ def score(shared: Shared, training: Training) -> float:
     Raises:
         Diverged: a restored image is not finite.
     """
-    from bench.scoring.evaluate import to_depth, whole_float32
+    from bench.scoring.cases import to_depth
+    from bench.scoring.evaluate import whole_float32
     from bench.scoring.restore import restore
     from bench.training.loop import Diverged
 

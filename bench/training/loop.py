@@ -10,10 +10,10 @@ import io
 import math
 import pickle
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,17 +21,18 @@ from torch import Tensor, nn
 from bench.contracts import Method, ParamsError, Player, UserError
 from bench.data.batches import Crops
 from bench.files import replacing
-from bench.params import Recipe, Schedule, Train, named
-from bench.registry import nearest
-from bench.tracking import Point
+from bench.params.checks import named
+from bench.params.schema import Recipe, Train
+from bench.tracking.store import Point
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from bench.contracts import Outputs
+from bench.training.placement import average_gradients, channels_last
+from bench.training.rates import make_optimizer, phase_steps, rate
+from bench.training.weighting import check_weights, left_out, lowered, weighted
 
-M = TypeVar("M", bound=nn.Module)
-PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 DIVERGED, LATER = 1e6, 20
 """So many times its first value, or 1 where that is more, for so many updates, and a loss has diverged."""
 POINTS = 5000
@@ -61,133 +62,6 @@ class Progress:
 
 class Diverged(UserError):
     """A loss that is not finite, or far above what it began with."""
-
-
-def phase_steps(recipe: Recipe, method: Method, steps_per_epoch: int) -> dict[str, int]:
-    """Return the steps of each phase. Raises ParamsError when the recipe does not say them."""
-    train, names = recipe.train, list(method.phases)
-    if train.phases:
-        if not any(train.phases.values()):
-            raise ParamsError(f"params.yaml: run {recipe.name}: train.phases: 0 steps in all, expected 1 or more")
-        return {name: train.phases.get(name, 0) for name in names}
-    if len(names) > 1:
-        raise ParamsError(f"params.yaml: run {recipe.name}: train.phases: give the steps of {', '.join(names)}")
-    if train.steps is None and train.epochs is None:
-        raise ParamsError(f"params.yaml: run {recipe.name}: train: give steps or epochs")
-    return {names[0]: train.steps if train.steps is not None else (train.epochs or 0) * steps_per_epoch}
-
-
-def left_out(recipe: Recipe, method: Method, steps: Mapping[str, int], own: Collection[str]) -> list[str]:
-    """Return the phases of 0 steps with a player none of whose networks this run has: an ablation without that stage.
-
-    A player that has some of its networks moves those.
-
-    Args:
-        steps: of each phase.
-        own: the networks of this run.
-
-    Raises:
-        ParamsError: such a phase has steps.
-    """
-    found = []
-    for name, phase in method.phases.items():
-        lacking = [player.networks[0] for player in phase.players.values() if not set(player.networks) & set(own)]
-        if lacking and steps[name]:
-            raise ParamsError(
-                f"params.yaml: run {recipe.name}: train.phases.{name}: found {steps[name]} steps, expected 0: the "
-                f"phase moves the network {lacking[0]}, which a run of these arguments does not have"
-            )
-        found += [name] if lacking else []
-    return found
-
-
-def rate(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> float:
-    """Return the factor of the learning rate at `step` of a phase of `steps`."""
-    if step < schedule.warmup_steps:
-        return (step + 1) / schedule.warmup_steps
-    if schedule.kind == "step":
-        every = schedule.every_steps or (schedule.every_epochs or 1) * steps_per_epoch
-        return schedule.factor ** (step // every)
-    if schedule.kind == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * step / steps))
-    if schedule.kind == "linear":
-        start = schedule.start * steps
-        return 1.0 if step < start else max(0.0, (steps - step) / max(steps - start, 1))
-    return 1.0
-
-
-def make_optimizer(train: Train, name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
-    """Make the optimiser of one player."""
-    own = train.players.get(name)
-    lr = (own and own.lr) or train.lr
-    betas = (own and own.betas) or train.betas
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr, momentum=betas[0], weight_decay=train.weight_decay)
-    kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr, betas=betas, weight_decay=train.weight_decay)
-
-
-def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float], player: str) -> Tensor:
-    """Return the sum of the losses, each times its weight: `player.name`, else `name`, else 1."""
-    terms = [weights.get(f"{player}.{name}", weights.get(name, 1.0)) * value for name, value in losses.items()]
-    return torch.stack(terms).sum()
-
-
-def lowered(losses: Mapping[str, Tensor], watched: Collection[str]) -> dict[str, Tensor]:
-    """Return the losses that a player lowers: all but the watched ones."""
-    return {name: value for name, value in losses.items() if name not in watched}
-
-
-def check_weights(
-    method: Method,
-    weights: Collection[str],
-    seen: set[str],
-    name: str,
-    left_out: Collection[str] = (),
-    where: str = "train.weights",
-) -> None:
-    """Raise ParamsError when a weight's name is no loss of the method: a misspelt one would be taken as 1 in silence.
-
-    Args:
-        seen: the losses that the method gave, as "player.loss".
-        left_out: phases that this run does not have: what only their players know passes.
-        where: the place of the weights in params.yaml, for the message.
-    """
-    helped = {loss for helper in method.helpers.values() for loss in helper.losses}
-    known = seen | {loss.split(".", 1)[1] for loss in seen} | helped
-    absent = {player for phase in left_out for player in method.phases[phase].players}
-    for weight in weights:
-        player, _, loss = weight.rpartition(".")
-        if loss in method.watched:
-            raise ParamsError(
-                f"params.yaml: run {name}: {where}.{weight}: this loss is watched alone: it is logged and never "
-                "lowered, so it takes no weight"
-            )
-        if absent and (not player or player in absent):
-            continue
-        if weight not in known:
-            raise ParamsError(
-                f"params.yaml: run {name}: {where}.{weight}: no loss of this name; "
-                f"the nearest are: {nearest(weight, known)}"
-            )
-
-
-def channels_last(module: M) -> M:
-    """Lay kernels of two-dimensional convolutions out channels-last; three-dimensional ones have no such layout."""
-    for tensor in [*module.parameters(), *module.buffers()]:
-        if tensor.dim() == 4:
-            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)
-    return module
-
-
-def average_gradients(accelerator: Accelerator, parameters: list[nn.Parameter]) -> None:
-    """Average gradients over the processes, as one tensor: this serves any number of networks and players."""
-    if accelerator.num_processes == 1:
-        return
-    grads = [p.grad if p.grad is not None else torch.zeros_like(p) for p in parameters]
-    mean = accelerator.reduce(torch.cat([grad.reshape(-1) for grad in grads]), "mean")
-    for parameter, piece in zip(parameters, mean.split([grad.numel() for grad in grads]), strict=True):
-        parameter.grad = piece.view_as(parameter).clone()
 
 
 class Training:

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from bench import runs
-from bench.contracts import Helper, Method, ParamsError, UserError
-from bench.data import layers, manifest
+from bench.contracts import Method, ParamsError, UserError
+from bench.data import auxiliary, manifest
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
 from bench.files import locked, need_writable, read_json, replace_folder, sha256, write_json
-from bench.params import Params, Recipe, weights_folder
+from bench.params.resolving import weights_folder
+from bench.params.schema import Params, Recipe
 from bench.provenance import here
 from bench.training.device import set_threads, tune_allocator
+from bench.training.helpers import helpers, random_helpers
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,7 +62,7 @@ def train(params: Params, name: str) -> Path:
         raise UserError(f"{name}: {recipe.method} needs no training; run: python -m bench evaluate {name}")
     built = manifest.read(runs.data_folder(params, recipe.dataset))
     chosen = recipe.train
-    made = {key: layers.read(built, key, layer) for key, layer in method.layers.items()}
+    made = {key: auxiliary.read(built, key, layer) for key, layer in method.layers.items()}
     crops = Crops(built, recipe.task, chosen.crop_size, chosen.augment, recipe.seed, chosen.input or "", made)
     out = runs.folder(params, name)
     need_writable(out.parent)
@@ -68,7 +70,8 @@ def train(params: Params, name: str) -> Path:
     import torch
     from accelerate import Accelerator
 
-    from bench.training.loop import PRECISION, phase_steps
+    from bench.training.placement import PRECISION
+    from bench.training.rates import phase_steps
 
     threads = set_threads(params.threads)
     # Unless told that there is only the CPU, accelerate takes each process that torchrun starts there for the only one.
@@ -99,50 +102,6 @@ def _alone(resume: Path, name: str, accelerator: Any) -> Any:
     from contextlib import nullcontext
 
     return locked(resume, f"training {name}") if accelerator.is_main_process else nullcontext()
-
-
-def helpers(method: Method, recipe: Recipe, folder: Path | None) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """Build the frozen networks that weighted losses look through; list the losses left out for want of a file.
-
-    Where the recipe asks for `random_helpers` all of them are drawn from the run's seed, files or not.
-    """
-    import torch
-
-    from bench import weights
-
-    found, missing = {}, []
-    for name, helper in method.helpers.items():
-        wanted = _wanted(recipe, helper)
-        if not wanted:
-            continue
-        if recipe.train.random_helpers:
-            torch.manual_seed(recipe.seed)
-            found[name] = helper.build(None)
-            continue
-        path = weights.find(helper.weights, folder)
-        if path is None:
-            missing += [{"loss": loss, "reason": weights.explain(helper.weights)} for loss in wanted]
-        else:
-            found[name] = helper.build(path)
-    return found, missing
-
-
-def random_helpers(method: Method, recipe: Recipe) -> list[dict[str, Any]]:
-    """List the frozen networks that have random weights in this run, with their losses, for its record."""
-    if not recipe.train.random_helpers:
-        return []
-    wanted = {name: _wanted(recipe, helper) for name, helper in method.helpers.items()}
-    return [{"helper": name, "losses": losses} for name, losses in wanted.items() if losses]
-
-
-def _wanted(recipe: Recipe, helper: Helper) -> list[str]:
-    """Return the losses of a helper that have a weight."""
-    return [loss for loss in helper.losses if _weight(recipe, loss) > 0]
-
-
-def _weight(recipe: Recipe, loss: str) -> float:
-    """Return the largest weight that a loss has with any player."""
-    return max((w for name, w in recipe.train.weights.items() if name.split(".")[-1] == loss), default=1.0)
 
 
 def about(recipe: Recipe, method: Method, built: BuiltSet, kind: str) -> dict[str, Any]:
@@ -198,7 +157,7 @@ def _train(
 ) -> None:
     from safetensors.torch import save
 
-    from bench import tracking
+    from bench.tracking import store, uploads
     from bench.training.loop import Training
 
     frozen, missing = helped
@@ -219,9 +178,9 @@ def _train(
         record["provenance"]["layers"] = {name: layer.digest for name, layer in crops.layers.items()}
     run_id, client = "", None
 
-    def log(points: list[tracking.Point]) -> None:
+    def log(points: list[store.Point]) -> None:
         if client is not None:
-            tracking.log_points(client, run_id, points)
+            store.log_points(client, run_id, points)
 
     training = Training(
         recipe, method, crops, frozen, accelerator, resume, log, checkpoint_seconds=params.checkpoint_seconds
@@ -230,8 +189,8 @@ def _train(
     with _enough_memory(recipe):
         training.prepare()
     if accelerator.is_main_process:
-        client = tracking.connect(params.tracking)
-        run_id = tracking.start(client, record, _training_id(resume / "run.json"))
+        client = store.connect(params.tracking)
+        run_id = store.start(client, record, _training_id(resume / "run.json"))
     steps = f"{training.total_steps} steps on {accelerator.device.type}"
     say(f"{recipe.name}: {steps}, {threads} threads, {recipe.train.precision}")
     try:
@@ -239,7 +198,7 @@ def _train(
             progress = training.run()
     except (UserError, KeyboardInterrupt):
         if client is not None:
-            tracking.finish(client, run_id, "FAILED")
+            store.finish(client, run_id, "FAILED")
         raise
     if client is None:
         return
@@ -265,8 +224,8 @@ def _train(
         write_json(folder / runs.RECORD, record)
 
     replace_folder(out, fill)
-    tracking.log_weights(client, run_id, out / runs.WEIGHTS, record["provenance"]["weights_sha256"])
-    tracking.finish(client, run_id)
+    uploads.log_weights(client, run_id, out / runs.WEIGHTS, record["provenance"]["weights_sha256"])
+    store.finish(client, run_id)
     say(f"{recipe.name}: {progress.total} steps in {progress.seconds:.0f} s -> {out / runs.WEIGHTS}")
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import supervised
-from methods._losses import charbonnier
+from methods.losses.pixel import charbonnier
 
 
 class Mine(nn.Module):

@@ -9,9 +9,9 @@ import torch
 from case import Case
 from torch import Tensor
 
-from methods._contextual_attention import contextual_attention
-from methods._gated_inpainting import InpaintingNet
 from methods.dffnet_inpaint import method
+from methods.families.gated_inpainting import InpaintingNet
+from methods.layers.contextual_attention import contextual_attention
 
 
 def nchw(array: np.ndarray) -> Tensor:

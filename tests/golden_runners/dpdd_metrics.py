@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.scoring.metrics import METRICS
+from bench.scoring.metrics.catalogue import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets._dual_pixel import Shape, kernels
+from datasets.degradations.dual_pixel import Shape, kernels
 
 
 def dual_pixel_kernels(case: Any) -> dict[str, np.ndarray]:

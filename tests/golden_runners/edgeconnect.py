@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from case import Case
 
-from methods._edge_model import Generator
-from methods._patch_critic import PatchCritic
 from methods.edgeconnect import method
+from methods.families.edge_model import Generator
+from methods.layers.patch_critic import PatchCritic
 
 
 def generator(case: Case) -> dict[str, np.ndarray]:

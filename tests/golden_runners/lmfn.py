@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods import _rfdb
+from methods.layers import rfdb
 from methods.lmfn import LMFN, PEAK, REPOSITORY, method
 
 
@@ -37,10 +37,10 @@ def network(case) -> dict[str, np.ndarray]:
 
 def block(case) -> dict[str, np.ndarray]:
     """One RFDB."""
-    rfdb = _rfdb.RFDB(case.about["arguments"]["in_channels"]).eval()
-    rfdb.load_state_dict(_rfdb.reference(tensors(case.state)))
+    network = rfdb.RFDB(case.about["arguments"]["in_channels"]).eval()
+    network.load_state_dict(rfdb.reference(tensors(case.state)))
     with torch.no_grad():
-        return {"features_out": rfdb(torch.from_numpy(case.inputs["features"])).numpy()}
+        return {"features_out": network(torch.from_numpy(case.inputs["features"])).numpy()}
 
 
 RUNNERS = {"lmfn_lfdn_repository": network, "rfdb_50": block}

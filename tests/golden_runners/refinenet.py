@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from methods._multipath import CRP, RCU
+from methods.families.multipath import CRP, RCU
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from case import Case
 
-from methods._rfr import RFR
+from methods.families.rfr import RFR
 from methods.rfr import method
 
 

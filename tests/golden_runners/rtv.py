@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from methods._rtv import smooth
+from methods.auxiliary.rtv import smooth
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from methods._window_attention import WindowBlock
+from methods.layers.window_attention import WindowBlock
 
 if TYPE_CHECKING:
     from collections.abc import Callable

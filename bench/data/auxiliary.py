@@ -1,0 +1,244 @@
+"""Make the layers of a built set: further images of every training image, too slow to be made at each training step.
+
+A layer stands in `<dataset>.layers/<layer>/` beside its built set: one packed file of float16, the training images one
+after the other in the order of their manifest rows, and a manifest that says of which set and by which file it was
+made, and with which options. A layer of another set or of other options, or by a file that has changed since, is not
+used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from bench import registry, runs
+from bench.contracts import DataError, Layer, ParamsError, UserError
+from bench.data.build import KILLED, ROWS, hand_over, one_thread, processes, start_or_resume, tidy
+from bench.data.manifest import BuiltSet
+from bench.data.png import as_float, read_png
+from bench.files import bring_back, explained, locked, noted, read_json, sha256, write_json
+from bench.params.resolving import all_runs
+from bench.params.schema import PATH, Params
+
+ROOT = Path(__file__).parents[2]
+KIND = np.dtype(np.float16)
+PACKED, MANIFEST = "packed.bin", "manifest.json"
+
+
+@dataclass(frozen=True)
+class MadeLayer:
+    """A layer on disk.
+
+    Args:
+        packed: the file of all its pixels, float16 (H, W, C) an image.
+        channels: C.
+        offsets: of each training image, in bytes, in the order of the set's training rows.
+        digest: of its pixels, its set, the file that made it and its options: what a training with it depends on.
+    """
+
+    packed: Path
+    channels: int
+    offsets: np.ndarray
+    digest: str
+
+
+def folder(built: BuiltSet, name: str) -> Path:
+    """Return the folder of a layer of a built set."""
+    return built.folder.with_name(f"{built.folder.name}.layers") / name
+
+
+def declared(params: Params, dataset: str) -> dict[str, Layer]:
+    """Return the layers that the methods of a dataset's runs declare, by name, with the options of params.yaml.
+
+    Raises:
+        ParamsError: two methods mean different layers by one name; the section `layers` of params.yaml says otherwise.
+    """
+    found: dict[str, Layer] = {}
+    for name, run in all_runs(params).items():
+        if run.dataset == dataset:
+            method = registry.method(run.method)
+            method = runs.with_options(method, runs.layer_options(params, dataset, method))
+            for key, layer in method.layers.items():
+                if found.setdefault(key, layer) != layer:
+                    raise ParamsError(f"{PATH}: run {name}: {run.method} means another layer {key!r} than another run")
+    for key, stage in params.layers.items():
+        expected = found[stage.layer].module if stage.layer in found else "none of this name"
+        if stage.dataset == dataset and stage.module != expected:
+            raise ParamsError(
+                f"{PATH}: layers.{key}: found layer {stage.layer} made by {stage.module}; the methods of the runs on "
+                f"{dataset} declare {expected}"
+            )
+    return found
+
+
+def read(built: BuiltSet, name: str, layer: Layer) -> MadeLayer:
+    """Find a layer of a built set, made of these very images by the present code.
+
+    Raises:
+        DataError: it is missing, stale or cut short; the message says which and what to run.
+    """
+    place = folder(built, name)
+    again = f"run: python -m bench layers {built.folder.name}"
+    if not (place / MANIFEST).is_file():
+        raise DataError(f"{place}: the layer {name!r} has not been made yet; {again}")
+    about = read_json(place / MANIFEST)
+    if about["manifest_sha256"] != built.digest:
+        raise DataError(f"{place}: made of another build of {built.folder.name} than the one that is there; {again}")
+    if about["module_sha256"] != _module_digest(layer):
+        raise DataError(f"{place}: {layer.module} has changed since the layer was made; {again}")
+    if (made := about.get("options", {})) != dict(layer.options):
+        raise DataError(f"{place}: made with {made}, expected {dict(layer.options)}; {again}")
+    sizes = _pixels(built) * about["channels"] * KIND.itemsize
+    file = place / PACKED
+    found = file.stat().st_size if file.is_file() else 0
+    if found != sizes.sum():
+        raise DataError(f"{file}: found {found:,} bytes, expected {sizes.sum():,}; delete the folder, then {again}")
+    return MadeLayer(file, about["channels"], np.cumsum(sizes) - sizes, sha256(place / MANIFEST))
+
+
+def make(built: BuiltSet, name: str, layer: Layer, workers: int | None = None) -> Path:
+    """Make a layer of every training image and return its folder; what is there and fresh is left as it is.
+
+    Everything is made in a folder beside it that takes its place at the end. Interrupted, the next call goes on there.
+    Where it is a symbolic link, all this is done to the folder that it points to.
+
+    Raises:
+        DataError: what the layer's function gave is no layer of its image; an image that cannot be read.
+        UserError: the folder cannot be written, the disk is full, or another process makes this layer.
+    """
+    out = folder(built, name)
+    out = out.resolve() if out.is_symlink() else out
+    work = out.with_name(f".{out.name}.making")
+    what = f"making the layer {name} of {built.folder.name}"
+    images = len(built.split("train"))
+    with locked(work, what):
+        bring_back(out)
+        if _fresh(built, name, layer):
+            shutil.rmtree(work)
+        else:
+            about = {
+                "layer": name,
+                "dataset": built.folder.name,
+                "origin": built.about["origin"],
+                "profile": built.about["profile"],
+                "images": images,
+                "manifest_sha256": built.digest,
+                "module": layer.module,
+                "module_sha256": _module_digest(layer),
+                "options": dict(layer.options),
+            }
+            start_or_resume(work, about)
+            (work / PACKED).touch()
+            if not (work / MANIFEST).is_file():  # it is written when all else is
+                write_json(work / MANIFEST, about | _make_all(built, name, layer, work, workers))
+            hand_over(work, out)
+    tidy(out, what)
+    return out
+
+
+def _one_thread() -> None:
+    """Prepare a process: further than images, layers are made by linear algebra, whose libraries have own threads."""
+    import torch
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    one_thread()
+    torch.set_num_threads(1)
+    threadpool_limits(1)
+
+
+def _fresh(built: BuiltSet, name: str, layer: Layer) -> bool:
+    try:
+        read(built, name, layer)
+    except UserError:
+        return False
+    return True
+
+
+def _module_digest(layer: Layer) -> str:
+    path = ROOT / layer.module
+    if not path.is_file():
+        raise ParamsError(f"{layer.module}: no such file in the project; a layer names the file that makes it")
+    return sha256(path)
+
+
+def _pixels(built: BuiltSet) -> np.ndarray:
+    """Return the pixels of each training image, in the order of the manifest."""
+    return built.split("train")[["height", "width"]].to_numpy(np.int64).prod(axis=1)
+
+
+def _make_all(built: BuiltSet, name: str, layer: Layer, work: Path, workers: int | None) -> dict[str, Any]:
+    """Make, or find made, the layer of every training image; return its channels and the digest of its pixels."""
+    from tqdm import tqdm
+
+    rows = built.split("train")
+    sizes = _pixels(built) * KIND.itemsize
+    starts = np.cumsum(sizes) - sizes
+    jobs = [
+        (built.folder / row["file_target"], number, int(start))
+        for number, (row, start) in enumerate(zip(rows.to_dict("records"), starts, strict=True))
+    ]
+    # Processes are forked later: a pool of OpenCV's threads in this one would leave them waiting for ever.
+    cv2.setNumThreads(1)
+    made: list[dict[str, Any]] = []
+    title = f"layer {name} of {built.folder.name}"
+    with processes(workers, _one_thread) as pool:
+        waiting = {pool.submit(_make, partial(layer.of_target, **layer.options), work, *job) for job in jobs}
+        try:
+            for done in tqdm(as_completed(waiting), title, len(jobs), disable=None, unit="image"):
+                made.append(done.result())
+        except BrokenProcessPool:
+            raise UserError(
+                f"{work}: {KILLED}; what is made is kept: make the layers again with fewer --jobs"
+            ) from None
+    made.sort(key=lambda row: row["number"])
+    if len({row["channels"] for row in made}) != 1:
+        raise DataError(f"{layer.module}: the layer {name!r} has not the same channels for every image")
+    pixels = hashlib.sha256("".join(row["sha256"] for row in made).encode()).hexdigest()
+    return {"channels": made[0]["channels"], "pixels_sha256": pixels}
+
+
+def _make(
+    of_target: Callable[[np.ndarray], np.ndarray], work: Path, image: Path, number: int, start: int
+) -> dict[str, Any]:
+    """Make one image's layer and write it at its place, or find it made; return its row.
+
+    Args:
+        start: bytes of the images before this one at one channel; how many channels there are is known only then.
+    """
+    note = work / ROWS / f"{number}.json"
+    with (work / PACKED).open("r+b") as file:
+        if row := noted(note):
+            file.seek(start * row["channels"])
+            if hashlib.sha256(file.read(row["bytes"])).hexdigest() == row["sha256"]:
+                return row
+        target = as_float(read_png(image))
+        layer = of_target(target)
+        fits = layer.ndim == 3 and layer.shape[:2] == target.shape[:2]
+        if not fits or not np.isfinite(layer).all() or np.abs(layer).max() > 1:
+            bounds = f"from {layer.min():g} to {layer.max():g}" if layer.size else "empty"
+            raise DataError(
+                f"{image}: its layer is {layer.shape}, {bounds}; expected {(*target.shape[:2], 'C')} in [-1, 1]"
+            )
+        data = layer.astype(KIND).tobytes()
+        try:
+            file.seek(start * layer.shape[2])
+            file.write(data)
+            file.flush()
+        except OSError as error:
+            raise explained(error, work) from error
+        file.seek(start * layer.shape[2])
+        if file.read(len(data)) != data:
+            raise DataError(f"{work / PACKED}: what was read back differs from what was written; check the disk")
+    row = {"number": number, "channels": layer.shape[2], "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    write_json(note, row)
+    return row

@@ -1,0 +1,133 @@
+"""The test images of a built set under each input: what a method is given, and the truth."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.contracts import DataError
+from bench.data.batches import needed_fields, task_arrays
+from bench.data.manifest import BuiltSet
+from bench.data.png import as_float, read_png
+from bench.scoring.metrics import values
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test image under one condition.
+
+    Args:
+        row: its manifest row.
+        input: what the method gets: "blurred", "sharp" (with a hole), or "dual-pixel".
+        arrays: inputs and `target`, float32 (H, W, C) in [0, 1].
+        truth: the target as stored, uint8 or uint16 (H, W, 3).
+        folder: of the built set, for the references.
+    """
+
+    row: Mapping[str, Any]
+    input: str
+    arrays: dict[str, np.ndarray]
+    truth: np.ndarray
+    folder: Path
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """The hole, (H, W) uint8 with 255 = hole, where the task has one."""
+        return (self.arrays["mask"][..., 0] * 255).astype(np.uint8) if "mask" in self.arrays else None
+
+    @property
+    def shown(self) -> np.ndarray:
+        """The input as a person sees it: (H, W, 3) float32; of two views their mean."""
+        return self.arrays["x"] if "x" in self.arrays else (self.arrays["left"] + self.arrays["right"]) / 2
+
+    def references(self) -> Iterator[np.ndarray]:
+        """Read the further truths, where the dataset has them."""
+        for entry in json.loads(self.row["references"]):
+            yield read_png(self.folder / entry["file"])
+
+
+def inputs_of(task: str, built: BuiltSet) -> tuple[str, ...]:
+    """Return the inputs under which a task is scored on a set.
+
+    A method that fills holes meets both kinds of tables of DFFNet, Sections 4.3.2 and 4.4: a hole in the sharp image
+    ("deblurred" there, in our reading) and a hole in the blurred one; the truth is the sharp image in both. The input
+    that its task trains on comes first: the images that a report shows have that one.
+    """
+    if task == "inpaint":
+        return ("sharp", "blurred") if "file_blurred" in built.columns else ("sharp",)
+    if task == "sharp-inpaint":
+        return ("blurred", "sharp")
+    return ("dual-pixel",) if task == "dual-pixel" else ("blurred",)
+
+
+def cases(built: BuiltSet, task: str, inputs: tuple[str, ...]) -> Iterator[Case]:
+    """Read the test images one after the other, under each of the inputs."""
+    for source in inputs:
+        for row in test_rows(built):
+            yield read_case(built, row, task, source)
+
+
+def test_rows(built: BuiltSet) -> list[dict[str, Any]]:
+    """Return the manifest rows of the test images."""
+    return [{str(key): value for key, value in row.items()} for row in built.split("test").to_dict("records")]
+
+
+def read_case(built: BuiltSet, row: Mapping[str, Any], task: str, source: str) -> Case:
+    """Read one test image under one input. Raises DataError when the set does not serve the task."""
+    stored = {}
+    for name in needed_fields(task, source):
+        if not row.get(f"file_{name}"):
+            raise DataError(f"{built.folder}: {row['name']} has no {name}: it cannot serve the task {task!r}")
+        stored[name] = read_png(built.folder / row[f"file_{name}"])
+    fields = {name: as_float(image) for name, image in stored.items()}
+    return Case(row, source, task_arrays(task, fields, source), stored["target"], built.folder)
+
+
+def to_depth(image: np.ndarray, depth: np.dtype) -> np.ndarray:
+    """Turn float (H, W, 3) in [0, 1] into the integers of `depth`, a half to the even neighbour.
+
+    All scores are those of saved images, whatever program restored them: `score` must find what `evaluate` does.
+
+    Raises DataError for a value that is NaN or infinite: as an integer it would pass for black or white.
+    """
+    values.check_floats(image)
+    top = np.iinfo(depth).max
+    return np.rint(np.clip(image, 0, 1) * np.float64(top)).astype(depth)
+
+
+def condition(case: Case) -> dict[str, Any]:
+    """Return the columns that tell one case's rows from another's."""
+    row = case.row
+    ratio = row.get("mask_ratio")
+    return {
+        "image": row["name"],
+        "split": row["split"],
+        "input": case.input,
+        "scene": row.get("scene") or "",
+        "mask_kind": (row.get("mask_kind") or "") if case.mask is not None else "",
+        "mask_band": (row.get("mask_band") or "") if case.mask is not None else "",
+        "mask_ratio": float(ratio) if ratio is not None and case.mask is not None else float("nan"),
+        "severity": row["degradation"],
+    }
+
+
+@contextmanager
+def about_image(run: str, name: str) -> Iterator[None]:
+    """Say in a DataError which run and image it is of."""
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{run}: {name}: {error}") from None
+
+
+Predict = Callable[[Case], np.ndarray]
+"""A case to its restoration: float (H, W, 3) in [0, 1], or integers of the truth's depth."""

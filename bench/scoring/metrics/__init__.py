@@ -1,0 +1,1 @@
+"""The metrics: each id names one convention completely."""

@@ -1,0 +1,1 @@
+"""Tools beside the pipeline: documentation pages, screenshots, the doctor, the dashboard."""

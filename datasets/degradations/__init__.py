@@ -1,0 +1,1 @@
+"""Degradations: blur, masks and dual-pixel views."""

@@ -1,0 +1,1 @@
+"""Photographs inside installed packages, for the datasets' stand-ins."""

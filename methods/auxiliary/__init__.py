@@ -1,0 +1,1 @@
+"""Auxiliary maps: further images of every sample, made once per dataset."""

@@ -1,0 +1,1 @@
+"""Networks that several entries are made of."""

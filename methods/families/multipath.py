@@ -1,0 +1,377 @@
+"""The network of MRFNet, which is also the first stage of DFFNet and the trunk of MRFNet with its edge branch.
+
+What it is, where it comes from and how its tables are read stands in `methods/mrfnet.py`; the tables, figures,
+equations and sections named here are that paper's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bench.contracts import DataError, ParamsError
+from methods.layers.insides import own_range
+from methods.losses.pixel import mse, scale_refinement
+
+if TYPE_CHECKING:
+    from bench.contracts import Losses
+
+COARSEST = 32
+"""The coarsest scale is at most 1/32 of the image: six paths, or four behind a stem of stride 4 (figure 2)."""
+WATCHED = tuple(f"scale_{k}" for k in range(1, 7))
+"""A loss for every path that there can be (Section III.B): logged for the curves by scale, never lowered."""
+
+
+def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    """A convolution that keeps the size, or divides it by `stride`."""
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2)
+
+
+def max_pool5(x: Tensor) -> Tensor:
+    """The maximum of every 5x5 window, (N, C, H, W) to the same: rows, then columns, 2 to 3 times faster on a CPU.
+
+    Restoring on a CPU it takes running maxima, twice as fast again; they have slow gradients.
+    """
+    if x.device.type == "cpu" and not torch.is_grad_enabled():
+        return running_max5(running_max5(x, 3), 2)
+    return F.max_pool2d(F.max_pool2d(x, (1, 5), stride=1, padding=(0, 2)), (5, 1), stride=1, padding=(2, 0))
+
+
+def running_max5(x: Tensor, dim: int) -> Tensor:
+    """The maximum of each value and its two neighbours on either side along axis 2 or 3 of (N, C, H, W)."""
+    size = x.shape[dim]
+    padded = F.pad(x, (2, 2, 0, 0) if dim == 3 else (0, 0, 2, 2), value=-torch.inf)
+    two = torch.maximum(padded.narrow(dim, 0, size + 3), padded.narrow(dim, 1, size + 3))
+    four = torch.maximum(two.narrow(dim, 0, size + 1), two.narrow(dim, 2, size + 1))
+    return torch.maximum(four.narrow(dim, 0, size), padded.narrow(dim, 4, size))
+
+
+class RCU(nn.Module):
+    """Residual convolution unit: (N, C, H, W) to the same (Fig. 3c).
+
+    Args:
+        channels: C.
+        light: the bottleneck 1x1, 3x3, 1x1 (our reading: C // 4 wide), otherwise 3x3, 3x3; ReLU before each.
+    """
+
+    def __init__(self, channels: int, light: bool):
+        super().__init__()
+        inner, sizes = (channels // 4, (1, 3, 1)) if light else (channels, (3, 3))
+        widths = (channels, *[inner] * (len(sizes) - 1), channels)
+        self.convs = nn.ModuleList(conv(*pair, size) for pair, size in zip(pairwise(widths), sizes, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        for layer in self.convs:
+            out = layer(F.relu(out))  # not in place: the skip carries the value from before the ReLU
+        return x + out
+
+
+class CRP(nn.Module):
+    """Chained residual pooling: (N, C, H, W) to the same (Fig. 3b).
+
+    Each stage is a 5x5 max pooling and a convolution, fed by the stage before it; all stages are added to the input.
+
+    Args:
+        channels: C.
+        kernel_size: of the convolutions, 1 in the lightweight form, otherwise 3.
+        num_stages: stages in the chain, 2 in the improved CRP of the figure.
+    """
+
+    def __init__(self, channels: int, kernel_size: int, num_stages: int = 2):
+        super().__init__()
+        self.stages = nn.ModuleList(conv(channels, channels, kernel_size) for _ in range(num_stages))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        for stage in self.stages:
+            x = stage(max_pool5(x))
+            out = out + x
+        return out
+
+
+class MRFUnit(nn.Module):
+    """Multipath refinement fusion (eq. 3): f2(f1(x)) + f4(f3(f2(f1(x)))), (N, C, H, W) to the same.
+
+    Our reading: of the five convolutions in the text, conv-f-1 is the path's entry; ReLU after each.
+
+    Args:
+        channels: C.
+        kernel_sizes: of f1 to f4: conv_r_m1 to conv_r_m4 of table I.
+        residual: add the first term; without it the four convolutions are a plain chain.
+    """
+
+    def __init__(self, channels: int, kernel_sizes: Sequence[int], residual: bool):
+        super().__init__()
+        self.residual = residual
+        self.convs = nn.ModuleList(conv(channels, channels, size) for size in kernel_sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        near = F.relu(self.convs[1](F.relu(self.convs[0](x))))
+        far = F.relu(self.convs[3](F.relu(self.convs[2](near))))
+        return near + far if self.residual else far
+
+
+class Path(nn.Module):
+    """One refinement path: fusion, CRP, MRF unit and the remote residual (Section III.A and B).
+
+    Args:
+        blurred: channels of the encoder's map b_k at this scale.
+        coarser: channels of the coarser path's result l_(k+1), at half the size; None for the coarsest path.
+        finer: channels of the finer path's result l_(k-1), at twice the size; None without feedback.
+        channels: channels of this path and of its result.
+        kernel_sizes: of its MRF unit.
+        light: 1x1 convolutions in CRP, bottlenecks in RCUs.
+        residual: the sum of eq. 3 and the remote residual.
+        rcus: two RCUs on the encoder's map, three after CRP.
+    """
+
+    def __init__(
+        self,
+        blurred: int,
+        coarser: int | None,
+        finer: int | None,
+        channels: int,
+        kernel_sizes: Sequence[int],
+        light: bool,
+        residual: bool,
+        rcus: bool,
+    ):
+        super().__init__()
+        self.residual = residual
+        self.enlarge = nn.ConvTranspose2d(coarser, channels, 4, 2, 1) if coarser else None
+        self.feedback = conv(finer, channels, 3, stride=2) if finer else None
+        self.adapt = nn.Sequential(*(RCU(blurred, light) for _ in range(2 if rcus else 0)))
+        self.entry = conv(blurred + (channels if coarser else 0), channels, 3)
+        self.pool = CRP(channels, 1 if light else 3)
+        self.refine = nn.Sequential(*(RCU(channels, light) for _ in range(3 if rcus else 0)))
+        self.unit = MRFUnit(channels, kernel_sizes, residual)
+
+    def forward(self, blurred: Tensor, coarser: Tensor | None, finer: Tensor | None) -> Tensor:
+        """The result l_k of this path, (N, channels, h, w).
+
+        Args:
+            blurred: b_k, (N, C, h, w).
+            coarser: l_(k+1) of this round, (N, C, h/2, w/2); None for the coarsest path.
+            finer: l_(k-1) of the last round, (N, C, 2h, 2w); None in the first round and for the finest path.
+        """
+        fused = self.adapt(blurred)
+        if self.enlarge is not None:
+            fused = torch.cat((fused, self.enlarge(coarser)), 1)  # eq. 1
+        fused = F.relu(self.entry(fused))
+        if self.feedback is not None and finer is not None:
+            fused = fused + self.feedback(finer)  # eq. 2
+        result = self.unit(self.refine(self.pool(F.relu(fused))))
+        return result + fused if self.residual else result
+
+
+class MRFNet(nn.Module):
+    """An encoder of one map a scale, and a refinement path a scale from the coarsest to the finest, in rounds (Fig. 2).
+
+    Args:
+        channels: width of conv1, 32 in table I; all other widths are its multiples. At least 4.
+        num_paths: scales and paths, 1 to 6. Our reading: fewer drop the coarsest; more repeat conv7, conv8 and path r1.
+        light: 1x1 where table I has it and in CRP, otherwise 3x3 there; False is RefineNet or RCRefineNet of table V.
+        residual: the sum of eq. 3, the remote residual, the blurred image in the heads and the feedback of eq. 2; False
+            is RefineNet or LWRefineNet of table V.
+        rounds: passes over the paths, each fed by the one before (eq. 2); by default 2, and without `residual` 1.
+        stem_stride: 1 as in table I, or 4 for the text's scales 1/4 to 1/32. Our reading: the finest head's correction
+            is then enlarged bilinearly and added to the whole image.
+        rcus: put RCUs on the encoder's maps and after CRP, as the text counts them. Our reading: False, for "the two
+            convolution layers act as" RCU and table I has no others.
+    Raises:
+        ParamsError: for a value out of these, more than one round without `residual`, or scales below 1/32.
+    """
+
+    def __init__(
+        self,
+        channels: int = 32,
+        num_paths: int = 4,
+        light: bool = True,
+        residual: bool = True,
+        rounds: int | None = None,
+        stem_stride: int = 1,
+        rcus: bool = False,
+    ):
+        super().__init__()
+        rounds = (2 if residual else 1) if rounds is None else rounds
+        check_arguments(channels, num_paths, residual, rounds, stem_stride)
+        self.residual = residual
+        self.stem_stride = stem_stride
+        self.multiple = stem_stride * 2 ** (num_paths - 1)
+        feedback = rounds > 1 and num_paths > 1
+        self.rounds = rounds if feedback else 1  # one path feeds nothing back: a second round would be the first
+        thin = 1 if light else 3
+        maps = [channels * times for times in (2, 4, 8, 8, 8, 8)][:num_paths]
+        widths = [channels * times for times in (1, 2, 4, 8, 8, 8)][:num_paths]
+
+        stages = [nn.Sequential(conv(3, channels, 5, stem_stride), nn.ReLU(), conv(channels, maps[0], thin), nn.ReLU())]
+        for level, (before, after) in enumerate(pairwise(maps), 1):
+            down = conv(before, after, 5 if level == 1 else 3, stride=2)
+            stages.append(nn.Sequential(down, nn.ReLU(), conv(after, after, thin), nn.ReLU()))
+        self.encoder = nn.ModuleList(stages)
+
+        self.paths = nn.ModuleList(
+            Path(
+                maps[k],
+                coarser=widths[k + 1] if k + 1 < num_paths else None,
+                finer=widths[k - 1] if k and feedback else None,
+                channels=widths[k],
+                kernel_sizes=(3, thin, 3, thin) if k else (3, 3, thin, 3),
+                light=light,
+                residual=residual,
+                rcus=rcus,
+            )
+            for k in range(num_paths)
+        )
+        self.heads = nn.ModuleList(conv(width, 3, 3) for width in widths)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Restore `x` (N, 3, H, W), RGB in [0, 1].
+
+        Returns:
+            One image a path, finest first, not clipped: the first (N, 3, H, W), the k-th after it (N, 3, H/s, W/s) with
+            s = 2**k * stem_stride.
+        Raises:
+            DataError: when H or W is no multiple of 2**(num_paths - 1) * stem_stride.
+        """
+        _, results = self.features(x)
+        return self.images(x, results)
+
+    def features(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """The encoder's maps b_k and the paths' results l_k of the last round, finest first; arguments as `forward`."""
+        check_size(x, self.multiple)
+        maps, features = [], x
+        for stage in self.encoder:
+            features = stage(features)
+            maps.append(features)
+        finer: list[Tensor | None] = [None] * len(maps)
+        for _ in range(self.rounds):
+            results = self.refine(maps, finer)
+            finer = [None, *results[:-1]]
+        return maps, results
+
+    def refine(self, maps: list[Tensor], finer: list[Tensor | None]) -> list[Tensor]:
+        """One round over the paths, coarsest first; the results finest first, like the arguments."""
+        results: list[Tensor] = []
+        coarser = None
+        for path, blurred, last in zip(reversed(self.paths), reversed(maps), reversed(finer), strict=True):
+            coarser = path(blurred, coarser, last)
+            results.insert(0, coarser)
+        return results
+
+    def images(self, x: Tensor, results: list[Tensor]) -> list[Tensor]:
+        """The heads' images, with `residual` added to the blurred image at their scale (area averages)."""
+        images = [head(result) for head, result in zip(self.heads, results, strict=True)]
+        if self.stem_stride > 1:
+            images[0] = F.interpolate(images[0], size=x.shape[-2:], mode="bilinear", align_corners=False)
+        if not self.residual:
+            return images
+        blurred = [x] + [F.avg_pool2d(x, self.stem_stride * 2**k) for k in range(1, len(images))]
+        return [image + scale for image, scale in zip(images, blurred, strict=True)]
+
+
+def check_arguments(channels: int, num_paths: int, residual: bool, rounds: int, stem_stride: int) -> None:
+    """Raise ParamsError for arguments that make no MRFNet."""
+    if channels < 4:
+        raise ParamsError(f"mrfnet: channels is {channels}, expected at least 4")
+    if not 1 <= num_paths <= 6:
+        raise ParamsError(f"mrfnet: num_paths is {num_paths}, expected 1 to 6 (Section III.B)")
+    if rounds < 1 or (rounds > 1 and not residual):
+        allowed = "at least 1" if residual else "1, for without residual nothing is fed back"
+        raise ParamsError(f"mrfnet: rounds is {rounds}, expected {allowed}")
+    if stem_stride not in (1, 4):
+        raise ParamsError(f"mrfnet: stem_stride is {stem_stride}, expected 1 (table I) or 4 (figure 2)")
+    coarsest = stem_stride * 2 ** (num_paths - 1)
+    if coarsest > COARSEST:
+        raise ParamsError(
+            f"mrfnet: {num_paths} paths behind a stem of stride {stem_stride} end at 1/{coarsest} "
+            f"of the image, expected 1/{COARSEST} at most; take fewer paths or stem_stride 1"
+        )
+
+
+def check_size(x: Tensor, multiple: int) -> None:
+    """Raise DataError for an image whose scales do not fit together."""
+    height, width = x.shape[-2:]
+    if height % multiple or width % multiple:
+        raise DataError(
+            f"mrfnet: the image is {height}x{width} pixels (height x width), "
+            f"expected sides that are multiples of {multiple}; pad it"
+        )
+
+
+def reach(
+    num_paths: int = 4,
+    light: bool = True,
+    residual: bool = True,
+    rounds: int | None = None,
+    stem_stride: int = 1,
+    rcus: bool = False,
+) -> int:
+    """How far away, in pixels, an input pixel can lie that still influences a pixel of the full-size image.
+
+    The arguments are MRFNet's. Followed layer by layer: the values of a map of scale s (one of its steps is s pixels)
+    see so many pixels before their own place and so many after it, and a k x k convolution adds s (k - 1) / 2 to both.
+    An upper bound, met exactly by the default arguments; where places of several scales do not line up it is a few
+    pixels more than the truth.
+    """
+    rounds = (2 if residual else 1) if rounds is None else rounds
+    thin = 0 if light else 1  # steps that a 1x1 or a 3x3 sees to each side
+    scales = [stem_stride * 2**k for k in range(num_paths)]
+    maps = [2 + stem_stride * thin]  # conv1 and conv2; the encoder sees as far to both sides
+    for k in range(1, num_paths):
+        maps.append(maps[-1] + scales[k - 1] * (2 if k == 1 else 1) + scales[k] * thin)
+
+    finer: list[tuple[int, int] | None] = [None] * num_paths
+    for _ in range(rounds):
+        results: list[tuple[int, int]] = []
+        for k in reversed(range(num_paths)):
+            step = scales[k]
+            bottleneck = 1 if light else 2  # steps of one RCU
+            seen = [maps[k] + (2 * bottleneck * step if rcus else 0)] * 2
+            if results:  # the 4x4 deconvolution sees two steps of the coarser map: one back, or half of one ahead
+                seen = [max(seen[0], results[0][0] + 2 * step), max(seen[1], results[0][1] + step)]
+            seen = [side + step for side in seen]  # entry
+            last = finer[k]
+            if last is not None:
+                seen = [max(side, other + scales[k - 1]) for side, other in zip(seen, last, strict=True)]
+            inside = 2 * (2 + thin) + (3 * bottleneck if rcus else 0) + (3 + thin if k == 0 else 2 + 2 * thin)
+            results.insert(0, (seen[0] + inside * step, seen[1] + inside * step))
+        finer = [None, *results[:-1]]
+    before, after = (side + stem_stride for side in results[0])  # head
+    return max(before + 5, after + 2) if stem_stride == 4 else max(before, after)  # bilinear enlarging by 4
+
+
+def losses(preds: Sequence[Tensor], target: Tensor) -> Losses:
+    """Both losses of the paper, for `params.yaml` to weight: all scales (eq. 5), or the final image alone.
+
+    Beside them stands the squared error per value of each path, `scale_1` the finest: for the curves alone.
+
+    Args:
+        preds: the network's images, finest first.
+        target: (N, 3, H, W) in [0, 1].
+    """
+    with torch.no_grad():  # eq. 5 of one scale alone is half of its error
+        by_scale = {f"scale_{k}": 2 * scale_refinement([pred], target) for k, pred in enumerate(preds, 1)}
+    return {"scale_refinement": scale_refinement(preds, target), "mse": mse(preds[0], target), **by_scale}
+
+
+def path_insides(x: Tensor, preds: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Each path's image, and how far it lies from the blurred image at its scale: the mean over R, G and B.
+
+    Args:
+        x: the blurred image (1, 3, H, W).
+        preds: the network's images for it, finest first.
+    """
+    found = {}
+    for k, pred in enumerate(preds, 1):
+        height, width = pred.shape[-2:]
+        blurred = F.adaptive_avg_pool2d(x, (height, width))
+        found[f"path {k}: image"] = pred.clamp(0, 1)
+        found[f"path {k}: difference to the blurred image, own range"] = own_range((pred - blurred).abs().mean(1, True))
+    return found

@@ -1,0 +1,1 @@
+"""Network layers and blocks that several published networks share."""

@@ -1,0 +1,83 @@
+"""SN-PatchGAN: the critic of DeepFill v2, shared by DGFNet and by the inpainting stage of DFFNet.
+
+Paper: J. Yu, Z. Lin, J. Yang, X. Shen, X. Lu, T. Huang, "Free-Form Image Inpainting with Gated Convolution", ICCV 2019,
+Section 3.2 and Fig. 3. Code: JiahuiYu/generative_inpainting (CC BY-NC 4.0: not for commercial use), TensorFlow.
+Our reading: padding of two pixels on every side, where TensorFlow's "SAME" puts one before and two after.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from methods.layers.patch_critic import spectral_norm
+
+if TYPE_CHECKING:
+    from bench.contracts import State
+
+
+class SNPatchCritic(nn.Module):
+    """Six spectrally normalised 5x5 stride-2 convolutions, LeakyReLU 0.2 after each, the last one too.
+
+    5,945,216 parameters for 3 input channels. Kernels start as the code's framework draws them, Xavier uniform, biases
+    from 0.
+
+    Args:
+        in_channels: 3 for RGB (DGFNet), 4 for RGB and mask (DFFNet).
+        channels: width of the first; the second has twice, the other four have four times as many (64, 128, 256).
+    """
+
+    def __init__(self, in_channels: int, channels: int = 64):
+        super().__init__()
+        widths = (in_channels, channels, 2 * channels, *[4 * channels] * 4)
+        self.convs = nn.ModuleList()
+        for before, after in pairwise(widths):
+            conv = nn.Conv2d(before, after, 5, stride=2, padding=2)
+            nn.init.xavier_uniform_(conv.weight)
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+            self.convs.append(spectral_norm(conv))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Judge `x` (N, in_channels, H, W).
+
+        Returns:
+            scores (N, 4 * channels, H / 64, W / 64), sides rounded up: each for a place and a feature, not bounded,
+            above 0 where the image looks true.
+        """
+        for conv in self.convs:
+            x = F.leaky_relu(conv(x), 0.2)
+        return x
+
+
+def critic_input(image: Tensor, mask: Tensor) -> Tensor:
+    """BGR in [-1, 1] and the mask, as in DFFNet's code: RGB in [0, 1] and (N, 1, H, W) to (N, 4, H, W)."""
+    return torch.cat([2 * image.flip(1) - 1, mask], dim=1)
+
+
+def rename_critic(state: State) -> State:
+    """Turn the authors' variables of the critic into our state dict; other variables are dropped.
+
+    Theirs are `discriminator/sn_patch_gan/conv<i>/kernel`, `.../bias`, and u of the spectral norm; v follows from it by
+    half a step of the power iteration.
+    """
+    ours: dict[str, Tensor] = {}
+    mine = {name: value for name, value in state.items() if name.startswith("discriminator/")}
+    for name, value in mine.items():
+        layer, _, last = name.rpartition("/")
+        conv = f"convs.{int(layer.split('/')[2].removeprefix('conv')) - 1}"
+        if last == "kernel":
+            ours[f"{conv}.parametrizations.weight.original"] = value.permute(3, 2, 0, 1)
+        elif last == "bias":
+            ours[f"{conv}.bias"] = value
+        elif last == "u":
+            ours[f"{conv}.parametrizations.weight.0.u"] = value.flatten()
+    for name in [name for name in ours if name.endswith(".u")]:
+        matrix = ours[name.replace("0.u", "original")].flatten(1)
+        v = F.normalize(matrix.mT @ ours[name], dim=0)
+        ours |= {name: F.normalize(matrix @ v, dim=0), name.replace("0.u", "0.v"): v}
+    return ours

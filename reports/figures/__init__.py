@@ -1,0 +1,1 @@
+"""Charts, comparisons of images, and the papers' figures."""

@@ -1,0 +1,132 @@
+"""What a figure shows of the data alone: one photograph degraded again and again, one parameter of the blur at a time.
+
+Everything is made by the dataset's own code, so that a figure shows what the networks were given.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from bench import registry
+from bench.contracts import DataError
+from bench.data import augment
+from bench.data.imagefiles import read_rgb
+from bench.data.manifest import NAME, BuiltSet
+
+STILL = {"kernel_size": 1, "sigma": 1.0, "length": 1, "angle": 0}
+"""The parameters of a recipe that leave an image as it is: both kernels are one pixel."""
+VARIED: Mapping[str, tuple[Mapping[str, float], tuple[float, ...]]] = {
+    "kernel_size": ({"sigma": 1.0}, (1, 2, 3, 4, 5)),
+    "sigma": ({"kernel_size": 5}, (0.1, 0.4, 0.6, 0.8, 1.0)),
+    "angle": ({"length": 20}, (0, 30, 60, 90, 135)),
+    "length": ({"angle": 45}, (5, 10, 15, 20, 30)),
+}
+"""By parameter: what the others are where they are not STILL, and its values, all of them values that are drawn."""
+DEVIATIONS = (0.5, 1.0, 2.0, 3.0)
+"""Standard deviations of the noise in 8-bit grey levels: |N(0, 1)| stays below 3 in 997 of 1,000 draws."""
+
+
+@dataclass(frozen=True)
+class Degraded:
+    """One degraded photograph.
+
+    Args:
+        values: what it was made with: kernel_size, sigma and length in pixels, angle in degrees; or deviation, the
+            standard deviation of the noise in 8-bit grey levels.
+        image: (H, W, 3) uint8.
+    """
+
+    values: Mapping[str, Any]
+    image: np.ndarray
+
+
+def median_row(built: BuiltSet) -> Mapping[str, Any]:
+    """The test image of the median input, by the rule that chooses the images kept of every run."""
+    rows = built.split("test").sort_values(["input_psnr", "name"])
+    return dict(rows.iloc[len(rows) // 2])
+
+
+def stored(built: BuiltSet, row: Mapping[str, Any], field: str) -> np.ndarray:
+    """One image of a built set, (H, W, 3) uint8. Raises DataError when the set has no such field or lost the file."""
+    if not isinstance(row.get(f"file_{field}"), str):
+        raise DataError(f"{built.folder / NAME}: image {row['name']} has no {field}; build the dataset again")
+    return read_rgb(built.folder / row[f"file_{field}"])
+
+
+def blur_code(dataset: str) -> ModuleType:
+    """The module that holds the kernels of a dataset's `recipe`. Raises UserError for an unknown dataset."""
+    entry = importlib.import_module(registry.module_name("datasets", dataset))
+    return importlib.import_module(entry.recipe.__module__)
+
+
+def blur(code: ModuleType, image: np.ndarray, values: Mapping[str, Any]) -> np.ndarray:
+    """Blur an image with given parameters, where the recipe draws them.
+
+    Args:
+        code: as `blur_code` gives it.
+        image: (H, W, 3) uint8.
+        values: kernel_size (of the Gaussian), sigma and length in pixels, angle in degrees.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    first = code.convolve(image, code.gaussian_kernel(values["kernel_size"], values["sigma"]))
+    return code.convolve(first, code.motion_kernel(values["length"], values["angle"]))
+
+
+def noisy(image: np.ndarray, deviation: float, seed: int = 0) -> np.ndarray:
+    """Add the noise of training's augmentation, with a given standard deviation where it draws one.
+
+    Args:
+        image: (H, W, 3) uint8.
+        deviation: 8-bit grey levels.
+
+    Returns:
+        (H, W, 3) uint8, rounded.
+    """
+    drawn = abs(np.random.default_rng(seed).normal())  # what the augmentation will draw, for a sigma of 1
+    sample = {"x": image.astype(np.float32) / 255}
+    given = augment.noise(sample, np.random.default_rng(seed), sigma=deviation / drawn)["x"]
+    return (given * 255).round().astype(np.uint8)
+
+
+def drawn_values(built: BuiltSet, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that an image's blur was drawn with. Raises DataError when the recipe did not make it."""
+    values = json.loads(row["degradation"])
+    if missing := sorted(set(STILL) - set(values)):
+        raise DataError(
+            f"{built.folder / NAME}: image {row['name']}: the degradation has no {', '.join(missing)}; expected one of "
+            "a Gaussian and a motion kernel; build the dataset again"
+        )
+    return {name: values[name] for name in STILL}
+
+
+def versions(built: BuiltSet) -> dict[str, list[Degraded]]:
+    """Degrade the median test image of a set whose blur is the recipe of two kernels.
+
+    Returns:
+        "drawn", the image as it is stored, blurred as it was drawn; "deviation", that one with noise; and for each of
+        VARIED the sharp image blurred with that parameter alone varied.
+
+    Raises:
+        DataError: a set of another blur, or a file that is missing or damaged.
+    """
+    row = median_row(built)
+    drawn = drawn_values(built, row)
+    sharp, blurred = stored(built, row, "target"), stored(built, row, "blurred")
+    code = blur_code(str(built.about["dataset"]))
+    found = {
+        "drawn": [Degraded(drawn, blurred)],
+        "deviation": [Degraded({"deviation": value}, noisy(blurred, value)) for value in DEVIATIONS],
+    }
+    for name, (others, values) in VARIED.items():
+        steps = [{**STILL, **others, name: value} for value in values]
+        found[name] = [Degraded(step, blur(code, sharp, step)) for step in steps]
+    return found

@@ -1,5 +1,0 @@
-"""The papers' figures, rebuilt from our runs: `render_figures` writes every one that has data."""
-
-from reports.paper_figures.render import PaperFigure, render_figures
-
-__all__ = ["PaperFigure", "render_figures"]

@@ -1,0 +1,1 @@
+"""The printed numbers of the papers, as data, and how they are read."""

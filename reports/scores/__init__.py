@@ -1,0 +1,1 @@
+"""The scores that a report is made of, and their statistics."""

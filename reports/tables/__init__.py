@@ -1,0 +1,1 @@
+"""Tables: their model, cells, verdicts and text formats."""
