@@ -144,6 +144,8 @@ class Method:
         watched: names of losses that are logged for their curves alone: never weighted, never lowered.
         insides: (networks, batch) to what happens inside while one image is restored, by the name that a figure prints:
             images (1, 1 or 3, h, w) in [0, 1], or weights (K,). Runs in eval mode without gradients; None without such.
+        readings: how the paper was read where it is silent or contradicts itself, one full sentence each: the method's
+            page lists them. A shared part exports its own as a tuple, which the entry adds.
         limits: what the method cannot do, each with its reason; the report prints them.
     """
 
@@ -161,6 +163,7 @@ class Method:
     layers: Mapping[str, Layer] = field(default_factory=dict)
     watched: tuple[str, ...] = ()
     insides: Callable[[nn.ModuleDict, Batch], Mapping[str, Tensor]] | None = None
+    readings: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
 
 

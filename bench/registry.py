@@ -17,7 +17,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def names(package: str) -> list[str]:
-    """Return the entries of `package` ("methods", "datasets"): its modules, with hyphens for underscores; a folder is no entry."""
+    """Return the entries of `package` ("methods", "datasets"): its modules, with hyphens for underscores."""
     path = importlib.import_module(package).__path__
     return sorted(m.name.replace("_", "-") for m in pkgutil.iter_modules(path) if not m.ispkg)
 

@@ -40,6 +40,10 @@ SMALLEST = 1e-3
 """The smallest difference of the windowed image that counts, as in the authors' code."""
 LAM, SIGMA, EPS, ITERATIONS = 0.015, 3.0, 0.001, 3
 """The defaults of `smooth`."""
+READINGS = (
+    "The texture of an image with a hole is unknown, 0, within 2 pixels of the hole, in any of the eight directions.",
+)
+"""What the papers that use this texture leave open about it."""
 LEAK = 2
 """Pixels around a hole whose texture is unknown too: the smoothing still feels the hole's edge there."""
 
@@ -448,7 +452,7 @@ def texture_of_target(target: NDArray[np.float32], **options: Any) -> NDArray[np
 def texture_of_masked(x: NDArray[np.float32], mask: NDArray[np.float32], **options: Any) -> NDArray[np.float32]:
     """The texture of what is known of an image; 0 in the hole and where the smoothing feels the hole's edge.
 
-    Our reading: the texture is unknown within LEAK pixels of the hole, in any of the eight directions.
+    It is unknown within LEAK pixels of the hole, in any of the eight directions.
 
     Args:
         x: (H, W, 3) in [0, 1]; what stands in the hole does not matter.

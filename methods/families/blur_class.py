@@ -3,7 +3,6 @@
 Paper: "Multipath Refinement Fusion Network for Efficient Image Deblurring" (MRFNet), Section 3.3.3; its sums of maps
 are the class activation maps of B. Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016.
 No code of it is known. The blurs are those of MRFNet's authors' MATLAB scripts for their data.
-Our reading: the paper prints no layers, those of `BlurClassifier` are ours; an image is of one class.
 """
 
 from __future__ import annotations
@@ -16,6 +15,18 @@ from torch import Tensor, nn
 
 from methods.layers.precision import full_precision
 
+READINGS = (
+    "The paper prints no layers of the blur classifier: those of `BlurClassifier` are ours.",
+    "An image has one class, and each training image of the classifier gets one blur: the authors' data have motion "
+    "blur on top of the Gaussian blur, for which there is no class.",
+    'G_l of the blur classifier is the average of g_l over all places, as the text\'s "global average pooling" says, '
+    "not the sum, which grows with the image.",
+    "Eq. 4, the location score, is printed garbled. It is taken of the positive part of a class's weighted maps: the "
+    "divisor, a sum over all places, could otherwise be 0.",
+    "The text lets class and location choose the kernels and prints no formula: each class's kernels count by its "
+    "probability times its location score relative to the largest, which does not depend on the image's size.",
+)
+"""How the paper was read where it is silent or contradicts itself, in what this file defines."""
 CLASSES = ("Gaussian blur", "motion blur")
 REACH = 15
 """Pixels that the longest motion, of 30, reaches from the middle of its kernel."""
@@ -73,8 +84,7 @@ def draw_blurred(sharp: Tensor) -> tuple[Tensor, Tensor]:
     """Blur half of the images by a Gaussian, half by a linear motion, drawn by torch's generator of the CPU.
 
     The ranges are the authors': Gaussian size uniform in {1, .., 5} and sigma in {0.1, .., 1.0}, motion length in
-    {5, 10, .., 30}, all in pixels, and angle in {0, 15, .., 345} degrees. Our reading: one blur an image, where their
-    data have the motion on top of the Gaussian, for which there would be no class.
+    {5, 10, .., 30}, all in pixels, and angle in {0, 15, .., 345} degrees. Each image gets one blur.
 
     Args:
         sharp: (N, 1, H, W) in [0, 1]. A batch of an odd count has one more of either class, by lot.
@@ -141,17 +151,16 @@ class BlurClassifier(nn.Module):
 def logits(scores: Tensor) -> Tensor:
     """The input of the softmax, the sums over l of A_l G_l: (N, 2, h, w) to (N, 2).
 
-    Our reading: G_l is the average of g_l over all places, as the text's "global average pooling" says, not the sum,
-    which grows with the image. Weighting is linear: the average of the weighted maps is the weighted average.
+    G_l is the average of g_l over all places. Weighting is linear: the average of the weighted maps is the weighted
+    average.
     """
     return scores.float().mean((2, 3))
 
 
 def location(scores: Tensor) -> Tensor:
-    """The location score S of eq. 4, printed garbled: a class's score at a place over its sum over all places.
+    """The location score S of eq. 4: the positive part of a class's score at a place over its sum over all places.
 
-    Our reading: of the positive part of the class's weighted maps, without which the sum could vanish; a class without
-    any positive score has S = 0 everywhere.
+    A class without a positive score has S = 0 everywhere.
 
     Args:
         scores: (N, 2, h, w).
@@ -166,8 +175,7 @@ def location(scores: Tensor) -> Tensor:
 def places(scores: Tensor, height: int, width: int) -> Tensor:
     """How much of each class's kernels each pixel gets: its probability Q times S, relative to the largest S.
 
-    Our reading: the text lets class and location choose the kernels and prints no formula. Relative to the largest, S
-    does not depend on the size of the image.
+    Relative to the largest, S does not depend on the size of the image.
 
     Args:
         scores: (N, 2, h, w).

@@ -21,6 +21,15 @@ from methods.losses.pixel import mse, scale_refinement
 if TYPE_CHECKING:
     from bench.contracts import Losses
 
+READINGS = (
+    "The bottleneck of a light residual unit is a quarter of its channels wide.",
+    "Of the five convolutions in the text of the fusion unit, conv-f-1 is the entry of its path; a ReLU follows each.",
+    "A network of fewer than four paths drops the coarsest; one of more repeats conv7, conv8 and path r1.",
+    "Behind a stem of stride 4 (the text's scales 1/4 to 1/32) the finest head's correction is enlarged bilinearly and "
+    "added to the whole image.",
+    "Residual units (RCU) on the encoder's maps and after the pooling are left out, as in table I; `rcus` adds them.",
+)
+"""How the paper was read where it is silent or contradicts itself, in what this file defines."""
 COARSEST = 32
 """The coarsest scale is at most 1/32 of the image: six paths, or four behind a stem of stride 4 (figure 2)."""
 WATCHED = tuple(f"scale_{k}" for k in range(1, 7))
@@ -56,7 +65,7 @@ class RCU(nn.Module):
 
     Args:
         channels: C.
-        light: the bottleneck 1x1, 3x3, 1x1 (our reading: C // 4 wide), otherwise 3x3, 3x3; ReLU before each.
+        light: the bottleneck 1x1, 3x3, 1x1 (C // 4 wide), otherwise 3x3, 3x3; ReLU before each.
     """
 
     def __init__(self, channels: int, light: bool):
@@ -98,7 +107,7 @@ class CRP(nn.Module):
 class MRFUnit(nn.Module):
     """Multipath refinement fusion (eq. 3): f2(f1(x)) + f4(f3(f2(f1(x)))), (N, C, H, W) to the same.
 
-    Our reading: of the five convolutions in the text, conv-f-1 is the path's entry; ReLU after each.
+    A ReLU follows each convolution; conv-f-1 of the text is the path's entry.
 
     Args:
         channels: C.
@@ -175,15 +184,14 @@ class MRFNet(nn.Module):
 
     Args:
         channels: width of conv1, 32 in table I; all other widths are its multiples. At least 4.
-        num_paths: scales and paths, 1 to 6. Our reading: fewer drop the coarsest; more repeat conv7, conv8 and path r1.
+        num_paths: scales and paths, 1 to 6: fewer drop the coarsest, more repeat conv7, conv8 and path r1.
         light: 1x1 where table I has it and in CRP, otherwise 3x3 there; False is RefineNet or RCRefineNet of table V.
         residual: the sum of eq. 3, the remote residual, the blurred image in the heads and the feedback of eq. 2; False
             is RefineNet or LWRefineNet of table V.
         rounds: passes over the paths, each fed by the one before (eq. 2); by default 2, and without `residual` 1.
-        stem_stride: 1 as in table I, or 4 for the text's scales 1/4 to 1/32. Our reading: the finest head's correction
-            is then enlarged bilinearly and added to the whole image.
-        rcus: put RCUs on the encoder's maps and after CRP, as the text counts them. Our reading: False, for "the two
-            convolution layers act as" RCU and table I has no others.
+        stem_stride: 1 as in table I, or 4 for the text's scales 1/4 to 1/32: the finest head's correction is
+            then enlarged bilinearly and added to the whole image.
+        rcus: put RCUs on the encoder's maps and after CRP, as the text counts them.
     Raises:
         ParamsError: for a value out of these, more than one round without `residual`, or scales below 1/32.
     """

@@ -7,11 +7,8 @@ for Image Inpainting", ICCV 2019). With p_i the features at the hole's places in
     C_ad = cos(p_i, q_{i-1})                                                             (eq. 8)
     q_i  = a q_{i-1} + (1 - a) p'_i,   a = C_ad / (C_ad + C_max),   q_1 = p'_1           (eq. 9)
 
-Hole places become q_i, known ones stay. Our reading, where the paper is silent: a patch is one place, as in CSA; eq. 8
-takes the new patch before, not the old one, as figure 7 draws it; both cosines are at least 0, and 1e-8 is added to
-their sum, else a leaves [0, 1]; the softmax of the text has no room in eq. 9 and is left out; "before" goes from the
-end of a row to the hole's next row, as in CSA. The weights a count as constants in the gradient, as in CSA's code. That
-code itself mixes cosines and products; it is not what the equations say.
+Hole places become q_i, known places stay; `READINGS` lists what the paper leaves open. The weights a are constants in
+the gradient, as in CSA's code. That code mixes cosines and products, unlike the equations.
 
 The layer has no weights. The search is a few matrix products; the recursion, a few thousand short steps that no product
 can hold, runs over NumPy rows. `python -m benchmarks.coherent_attention` times it beside the layer in torch operations.
@@ -32,6 +29,15 @@ from torch.autograd.function import once_differentiable
 from bench.contracts import DataError
 from methods.layers.precision import full_precision
 
+READINGS = (
+    "A patch of the coherent attention is one place of the feature map, as in CSA.",
+    "Eq. 8 takes the new patch before a place, not the old one, as figure 7 draws it.",
+    "Both cosines of eq. 9 are at least 0, and 1e-8 is added to their sum; otherwise a could leave [0, 1].",
+    "The softmax that the text mentions does not fit eq. 9 and is left out.",
+    "The patch before the first one of a row is the hole's last one in the row above, as in CSA.",
+    "Attention maps are drawn with the direction of the match as hue and its distance as saturation.",
+)
+"""How the paper was read where it is silent or contradicts itself."""
 EPS = 1e-8
 """Added to the sum of the cosines in eq. 9, and the least length that a patch is divided by."""
 CHUNK = 1 << 22
@@ -190,9 +196,9 @@ def coherent_match(x: Tensor, mask: Tensor) -> Tensor:
 def offset_colours(matches: Tensor, mask: Tensor, height: int, width: int) -> Tensor:
     """Colour each hole place by the way to its match, as DFFNet (figure 4) and DeepFill draw their attention maps.
 
-    Our reading: the hue is the direction (right is red, then by the angle downwards: yellow, green, left is cyan, blue,
-    magenta), the saturation is the distance over the map's longer side, at most 1. Known places are white, as is a
-    place that matches itself.
+    The hue is the direction (right is red, then by the angle downwards: yellow, green, left is cyan, blue, magenta),
+    the saturation is the distance over the map's longer side, at most 1. Known places are white, as is a place that
+    matches itself.
 
     Args:
         matches: `height` x `width` places in any shape: row * width + column of the match of each, row by row.

@@ -2,7 +2,6 @@
 
 Paper: J. Yu, Z. Lin, J. Yang, X. Shen, X. Lu, T. Huang, "Free-Form Image Inpainting with Gated Convolution", ICCV 2019,
 Section 3.2 and Fig. 3. Code: JiahuiYu/generative_inpainting (CC BY-NC 4.0: not for commercial use), TensorFlow.
-Our reading: padding of two pixels on every side, where TensorFlow's "SAME" puts one before and two after.
 """
 
 from __future__ import annotations
@@ -18,6 +17,11 @@ from methods.layers.patch_critic import spectral_norm
 
 if TYPE_CHECKING:
     from bench.contracts import State
+
+READINGS = (
+    "The critic's convolutions are padded by two pixels on each side; TensorFlow's SAME puts one before and two after.",
+)
+"""How the papers were read where they are silent."""
 
 
 class SNPatchCritic(nn.Module):

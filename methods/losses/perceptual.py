@@ -108,7 +108,7 @@ def style(vgg: nn.Module, pred: Tensor, target: Tensor, layers: Sequence[str]) -
 def random_vgg(name: str) -> Vgg:
     """Build the frozen network `name` with weights drawn from torch's present seed.
 
-    Our reading: K. He et al., "Delving Deep into Rectifiers", ICCV 2015, Section 2.2, forward: normal, of variance
+    As in K. He et al., "Delving Deep into Rectifiers", ICCV 2015, Section 2.2, forward: normal, of variance
     2 / (9 in_channels), biases zero, so that features keep their size through all layers.
     """
     network = Vgg(name)

@@ -32,12 +32,18 @@ def total_variation(pred: Tensor) -> Tensor:
     return (pred[..., 1:, :] - pred[..., :-1, :]).abs().mean() + (pred[..., 1:] - pred[..., :-1]).abs().mean()
 
 
+SCALE_REFINEMENT_READINGS = (
+    "The scale refinement loss reduces the truth to each scale by area averaging; the paper does not say how.",
+)
+"""How the paper of `scale_refinement` was read where it is silent."""
+
+
 def scale_refinement(preds: Sequence[Tensor], target: Tensor) -> Tensor:
     """1/(2K) times the sum over K scales of the squared error per value (MRFNet, eq. 5).
 
     Args:
         preds: finest first; each (N, C, h, w) with h, w the target's sides divided by a whole number.
-        target: (N, C, H, W); reduced to each scale by area averaging (our reading: the paper does not say how).
+        target: (N, C, H, W); reduced to each scale by area averaging.
     """
     total = target.new_zeros(())
     for pred in preds:
