@@ -96,7 +96,8 @@ def run_settings(options: argparse.Namespace) -> None:
         from bench.files import write_text
 
         write_text(options.out / "evaluate.yaml", _settled(resolving.evaluation(loaded)))
-        for name, recipe in resolving.recipes(loaded).items():
+        for name in resolving.trained_runs(loaded):
+            recipe = resolving.base_recipe(loaded, name)
             write_text(options.out / "runs" / f"{name}.yaml", _settled(recipe, threads=loaded.threads))
     elif options.of == "evaluate":
         print(_settled(resolving.evaluation(loaded)), end="")

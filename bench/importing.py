@@ -17,6 +17,7 @@ from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import manifest
 from bench.files import read_json, replace_folder, sha256, write_json
 from bench.params.checks import check_arguments
+from bench.params.recipes import method_rows, paper_network, recipes_of
 from bench.params.resolving import all_chains, all_runs
 from bench.params.schema import Params, Recipe, Train
 from bench.registry import nearest
@@ -275,14 +276,13 @@ def import_weights(
         raise UserError(f"{name} does {', '.join(method.tasks)}; {dataset} serves {', '.join(entry.tasks)}")
     built = manifest.read(runs.data_folder(params, dataset))
     own = own_source(params, sources)
-    profile = (params.methods.get(name.replace("-", "_")) or {}).get("paper")
-    paper = dict(profile.network) if profile else {}
+    file_name = name.replace("-", "_")
+    paper = paper_network(params, file_name)
     taken = inspect.signature(method.networks).parameters if method.networks else {}
     carried = {key: value for key, value in own.get("network", {}).items() if key in taken}
     arguments = paper | carried | dict(network or {})
     networks = reference_networks(name, arguments, sources, common[0])
-    same = [one.rows for one in all_runs(params).values() if one.rows and one.method.replace("_", "-") == name]
-    row, *also = same[0] if same else (name.replace("_", "-"),)
+    row, *also = method_rows(recipes_of(params, file_name), file_name)
     title = f"{row} (authors' weights)"
     if own:  # a row of the papers is the whole method, trained for it
         row, also = run, []

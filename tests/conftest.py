@@ -100,12 +100,13 @@ datasets:
   kohler: {offline: {draws: 1, min_frames: 3, max_frames: 4}}
 defaults:
   sample: {train: {steps: 2, batch_size: 2, crop_size: 32}}
-methods:
-  mrfnet: {sample: {network: {channels: 4}}}
-  dmphn: {paper: {network: {channels: 4}}}
-  rn: {sample: {network: {channels: 8, num_blocks: 2, critic_channels: 8}}}
-  edgeconnect: {paper: {network: {channels: 8, num_blocks: 2, critic_channels: 8}}}
-  dpdnet: {sample: {network: {channels: 4}}}
+recipes:
+  mrfnet: {sample: {network: {channels: 4}, train: {steps: 2}}}
+  dmphn: {paper: {network: {channels: 4}}, sample: {network: {channels: 4}, train: {steps: 2, crop_size: 32}},
+          datasets: {places2: {sample: {train: {steps: 2, crop_size: 32}}}}}
+  rn: {sample: {network: {channels: 8, num_blocks: 2, critic_channels: 8}, train: {steps: 2}}}
+  edgeconnect: {paper: {network: &small {channels: 8, num_blocks: 2, critic_channels: 8}}, sample: {network: *small}}
+  dpdnet: {sample: {network: {channels: 4}, train: {steps: 2, crop_size: 32}}}
   dmtnet: {sample: {network: {num_blocks: 1, num_dmssrm: 1, channels: 16, rgm_channels: 16, num_rbm: 1, num_rm: 1,
                               window_size: 4, num_heads: 2, up_channels: [16, 16]}}}
 runs:

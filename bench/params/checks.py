@@ -1,40 +1,58 @@
-"""Check values against their models, and say in one message what is wrong."""
+"""Check values against their models and arguments against signatures, with messages that name the place."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
 from bench.contracts import ParamsError
-from bench.params.schema import NUMBER
+from bench.params.schema import TEXT_FOR_NUMBER
 from bench.registry import nearest
 
-T = TypeVar("T", bound=BaseModel)
+Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML's, which takes the last of two equal keys in silence; this one refuses them."""
+class UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML's loader, which silently takes the last of two equal keys; this one refuses them."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for number, key in enumerate(keys):
             if key in keys[:number]:
                 mark = node.value[number][0].start_mark
-                raise yaml.constructor.ConstructorError(problem=f"key {key!r} stands there twice", problem_mark=mark)
+                raise yaml.constructor.ConstructorError(problem=f"key {key!r} is given twice", problem_mark=mark)
         return super().construct_mapping(node, deep)
 
 
-def checked(model: type[T], values: Any, where: str) -> T:
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file in which no key is given twice.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ParamsError: it cannot be read, or is not YAML.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML raises ValueError for impossible dates such as 2024-02-30
+        raise ParamsError(f"{path}: not YAML: {error}") from None
+
+
+def checked(model: type[Model], values: Any, where: str) -> Model:
     """Check `values` against a model. Raises ParamsError naming the place, what was found and what is expected."""
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ParamsError("\n".join(_explain(model, one, where) for one in error.errors())) from None
+        raise ParamsError("\n".join(_explain(model, entry, where) for entry in error.errors())) from None
 
 
 def _explain(model: type[BaseModel], error: Mapping[str, Any], where: str) -> str:
@@ -42,18 +60,18 @@ def _explain(model: type[BaseModel], error: Mapping[str, Any], where: str) -> st
     if error["type"] == "extra_forbidden":
         known = _fields(model, error["loc"])
         return f"{where}: {key}: unknown key; the nearest are: {nearest(str(error['loc'][-1]), known)}"
-    found, message = error["input"], error["msg"].removeprefix("Value error, ")
+    value, message = error["input"], error["msg"].removeprefix("Value error, ")
     place = f"{where}: {key}" if key else where
-    return f"{place}: found {found!r}; {message[0].lower()}{message[1:]}{_hint(found)}"
+    return f"{place}: found {value!r}; {message[0].lower()}{message[1:]}{_hint(value)}"
 
 
-def _hint(found: Any) -> str:
-    text = isinstance(found, str) and NUMBER.fullmatch(found)
+def _hint(value: Any) -> str:
+    text = isinstance(value, str) and TEXT_FOR_NUMBER.fullmatch(value)
     return " (YAML reads 1e-4 as text: write 1.0e-4)" if text else ""
 
 
 def _fields(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """Return the keys allowed beside the unknown one, by walking the models along its location."""
+    """Return the keys allowed next to the unknown one, by walking the models along its location."""
     models = [model]
     for part in location[:-1]:
         # A part that is no field is a key of a mapping: the models stay those of its values.
@@ -71,7 +89,7 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:
 
 @contextmanager
 def named(place: str) -> Iterator[None]:
-    """Put `place` before what a ParamsError says: where the value stands that a method, a dataset or a step refuses."""
+    """Put `place` before the message of a ParamsError: where the refused value is written."""
     try:
         yield
     except ParamsError as error:
@@ -79,18 +97,26 @@ def named(place: str) -> Iterator[None]:
 
 
 EXAMPLES = {"int": 0, "float": 0.0, "str": "", "bool": False}
-"""A value of each type that the annotation of an argument without a default value of its own may name."""
+"""A value of each type that the annotation of an argument without a default of its own may name."""
 
 
 def check_arguments(
-    network: Any, arguments: Mapping[str, Any], where: str, given: Collection[str] = frozenset()
+    function: Callable[..., Any] | None,
+    arguments: Mapping[str, Any],
+    where: str,
+    given: Collection[str] = frozenset(),
 ) -> None:
-    """Raise ParamsError unless the callable `network` takes every argument, each of the kind of its default.
+    """Raise ParamsError unless `function` takes every argument, each of the kind of its default.
 
     Args:
-        given: parameters that the caller fills itself: no arguments of a person.
+        function: a network's constructor or a dataset's builder.
+        arguments: by name, as a person wrote them.
+        where: the place where they are written, for the message.
+        given: parameters that the caller fills itself: a person must not.
     """
-    parameters = inspect.signature(network).parameters.values()
+    if function is None:
+        raise ParamsError(f"{where}: this method has no network, so it takes no arguments")
+    parameters = inspect.signature(function).parameters.values()
     known = {p.name: p for p in parameters if p.kind is not p.VAR_KEYWORD}
     open_ended = len(known) < len(parameters)
     known = {name: parameter for name, parameter in known.items() if name not in given}
@@ -98,14 +124,18 @@ def check_arguments(
         if name not in known and not open_ended:
             raise ParamsError(f"{where}.{name}: unknown argument; the nearest are: {nearest(name, known)}")
         if name in known and not _like_default(value, known[name]):
-            default = known[name].default
-            kind = f"{type(default).__name__} like {default!r}"
-            if default is None:
-                kind = str(known[name].annotation).replace(" | ", " or ").replace("None", "null")
-            hint = _hint(value)
-            if kind.startswith("str ") and isinstance(value, (int, float)) and not isinstance(value, bool):
-                hint = f""" (a number to YAML; as text it is "{value}", and in a shell '{name}="{value}"')"""
-            raise ParamsError(f"{where}.{name}: found {value!r}, expected {kind}{hint}")
+            raise ParamsError(f"{where}.{name}: found {value!r}, expected {_expected(name, value, known[name])}")
+
+
+def _expected(name: str, value: Any, parameter: inspect.Parameter) -> str:
+    """Describe the kind of value that a parameter takes, with a hint for a frequent slip."""
+    default = parameter.default
+    kind = f"{type(default).__name__} like {default!r}"
+    if default is None:
+        kind = str(parameter.annotation).replace(" | ", " or ").replace("None", "null")
+    if kind.startswith("str ") and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"""{kind} (a number to YAML; as text it is "{value}", and in a shell '{name}="{value}"')"""
+    return f"{kind}{_hint(value)}"
 
 
 def _like_default(value: Any, parameter: inspect.Parameter) -> bool:

@@ -3,59 +3,71 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.contracts import ParamsError
-from bench.params.checks import _Loader, checked
+from bench.params.checks import checked, read_yaml
 from bench.params.resolving import all_chains, all_searches
-from bench.params.schema import PATH, PROFILES, Params, Search
-from bench.registry import names, nearest
+from bench.params.schema import OWN_METHODS, PATH, PROFILES, Choice, Params, Search
+from bench.registry import names, nearest, use_folder
 
 
-def load(path: Path = PATH, profile: str | None = None) -> Params:
-    """Read and check the file; the profile is the argument's, SHARPBENCH_PROFILE's or the file's, in this order.
+def load(path: Path = PATH, profile: str | None = None, methods: Path | None = None) -> Params:
+    """Read and check the file.
+
+    Args:
+        path: the file.
+        profile: the profile; default: the environment variable SHARPBENCH_PROFILE's, then the file's.
+        methods: a folder of further methods, instead of the file's.
 
     Raises:
         ParamsError: the file is missing or not YAML, or a key is unknown, of the wrong type or out of range.
+        UserError: there is no such folder of methods.
     """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = read_yaml(path)
     except FileNotFoundError:
-        raise ParamsError(
-            f"{path}: no such file; run the command in the project's folder or name it by --params"
-        ) from None
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError for a date that there is not
-        raise ParamsError(f"{path}: not YAML: {error}") from None
+        raise ParamsError(f"{path}: no such file; run the command in the project's folder or give --params") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: empty, or not a mapping of keys to values")
     chosen = profile or os.environ.get("SHARPBENCH_PROFILE") or values.get("profile", "sample")
     if not isinstance(chosen, str) or chosen not in PROFILES:
         raise ParamsError(f"{path}: profile: found {chosen!r}, the nearest are: {nearest(str(chosen), PROFILES)}")
     params = checked(Params, values | {"profile": chosen}, str(path))
-    # A block under a misspelt name would be passed over in silence.
-    files = [name.replace("-", "_") for name in names("methods")]
-    for package, known, keys in (
-        ("methods", files, params.methods),
-        ("datasets", names("datasets"), params.datasets),
-    ):
-        for key in keys:
-            if key not in known:
-                raise ParamsError(f"{path}: {package}.{key}: no such entry; the nearest are: {nearest(key, known)}")
-    for chosen, how in params.evaluate.items():
-        for key in how.images:
-            if key not in (known := names("datasets")):
-                place = f"evaluate.{chosen}.images.{key}"
-                raise ParamsError(f"{path}: {place}: no such dataset; the nearest are: {nearest(key, known)}")
-    for name, stage in params.layers.items():
-        if stage.dataset not in (known := names("datasets")):
-            near = nearest(stage.dataset, known)
-            raise ParamsError(f"{path}: layers.{name}: no dataset {stage.dataset!r}; the nearest are: {near}")
+    if methods is not None:
+        use_folder(methods)
+    elif params.methods != OWN_METHODS:
+        use_folder(Path(params.methods))
+    _check_entries(params, path)
+    _check_run_names(params, path)
+    for group, searches in params.searches.items():
+        for name, search in searches.items():
+            _check_search(params, search, f"{path}: searches.{group}.{name}")
+    return params
+
+
+def _check_entries(params: Params, path: Path) -> None:
+    """Raise ParamsError for a method or dataset that does not exist: its values would be ignored silently."""
+    methods, datasets = {name.replace("-", "_") for name in names("methods")}, names("datasets")
+    places: list[tuple[str, str, str, Iterable[str]]] = [
+        *((f"recipes.{name}", "method", name, methods) for name in params.recipes),
+        *((f"datasets.{name}", "dataset", name, datasets) for name in params.datasets),
+        *(
+            (f"evaluate.{profile}.images.{name}", "dataset", name, datasets)
+            for profile, how in params.evaluate.items()
+            for name in how.images
+        ),
+        *((f"layers.{name}.dataset", "dataset", stage.dataset, datasets) for name, stage in params.layers.items()),
+    ]
+    for place, kind, name, known in places:
+        if name not in known:
+            raise ParamsError(f"{path}: {place}: no {kind} {name!r}; the nearest are: {nearest(name, known)}")
+
+
+def _check_run_names(params: Params, path: Path) -> None:
+    """Raise ParamsError where two runs have one name."""
     groups: list[Mapping[str, Any]] = [
         *params.runs.values(),
         params.baselines,
@@ -63,19 +75,16 @@ def load(path: Path = PATH, profile: str | None = None) -> Params:
         params.tour.runs,
         params.tour.baselines,
         *params.searches.values(),
+        all_chains(params),
     ]
-    used = [name for group in [*groups, all_chains(params)] for name in group]
+    used = [name for group in groups for name in group]
     for name in used:
         if used.count(name) > 1:
-            raise ParamsError(f"{path}: two runs have the name {name!r}; each needs its own, it names their folder")
-    for group, searches in params.searches.items():
-        for name, search in searches.items():
-            _check_search(params, search, f"{path}: searches.{group}.{name}")
-    return params
+            raise ParamsError(f"{path}: two runs have the name {name!r}; the name of a run is that of its folder")
 
 
 def _check_search(params: Params, search: Search, where: str) -> None:
-    """Raise ParamsError unless the base run is there, is what the search says, and every `of` leads to a number."""
+    """Raise ParamsError unless the base run exists and agrees with the search, and every `of` leads to a number."""
     base, groups = search.of, params.runs
     if base.group not in groups:
         near = nearest(base.group, groups)
@@ -85,20 +94,25 @@ def _check_search(params: Params, search: Search, where: str) -> None:
         raise ParamsError(f"{where}.of: no run {base.run!r} in group {base.group!r}; the nearest are: {near}")
     run = groups[base.group][base.run]
     for key in ("method", "dataset"):
-        found, expected = getattr(search, key), getattr(run, key)
-        if found != expected:
-            raise ParamsError(f"{where}.{key}: found {found!r}, expected {expected!r} as in run {base.run}")
+        value, expected = getattr(search, key), getattr(run, key)
+        if value != expected:
+            raise ParamsError(f"{where}.{key}: found {value!r}, expected {expected!r} as in run {base.run}")
     if sum(other.of.run == base.run for other in all_searches(params).values()) > 1:
         raise ParamsError(f"{where}.of: a second search of run {base.run}; one run has one search")
-    for section, choices in (("weights", search.weights), ("train", search.train)):
-        for name in choices:
-            seen = [name]
-            while (of := choices[seen[-1]].of) is not None:
-                if of not in choices:
-                    near = nearest(of, choices)
-                    raise ParamsError(f"{where}.{section}.{seen[-1]}.of: no {of!r} beside it; the nearest are: {near}")
-                if of in seen:
-                    raise ParamsError(f"{where}.{section}.{name}.of: goes in a circle: {' of '.join([*seen, of])}")
-                seen.append(of)
+    _check_ties(search.weights, f"{where}.weights")
+    _check_ties(search.train, f"{where}.train")
     if not any(choice.low for choice in (*search.weights.values(), *search.train.values())):
         raise ParamsError(f"{where}: nothing is searched; give at least one weight a range, {{low: 0.1, high: 10.0}}")
+
+
+def _check_ties(choices: Mapping[str, Choice], where: str) -> None:
+    """Raise ParamsError for an `of` that leads to no number, or back to itself."""
+    for name in choices:
+        chain = [name]
+        while (of := choices[chain[-1]].of) is not None:
+            if of not in choices:
+                near = nearest(of, choices)
+                raise ParamsError(f"{where}.{chain[-1]}.of: no number {of!r} here; the nearest are: {near}")
+            if of in chain:
+                raise ParamsError(f"{where}.{name}.of: goes in a circle: {' of '.join([*chain, of])}")
+            chain.append(of)

@@ -1,20 +1,19 @@
 """Resolve what a run, a search or an evaluation is in the chosen profile.
 
 A profile extends another: `tour` extends `sample`, which extends `paper`. The values of a run are merged in this order,
-later wins: for each profile of that chain the defaults, then the method's own; last the run's own values. The run of a
-search's winner is its base run with the values that the search found.
+later ones win: for each profile of that chain the defaults, the method's recipe, and what the recipe says of the
+dataset and of the variant, then the run; last the values of dataset, variant and run that hold in every profile. The
+run of a search's winner is its base run with the values that the search found.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from bench.contracts import ParamsError
-from bench.params.checks import _Loader, checked
+from bench.params.checks import checked, read_yaml
+from bench.params.recipes import find_variant, merged, method_rows, parts_of, recipes_of
 from bench.params.schema import (
     PATH,
     PROFILES,
@@ -22,6 +21,7 @@ from bench.params.schema import (
     Chain,
     DatasetParams,
     Evaluate,
+    MethodProfile,
     Params,
     Recipe,
     Run,
@@ -31,33 +31,25 @@ from bench.params.schema import (
 )
 from bench.registry import nearest
 
-
-def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with `over` laid on it, mapping by mapping; any other value is replaced whole."""
-    result = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)
-        result[key] = merged(result[key], value) if both else value
-    return result
+SEARCHED = " (searched)"
+"""What follows the title of a base run in that of its search's winner."""
 
 
 def all_runs(params: Params) -> dict[str, Run]:
-    """Return every run that is trained or that needs no training, by name."""
+    """Return every run that is trained or that needs no training, by name; winners as their base runs."""
     groups = [*params.runs.values(), params.baselines, params.tour.runs, params.tour.baselines]
     plain = {name: run for group in groups for name, run in group.items()}
-    return plain | {name: _winner(params, search) for name, search in all_searches(params).items()}
+    return plain | {name: _base_run(params, search) for name, search in all_searches(params).items()}
+
+
+def _base_run(params: Params, search: Search) -> Run:
+    base = params.runs[search.of.group][search.of.run]
+    return base.model_copy(update={"rows": search.rows}) if search.rows else base
 
 
 def all_searches(params: Params) -> dict[str, Search]:
     """Return every search by the name of its winner's run."""
     return {name: search for group in params.searches.values() for name, search in group.items()}
-
-
-def _winner(params: Params, search: Search) -> Run:
-    """Return the run of a search's winner as far as it is known before the search."""
-    base = params.runs[search.of.group][search.of.run]
-    title = search.title or f"{base.title or base.method.replace('_', '-')} (searched)"
-    return base.model_copy(update={"rows": search.rows or base.rows, "title": title})
 
 
 def search_folder(params: Params, run: str = "") -> Path:
@@ -82,32 +74,52 @@ def recipe(params: Params, name: str) -> Recipe:
     """Resolve a run: its network arguments and training recipe in the chosen profile.
 
     Raises:
-        ParamsError: an unknown run, a misspelt or out-of-range parameter; the run of a winner not yet found.
+        ParamsError: an unknown run or variant, a misspelt or out-of-range value; the run of a winner that has not been
+            found yet.
     """
+    resolved = base_recipe(params, name)
+    searches = all_searches(params)
+    if name not in searches:
+        return resolved
+    winner = _read_winner(params, searches[name].of.run)
+    where = f"{PATH}: the recipe of run {name} in profile {params.profile}, with what its search found"
+    train = merged(resolved.train.model_dump(exclude_unset=True, by_alias=True), winner)
+    return resolved.model_copy(update={"train": checked(Train, train, where)})
+
+
+def base_recipe(params: Params, name: str) -> Recipe:
+    """Resolve a run as `recipe` does; the run of a winner without what its search found."""
     run = find_run(params, name)
-    own = params.methods.get(run.method) or {}
+    place = f"{PATH}: run {name}"
+    recipes = recipes_of(params, run.method)
+    variants = find_variant(recipes, run, place)
+    by_profile, in_all = parts_of(recipes, run, variants)
     network: dict[str, Any] = {}
     train: dict[str, Any] = {}
     paper: dict[str, Any] = {}
     for profile in PROFILES[params.profile]:
-        for layer in (params.defaults.get(profile), own.get(profile), getattr(run, profile)):
-            if layer is not None:
-                network, train = merged(network, layer.network), merged(train, layer.train)
+        parts = [params.defaults.get(profile, MethodProfile()), *(getattr(part, profile) for part in by_profile)]
+        for part in parts:
+            network, train = merged(network, part.network), merged(train, part.train)
         paper = dict(network) if profile == "paper" else paper
-    paper, network, train = merged(paper, run.network), merged(network, run.network), merged(train, run.train)
+    for last in in_all:
+        paper, network = merged(paper, last.network), merged(network, last.network)
+        train = merged(train, last.train)
     where = f"{PATH}: the recipe of run {name} in profile {params.profile}"
     if "searched" in train:
-        raise ParamsError(f"{where}: searched: a search writes it beside what it finds; take it out")
-    if name in (searches := all_searches(params)):
-        train, where = merged(train, _found(params, searches[name].of.run)), f"{where}, with what its search found"
+        raise ParamsError(f"{where}: searched: a search writes it next to what it finds; take it out")
+    if isinstance(weights := train.get("weights"), dict):
+        train["weights"] = {loss: weight for loss, weight in weights.items() if weight is not None}
+    rows = run.rows or next((part.rows for part in reversed(variants) if part.rows), ())
+    rows = rows or _default_rows(run) or method_rows(recipes, run.method)
     return Recipe(
         name=name,
         method=run.method,
         dataset=run.dataset,
         task=run.task or "",
-        row=run.rows[0] if run.rows else run.method.replace("_", "-"),
-        also=run.rows[1:],
-        title=run.title or run.method.replace("_", "-"),
+        row=rows[0],
+        also=rows[1:],
+        title=_title(run) + SEARCHED * (name in all_searches(params)),
         profile=params.profile,
         seed=params.seed if run.seed is None else run.seed,
         network=network,
@@ -116,22 +128,34 @@ def recipe(params: Params, name: str) -> Recipe:
     )
 
 
-def recipes(params: Params) -> dict[str, Recipe]:
-    """Resolve what the profile's pipeline trains but for searches' winners, by name. Raises ParamsError as `recipe`."""
-    groups = [params.tour.runs] if params.profile == "tour" else params.runs.values()
-    return {name: recipe(params, name) for group in groups for name in group}
+def _default_rows(run: Run) -> tuple[str, ...]:
+    """Return the row of a variant that names none, () without a variant."""
+    return (f"{run.method.replace('_', '-')}-{run.variant}",) if run.variant else ()
 
 
-def _found(params: Params, run: str) -> dict[str, Any]:
+def _title(run: Run) -> str:
+    """Derive the name that tables print: the method's, with the variant's."""
+    method = run.method.replace("_", "-")
+    return run.title or (f"{method} ({run.variant.replace('-', ' ')})" if run.variant else method)
+
+
+def trained_runs(params: Params) -> list[str]:
+    """Return the names of the runs that the profile's pipeline trains, winners of searches last."""
+    if params.profile == "tour":
+        return list(params.tour.runs)
+    return [*(name for group in params.runs.values() for name in group), *all_searches(params)]
+
+
+def _read_winner(params: Params, run: str) -> dict[str, Any]:
     """Read what the search of a run found, a part of a recipe. Raises ParamsError for none, or a damaged one."""
     path = search_folder(params, run) / WINNER
     again = f"run: python -m bench search {run}"
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except OSError:
+        values = read_yaml(path)
+    except FileNotFoundError:
         raise ParamsError(f"{path}: run {run} has not been searched yet in profile {params.profile}; {again}") from None
-    except (yaml.YAMLError, ValueError) as error:  # a ValueError for a date that there is not
-        raise ParamsError(f"{path}: not YAML: {error}; {again}") from None
+    except ParamsError as error:
+        raise ParamsError(f"{error}; {again}") from None
     train = values.get("train") if isinstance(values, dict) else None
     if not isinstance(train, dict) or "searched" not in train:
         raise ParamsError(f"{path}: not written by a search: `train` with `searched` is missing; {again}")
@@ -140,14 +164,14 @@ def _found(params: Params, run: str) -> dict[str, Any]:
 
 def dataset_options(params: Params, name: str, originals: bool) -> dict[str, Any]:
     """Return the options of a dataset's builder: of its originals, or of its stand-in in the chosen profile."""
-    own = params.datasets.get(name, DatasetParams())
+    options = params.datasets.get(name, DatasetParams())
     if originals:
-        return own.originals
-    return merged(own.offline, own.tour) if params.profile == "tour" else own.offline
+        return options.originals
+    return merged(options.offline, options.tour) if params.profile == "tour" else options.offline
 
 
 def find_search(params: Params, run: str) -> tuple[str, Search]:
-    """Return the search of a run, and the name of its winner's run. Raises ParamsError with the nearest names."""
+    """Return the name of a search's winner and the search, by its base run. Raises ParamsError with the nearest."""
     by_run = {search.of.run: (name, search) for name, search in all_searches(params).items()}
     if run not in by_run:
         find_run(params, run)
@@ -160,14 +184,14 @@ def search_settings(params: Params, search: Search) -> SearchSettings:
     """Return how a run is searched in the chosen profile."""
     values: dict[str, Any] = {}
     for profile in PROFILES[params.profile]:
-        for layer in (params.search.get(profile), search.settings.get(profile)):
-            if layer is not None:
-                values = merged(values, layer.model_dump(exclude_unset=True))
+        for settings in (params.search.get(profile), search.settings.get(profile)):
+            if settings is not None:
+                values = merged(values, settings.model_dump(exclude_unset=True))
     return checked(SearchSettings, values, f"{PATH}: the search of run {search.of.run} in profile {params.profile}")
 
 
 def evaluation(params: Params) -> Evaluate:
-    """Return how runs are scored in the chosen profile; its `images` are its own: another has other photographs."""
+    """Return how runs are scored in the chosen profile. `images` are not inherited: each profile has its own data."""
     values: dict[str, Any] = {}
     for profile in PROFILES[params.profile]:
         own = params.evaluate.get(profile, Evaluate()).model_dump(exclude_unset=True)

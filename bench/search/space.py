@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.contracts import ParamsError
 from bench.params.checks import checked
-from bench.params.resolving import merged
+from bench.params.recipes import merged
 from bench.params.schema import Choice, Recipe, Search, Train
 
 WEIGHTS = "weights."

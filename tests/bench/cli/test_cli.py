@@ -276,14 +276,14 @@ def test_settings_are_what_the_layers_come_to_in_the_profile(project, capsys):
     (project / "params.yaml").write_text(
         "profile: sample\n"
         "defaults: {paper: {train: {lr: 1.0e-4, epochs: 50}}, sample: {train: {steps: 300}}}\n"
-        "methods: {mrfnet: {sample: {network: {channels: 16}}}}\n"
+        "recipes: {mrfnet: {sample: {network: {channels: 12}}}}\n"
         "runs: {deblur: {mrfnet-gopro: {method: mrfnet, dataset: gopro, train: {lr: 2.0e-3},\n"
         "                               paper: {train: {epochs: 70}}}}}\n"
     )
     assert main(["settings", "mrfnet-gopro"]) == 0
     sample = yaml.safe_load(capsys.readouterr().out)
-    assert (sample["task"], sample["network"]) == ("deblur", {"channels": 16})
-    assert (sample["train"]["lr"], sample["train"]["steps"]) == (2e-3, 300)
+    assert (sample["task"], sample["network"]) == ("deblur", {"channels": 12})
+    assert (sample["train"]["lr"], sample["train"]["steps"]) == (2e-3, 200)
     assert main(["--profile", "paper", "settings", "mrfnet-gopro"]) == 0
     paper = yaml.safe_load(capsys.readouterr().out)
     assert (paper["network"], paper["train"]["lr"], paper["train"]["epochs"]) == ({}, 2e-3, 70)
@@ -295,7 +295,7 @@ def test_settings_go_into_the_files_that_stages_depend_on(project, capsys):
 profile: sample
 threads: 2
 evaluate: {paper: {metrics: [mae], timing_repeats: 9}, sample: {timing_repeats: 3}}
-methods: {mrfnet: {paper: {train: {lr: 1.0e-4}}, sample: {train: {lr: 2.0e-3}}}}
+recipes: {mrfnet: {paper: {train: {lr: 1.0e-4}}, sample: {train: {lr: 2.0e-3}}}}
 runs: {deblur: {a: {method: mrfnet, dataset: gopro}, b: {method: dmphn, dataset: gopro, train: {steps: 7}}}}
 baselines: {c: {method: input, dataset: gopro}}
 tour: {runs: {d: {method: mrfnet, dataset: gopro}}}
@@ -347,5 +347,6 @@ def test_the_name_datasets_is_ours_and_nothing_needs_the_other_one():
     assert done.returncode == 0, done.stderr
     *_, file, modules = done.stdout.splitlines()
     assert Path(file) == ROOT / "datasets" / "__init__.py"
-    ours = {"datasets"} | {f"datasets.{path.stem}" for path in (ROOT / "datasets").glob("*.py")}
+    files = [path.relative_to(ROOT).with_suffix("") for path in (ROOT / "datasets").rglob("*.py")]
+    ours = {".".join(file.parts).removesuffix(".__init__") for file in files}
     assert set(modules.split()) <= ours

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +15,16 @@ from torch import nn
 from bench import registry, runs
 from bench.contracts import ParamsError, UserError
 from bench.files import write_json
-from bench.params import loading, schema
+from bench.params import loading, recipes, schema
 from bench.params.checks import check_arguments, checked
+from bench.params.recipes import merged
 from bench.params.resolving import (
     all_runs,
     all_searches,
+    base_recipe,
     dataset_options,
     evaluation,
     find_search,
-    merged,
     recipe,
     search_folder,
     search_settings,
@@ -40,7 +42,7 @@ SMALL: dict[str, Any] = {
         "sample": {"train": {"steps": 300, "batch_size": 8}},
         "tour": {"train": {"steps": 60}},
     },
-    "methods": {
+    "recipes": {
         "mrfnet": {
             "paper": {"network": {"channels": 64}, "train": {"lr": 2e-4, "weights": {"mse": 0.0}}},
             "sample": {"network": {"channels": 16}, "train": {"lr": 1e-3, "weights": {"scale_refinement": 2.0}}},
@@ -54,6 +56,12 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def no_profile_outside(monkeypatch):
     monkeypatch.delenv("SHARPBENCH_PROFILE", raising=False)
+
+
+@pytest.fixture
+def bare(monkeypatch):
+    """The method's own recipe is empty: what the small file gives is all there is."""
+    monkeypatch.setattr(recipes, "method_recipe", lambda name: schema.MethodRecipe())
 
 
 def written(folder: Path, *changes: dict[str, Any]) -> Path:
@@ -113,7 +121,7 @@ def test_paper_profile_has_the_papers_values():
         ({"sead": 1}, "sead", "seed"),
         ({"paths": {"dta": "x"}}, "paths.dta", "data"),
         ({"runs": {"deblur": {"plain": {"methd": "x"}}}}, "runs.deblur.plain.methd", "method"),
-        ({"methods": {"mrfnet": {"paper": {"trian": {}}}}}, "methods.mrfnet.paper.trian", "train"),
+        ({"recipes": {"mrfnet": {"paper": {"trian": {}}}}}, "recipes.mrfnet.paper.trian", "train"),
         ({"tour": {"runs": {"a": {"method": "m", "dataset": "d", "titel": "x"}}}}, "tour.runs.a.titel", "title"),
         ({"evaluate": {"paper": {"metric": []}}}, "evaluate.paper.metric", "metrics"),
     ],
@@ -150,10 +158,10 @@ def test_an_unknown_key_offers_only_the_keys_of_its_own_place(tmp_path):
 
 @pytest.mark.parametrize(
     ("package", "key", "near"),
-    [("methods", "mrfnt", "mrfnet"), ("methods", "mrfnet-edges", "mrfnet_edges"), ("datasets", "goprro", "gopro")],
+    [("recipes", "mrfnt", "mrfnet"), ("datasets", "goprro", "gopro")],
 )
 def test_a_block_for_an_entry_that_is_not_there_is_refused(tmp_path, package, key, near):
-    with pytest.raises(ParamsError, match=rf"{package}\.{key}: no such entry; the nearest are: {near}"):
+    with pytest.raises(ParamsError, match=rf"{package}\.{key}: no \w+ '{key}'; the nearest are: {near}"):
         loading.load(written(tmp_path, {package: {key: {}}}))
 
 
@@ -237,7 +245,7 @@ def test_a_crop_that_the_network_cannot_take_is_found_before_training(tmp_path, 
         ({"precision": "half"}, r"precision: found 'half'; input should be 'float32', 'bfloat16' or 'float16'$"),
     ],
 )
-def test_a_wrong_value_is_named_with_what_was_found_and_expected(tmp_path, train, message):
+def test_a_wrong_value_is_named_with_what_was_found_and_expected(bare, tmp_path, train, message):
     loaded = loading.load(written(tmp_path, with_run(train=train)))
     with pytest.raises(ParamsError, match=message):
         recipe(loaded, "plain")
@@ -246,7 +254,7 @@ def test_a_wrong_value_is_named_with_what_was_found_and_expected(tmp_path, train
 def test_a_number_that_yaml_reads_as_text_is_explained(tmp_path):
     path = written(tmp_path)
     path.write_text(path.read_text().replace("lr: 0.001", "lr: 1e-3"))
-    assert yaml.safe_load(path.read_text())["methods"]["mrfnet"]["sample"]["train"]["lr"] == "1e-3"
+    assert yaml.safe_load(path.read_text())["recipes"]["mrfnet"]["sample"]["train"]["lr"] == "1e-3"
     with pytest.raises(ParamsError, match=r"lr: found '1e-3'.*\(YAML reads 1e-4 as text: write 1\.0e-4\)$"):
         recipe(loading.load(path), "plain")
 
@@ -369,11 +377,11 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path, content, message):
         loading.load(tmp_path / "params.yaml")
 
 
-def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path):
+def test_a_key_that_is_given_twice_is_refused_with_its_line(tmp_path):
     path = written(tmp_path)
     path.write_text(path.read_text() + "threads: 1\nseed: 2\nthreads: 2\n")
     line = len(path.read_text().splitlines())
-    with pytest.raises(ParamsError, match=rf"(?s)not YAML: key 'threads' stands there twice.*line {line}, column 1"):
+    with pytest.raises(ParamsError, match=rf"(?s)not YAML: key 'threads' is given twice.*line {line}, column 1"):
         loading.load(path)
 
 
@@ -407,7 +415,7 @@ def test_merging_goes_mapping_by_mapping_and_replaces_everything_else_whole():
         ("tour", 8, 1e-3, 60, 8, {"mse": 0.0, "scale_refinement": 2.0}),
     ],
 )
-def test_profiles_extend_each_other(tmp_path, profile, channels, lr, steps, batch_size, weights):
+def test_profiles_extend_each_other(bare, tmp_path, profile, channels, lr, steps, batch_size, weights):
     found = recipe(loading.load(written(tmp_path), profile), "plain")
     assert found.network == {"channels": channels} and found.paper_network == {"channels": 64}
     assert (found.train.lr, found.train.steps, found.train.batch_size) == (lr, steps, batch_size)
@@ -418,7 +426,7 @@ def test_profiles_extend_each_other(tmp_path, profile, channels, lr, steps, batc
 @pytest.mark.parametrize(
     ("profile", "epochs", "steps", "lr"), [("paper", 9, None, 0.25), ("sample", 9, 5, 1e-3), ("tour", 9, 60, 1e-3)]
 )
-def test_what_a_run_says_of_a_profile_is_laid_on_what_its_method_says_there(tmp_path, profile, epochs, steps, lr):
+def test_what_a_run_says_of_a_profile_is_laid_on_what_its_method_says_there(bare, tmp_path, profile, epochs, steps, lr):
     """Not on what the method says of a profile that extends it: the paper's rate does not reach two cores."""
     own = with_run(
         train={"batch_size": 3},
@@ -439,22 +447,133 @@ def test_every_run_of_the_sample_profile_takes_minutes_at_most():
 
 
 def test_no_run_of_the_paper_profile_has_a_length_that_its_method_does_not_know():
-    """A run's length for two cores must not reach the paper's recipe, which says epochs, phases or steps itself."""
+    """A length for two cores must not reach the paper's recipe, which gives epochs, phases or steps itself."""
     loaded = loading.load(FILE, "paper")
     for group in loaded.runs.values():
         for name, run in group.items():
-            method = loaded.methods[run.method]["paper"].train
-            found = recipe(loaded, name).train
-            assert found.steps == method.get("steps"), name
-            assert set(found.phases) == set(method.get("phases", {})), name
+            method = recipes.method_recipe(run.method).paper.train
+            train = recipe(loaded, name).train
+            assert train.steps == method.get("steps"), name
+            assert set(train.phases) == set(method.get("phases", {})), name
 
 
-def test_a_run_has_the_last_word(tmp_path):
+def test_a_run_has_the_last_word(bare, tmp_path):
     own = with_run(network={"channels": 5}, train={"lr": 0.5, "weights": {"mse": 3.0}}, seed=9)
     found = recipe(loading.load(written(tmp_path, own), "tour"), "plain")
     assert found.network == {"channels": 5} and found.paper_network == {"channels": 5}
     assert (found.train.lr, found.train.steps, found.seed) == (0.5, 60, 9)
     assert found.train.weights == {"mse": 3.0, "scale_refinement": 2.0}
+
+
+# Recipes next to methods ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def method(tmp_path, monkeypatch) -> Path:
+    """The path of a recipe: that of a method in a folder of its own, `plainnet`."""
+    folder = tmp_path / "more"
+    folder.mkdir()
+    (folder / "plainnet.py").write_text((FILE.parent / "docs" / "examples" / "mine.py").read_text())
+    monkeypatch.setenv(registry.FOLDER, str(folder))
+    return folder / "plainnet.yaml"
+
+
+def of_plainnet(folder: Path, **run: Any) -> Any:
+    """The recipe of a run of `plainnet` in the profile sample."""
+    entry = {"plain": {"method": "plainnet", "dataset": "gopro"} | run}
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump({"profile": "sample", "runs": {"all": entry}}))
+    return recipe(loading.load(path), "plain")
+
+
+RECIPE = """\
+as: [one, two]
+paper: {network: {channels: 64}, train: {lr: 0.1, epochs: 9, weights: {a: 1.0, b: 2.0}}}
+sample: {network: {channels: 4}, train: {lr: 0.2, steps: 5}}
+datasets:
+  gopro: {paper: {train: {epochs: 70}}, train: {batch_size: 3}}
+  places2: {train: {batch_size: 4}}
+variants:
+  narrow: {network: {channels: 2}, train: {weights: {b: null}}}
+  named: {as: row, sample: {train: {lr: 0.3}}}
+"""
+
+
+def test_a_method_without_a_recipe_takes_the_defaults(tmp_path, method):
+    found = of_plainnet(tmp_path)
+    assert found.network == {} and found.train == Train()
+    assert (found.row, found.also, found.title) == ("plainnet", (), "plainnet")
+
+
+def test_a_recipe_is_read_next_to_its_method(tmp_path, method):
+    method.write_text(RECIPE)
+    found = of_plainnet(tmp_path)
+    assert found.network == {"channels": 4} and found.paper_network == {"channels": 64}
+    assert (found.train.lr, found.train.steps, found.train.epochs, found.train.batch_size) == (0.2, 5, 70, 3)
+    assert found.train.weights == {"a": 1.0, "b": 2.0}
+    assert (found.row, found.also, found.title) == ("one", ("two",), "plainnet")
+
+
+def test_a_variant_lays_its_values_on_the_recipe_and_names_row_and_title(tmp_path, method):
+    method.write_text(RECIPE)
+    narrow, named = (of_plainnet(tmp_path, variant=name) for name in ("narrow", "named"))
+    assert narrow.network == narrow.paper_network == {"channels": 2}
+    assert narrow.train.weights == {"a": 1.0}  # null takes b back
+    assert (narrow.row, narrow.also, narrow.title) == ("plainnet-narrow", (), "plainnet (narrow)")
+    assert (named.row, named.title, named.train.lr) == ("row", "plainnet (named)", 0.3)
+    own = of_plainnet(tmp_path, variant="named", **{"as": "mine", "title": "Mine", "sample": {"train": {"lr": 0.4}}})
+    assert (own.row, own.title, own.train.lr) == ("mine", "Mine", 0.4)
+
+
+def test_an_unknown_variant_names_the_nearest(tmp_path, method):
+    method.write_text(RECIPE)
+    with pytest.raises(ParamsError, match=r"run plain: variant 'narow': plainnet has none .*; the nearest are: narrow"):
+        of_plainnet(tmp_path, variant="narow")
+    method.unlink()
+    with pytest.raises(ParamsError, match=r"the nearest are: none, its recipe has no variants"):
+        of_plainnet(tmp_path, variant="narrow")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("papr: {}", r"plainnet\.yaml: papr: unknown key; the nearest are: paper"),
+        ("variants: {a: {netwrk: {}}}", r"plainnet\.yaml: variants\.a\.netwrk: unknown key; the nearest are: network"),
+        ("paper: [", r"plainnet\.yaml: not YAML"),
+        ("paper: {}\npaper: {}", r"key 'paper' is given twice"),
+    ],
+)
+def test_a_recipe_with_a_mistake_is_refused_with_its_place(tmp_path, method, text, message):
+    method.write_text(text)
+    with pytest.raises(ParamsError, match=message):
+        of_plainnet(tmp_path)
+
+
+def values_below(values: Any, below: Any, place: str) -> list[str]:
+    """Return the places of values that equal what they are laid upon. A schedule is one value."""
+    if isinstance(values, dict) and isinstance(below, dict) and not place.endswith(".schedule"):
+        shared = [key for key in values if key in below]
+        return [text for key in shared for text in values_below(values[key], below[key], f"{place}.{key}")]
+    return [place] if values == below else []
+
+
+@pytest.mark.parametrize("name", registry.names("methods"))
+def test_no_recipe_repeats_a_value_that_it_would_have_anyway(name):
+    loaded = loading.load(FILE)
+    networks = registry.method(name).networks
+    arguments = {p.name: p.default for p in inspect.signature(networks).parameters.values()} if networks else {}
+    recipe_of = recipes.method_recipe(name)
+    below: dict[str, Any] = {"network": arguments, "train": Train().model_dump(mode="json")}
+    for profile in ("paper", "sample", "tour"):
+        below = merged(below, loaded.defaults[profile].model_dump(exclude_unset=True))
+        part = getattr(recipe_of, profile).model_dump(exclude_unset=True)
+        assert values_below(part, below, f"{name}: {profile}") == []
+        below = merged(below, part)
+    for variant, part in recipe_of.variants.items():
+        assert values_below(part.network, arguments | recipe_of.paper.network, f"{name}: variants.{variant}") == []
+
+
+# Profiles -------------------------------------------------------------------------------------------------------------
 
 
 def test_the_profile_is_the_arguments_the_environments_or_the_files(tmp_path, monkeypatch):
@@ -575,7 +694,7 @@ def with_search(weights: Any = None, **changes: Any) -> dict[str, Any]:
         (with_search({"mse": 1.0}), r"searches\.one\.plain-searched: nothing is searched; give at least one weight"),
         (
             with_search({"mse": {"low": 0.1, "high": 1.0}, "b": {"of": "mes"}}),
-            r"plain-searched\.weights\.b\.of: no 'mes' beside it; the nearest are: mse",
+            r"plain-searched\.weights\.b\.of: no number 'mes' here; the nearest are: mse",
         ),
         (
             with_search({"a": {"of": "b"}, "b": {"of": "c"}, "c": {"of": "b"}}),
@@ -618,9 +737,9 @@ def test_settings_of_a_search_follow_profiles_and_its_own_have_the_last_word(tmp
     assert (found.trials, found.share, found.rungs, found.metric) == (9, 0.4, (), "psnr-rgb8")
 
 
-def test_a_winner_is_its_base_run_with_what_was_found(tmp_path):
+def test_a_winner_is_its_base_run_with_what_was_found(bare, tmp_path):
     loaded = loading.load(written(tmp_path, with_search(), {"paths": {"out": str(tmp_path / "out")}}))
-    assert all_runs(loaded)["plain-searched"].title == "mrfnet (searched)"
+    assert base_recipe(loaded, "plain-searched").title == "mrfnet (searched)"
     path = search_folder(loaded, "plain") / schema.WINNER
     with pytest.raises(
         ParamsError, match=rf"{path}: run plain has not been searched yet in profile sample; run: python"

@@ -24,8 +24,8 @@ from torch import nn
 from bench import registry, runs
 from bench.contracts import DataError, Helper, ParamsError, UserError, supervised
 from bench.files import read_json
-from bench.params import loading, schema
-from bench.params.schema import Choice, Recipe, Train
+from bench.params import loading, recipes, schema
+from bench.params.schema import Choice, MethodRecipe, Recipe, Train
 from bench.search import study as studies
 from bench.search import trial as trials_of
 from bench.search.space import Space, laid_on, nested, present
@@ -248,7 +248,7 @@ def test_to_the_sampler_a_pruned_trial_is_as_far_behind_as_it_was_and_a_diverged
 WORKER = """
 import os, sys, time
 from pathlib import Path
-from bench.params.resolving import Choice
+from bench.params.schema import Choice
 from bench.search.space import Space
 from bench.search.study import Attempt, work
 
@@ -427,7 +427,7 @@ def toy(tmp_path_factory) -> Project:
     """A project whose one method has one parameter, with its dataset built and its run searched."""
     folder = tmp_path_factory.mktemp("toy")
     values = yaml.safe_load(PARAMS)
-    values["methods"]["mrfnet"] = {"sample": {"network": {}, "train": {"lr": 0.05, "weights": {"near": 0.05}}}}
+    values["recipes"]["mrfnet"] = {"sample": {"network": {}, "train": {"lr": 0.05, "weights": {"near": 0.05}}}}
     values["defaults"]["sample"]["train"] |= {"steps": 100}
     values["search"] = {"sample": {"trials": 7, "share": 0.4, "rungs": [0.5], "validation": 0.3, "images": 4}}
     values["searches"] = {"all": {"mrfnet-searched": SEARCH}}
@@ -444,6 +444,7 @@ def as_toy():
     real = registry.method
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "method", lambda name: TOY if name == "mrfnet" else real(name))
+        patch.setattr(recipes, "method_recipe", lambda name: MethodRecipe.model_validate({}))
         yield
 
 
@@ -542,7 +543,7 @@ def test_two_processes_of_one_command(small, tmp_path):
         small, tmp_path, {"weights": {"scale_refinement": 1.0, "mse": {"low": 0.1, "high": 10.0}}}, share=1.0
     )
     values = yaml.safe_load((tmp_path / "params.yaml").read_text())
-    values["methods"]["mrfnet"] = {"sample": {"network": {"channels": 4}}}
+    values["recipes"]["mrfnet"] = {"sample": {"network": {"channels": 4}, "train": {"steps": 2}}}
     values["defaults"]["sample"]["train"] |= {"steps": 2}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
     command = [sys.executable, "-m", "bench", "search", "mrfnet-gopro", "--trials", "4", "--jobs", "2"]
