@@ -49,7 +49,7 @@ def run_list(options: argparse.Namespace) -> None:
         from bench.scoring.metrics import catalogue, perceptual
 
         measures = [*catalogue.METRICS.values(), *perceptual.PERCEPTUAL.values()]
-        _table("metrics", [(m.id, f"{m.better} is better", m.protocol) for m in measures])
+        _table("metrics", [(m.id, f"{m.better} is better", f"{m.protocol}. {m.notes}".strip()) for m in measures])
     if "runs" in wanted:
         _list_runs(_load(options))
 

@@ -1,9 +1,10 @@
 """Costs of a network: parameters, multiply-adds, time, memory, file size.
 
 What is counted: the multiply-adds (MACs, half of what some papers call FLOPs) of convolutions, transposed convolutions
-at their true cost, and linear layers; no biases, norms or activations. Products of two activations (attention) are
-another figure. The table of DMTNet counts so: Restormer's 4059.08 G at 1680x1120 leave the attention products out. The
-tool thop, which others use, counts a transposed convolution by its output positions: stride^2 times its true cost.
+at their true cost, and linear layers; no biases, norms or activations. Products of two activations (attention) are a
+separate number. The table of DMTNet counts the same way: Restormer's 4059.08 G at 1680x1120 leave the attention
+products out. The tool thop, which others use, counts a transposed convolution by its output positions: stride^2 times
+its true cost.
 
 Torch is imported where it is used, so that a method without networks can be timed without it.
 """
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import DataError
-from bench.scoring.metrics.measure import Measure
+from bench.scoring.metrics.measure import Cost
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,85 +32,47 @@ if TYPE_CHECKING:
     Restore = Callable[[Any, Mapping[str, Tensor]], object]
     """(networks, batch) to the restored image, as `Method.restore`."""
 
-COSTS: dict[str, Measure] = {
-    measure.id: measure
-    for measure in (
-        Measure(
-            id="params",
-            title="Parameters",
-            unit="M",
-            better="lower",
-            decimals=2,
-            protocol="Learned values that restoring one image uses, in millions.",
-        ),
-        Measure(
-            id="params-total",
-            title="Parameters (all)",
-            unit="M",
-            better="lower",
-            decimals=2,
-            protocol="All learned values of all networks of the method, critics and unused branches too, in millions.",
-        ),
-        Measure(
-            id="macs",
-            title="MACs",
-            unit="G",
-            better="lower",
-            decimals=2,
-            protocol="Multiply-adds of convolutions (transposed ones at their true cost) and linear layers for one "
-            "image of the stated size; no biases, norms, activations or attention products.",
-        ),
-        Measure(
-            id="macs-attention",
-            title="MACs (attention)",
-            unit="G",
-            better="lower",
-            decimals=2,
-            protocol="Multiply-adds of products of two activations for one image of the stated size.",
-        ),
-        Measure(
-            id="seconds",
-            title="Time",
-            unit="s",
-            better="lower",
-            decimals=3,
-            protocol="Wall time to restore one image of the stated size, the median of warm runs, data already loaded.",
-        ),
-        Measure(
-            id="memory",
-            title="Memory",
-            unit="MB",
-            better="lower",
-            decimals=0,
-            protocol="Peak memory that restoring one image adds, 10^6 bytes: resident memory of the process on a CPU, "
-            "the allocator's counter on a GPU.",
-        ),
-        Measure(
-            id="file-size",
-            title="File",
-            unit="MB",
-            better="lower",
-            decimals=1,
-            protocol="The checkpoint on disk, 10^6 bytes.",
-        ),
-    )
-}
-
-
 # Parameters and multiply-adds -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Parameters:
-    """Numbers of learned values.
-
-    Args:
-        total: all of them, each shared one once.
-        trainable: those with `requires_grad`.
-    """
-
-    total: int
-    trainable: int
+PARAMS = Cost(
+    id="params",
+    title="parameters",
+    unit="M",
+    better="lower",
+    decimals=3,
+    protocol="parameters that restoring an image uses",
+    overview=60,
+)
+PARAMS_TOTAL = Cost(
+    id="params-total",
+    title="all parameters",
+    unit="M",
+    better="lower",
+    decimals=3,
+    protocol="parameters of every network of the method",
+    notes="Critics and unused branches count too.",
+)
+MACS = Cost(
+    id="macs",
+    title="multiply-adds",
+    unit="G",
+    better="lower",
+    decimals=2,
+    protocol="multiply-adds of convolutions and linear layers for one image of the size beside the number, without "
+    "attention products",
+    notes="Transposed convolutions at their true cost; no biases, norms or activations.",
+    overview=70,
+)
+MACS_ATTENTION = Cost(
+    id="macs-attention",
+    title="attention products",
+    unit="G",
+    better="lower",
+    decimals=2,
+    protocol="multiply-adds of attention products for one image of the size beside the number",
+    notes="Products of two activations.",
+)
 
 
 @dataclass(frozen=True)
@@ -127,10 +90,14 @@ class Work:
     parameters: int
 
 
-def parameters(module: nn.Module) -> Parameters:
-    """The numbers of learned values of a module and all below it. Those in use are `work(...).parameters`."""
-    sizes = [(value.numel(), value.requires_grad) for value in module.parameters()]
-    return Parameters(sum(size for size, _ in sizes), sum(size for size, trainable in sizes if trainable))
+def parameters(module: nn.Module) -> int:
+    """Return the number of learned values of a module, each shared one once. Those in use are `work(...).parameters`.
+
+    >>> from torch import nn
+    >>> parameters(nn.Conv2d(3, 4, kernel_size=3))  # 4 kernels of 3x3x3 and 4 biases
+    112
+    """
+    return sum(value.numel() for value in module.parameters())
 
 
 def work(restore: Restore, networks: nn.Module, shapes: Mapping[str, tuple[int, ...]], device: str = "meta") -> Work:
@@ -141,9 +108,14 @@ def work(restore: Restore, networks: nn.Module, shapes: Mapping[str, tuple[int, 
     two activations, such as contextual attention's convolution with patches of a feature, is attention. A parameter is
     in use when an operation reads it.
 
+    >>> from torch import nn
+    >>> layer = nn.Conv2d(3, 4, kernel_size=3, padding=1)
+    >>> work(lambda network, batch: network(batch["x"]), layer, {"x": (1, 3, 8, 8)})
+    Work(layers=6912, attention=0, parameters=112)
+
     Args:
         restore: (networks, batch), as `Method.restore`; called once, in eval mode, without gradients.
-        networks: stays as it is: a copy is counted.
+        networks: not changed; a copy is counted.
         shapes: the batch's tensors by name, (N, C, H, W).
         device: "meta" computes no value, so that any size takes seconds and no memory; "cpu" for a network whose path
             depends on values (inputs are then 0.5 everywhere).
@@ -159,21 +131,13 @@ def work(restore: Restore, networks: nn.Module, shapes: Mapping[str, tuple[int, 
     return Work(counter.layers, counter.attention, used)
 
 
-def macs(
-    restore: Restore, networks: nn.Module, shapes: Mapping[str, tuple[int, ...]], device: str = "meta"
-) -> tuple[int, int]:
-    """The multiply-adds of layers and those of attention; `work` without its parameters."""
-    found = work(restore, networks, shapes, device)
-    return found.layers, found.attention
-
-
 def key(tensor: Tensor) -> int:
-    """What a tensor shares with all views of it: the address of its storage's record."""
+    """Return what a tensor shares with all views of it: the address of its storage's record."""
     return tensor.untyped_storage()._cdata
 
 
 def make_counter(module: nn.Module) -> Any:
-    """A context that counts every operation inside it: `layers`, `attention` and `used`, the keys of tensors read."""
+    """Return a context that counts the operations in it: `layers`, `attention` and `used`, the keys of tensors read."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
@@ -252,7 +216,10 @@ def make_counter(module: nn.Module) -> Any:
 
 
 def seconds_per_image(call: Callable[[], object], device: str = "cpu", warm: int = 1, repeats: int = 5) -> float:
-    """The median wall time of one call in seconds.
+    """Return the median wall time of one call in seconds.
+
+    >>> seconds_per_image(lambda: time.sleep(0.01)) >= 0.01
+    True
 
     Args:
         call: restores one image.
@@ -273,8 +240,20 @@ def seconds_per_image(call: Callable[[], object], device: str = "cpu", warm: int
     return statistics.median(times)
 
 
+SECONDS = Cost(
+    id="seconds",
+    title="time",
+    unit="s",
+    better="lower",
+    decimals=3,
+    protocol="median seconds per image, warm, without loading the network, at the size and on the device beside the "
+    "number",
+    overview=80,
+)
+
+
 def waiter(device: str) -> Callable[[], None]:
-    """What waits until a device has done its work; nothing on a CPU."""
+    """Return a function that waits until a device has done its work; on a CPU it returns at once."""
     if not device.startswith("cuda"):
         return lambda: None
     import torch
@@ -283,10 +262,10 @@ def waiter(device: str) -> Callable[[], None]:
 
 
 def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:
-    """The most memory in bytes that one call holds above what was held before it.
+    """Return the most memory in bytes that one call holds above what was held before it.
 
     On a CPU: the growth of the process's resident memory, read every millisecond while the call runs. What the process
-    has freed but kept would not grow again, so it is handed back first, which glibc alone can do: elsewhere measure
+    has freed but kept would not grow again, so it is handed back first, which only glibc can do: elsewhere measure
     before anything of the same size has run. On "cuda": the growth of the allocator's peak, exact.
     """
     if device.startswith("cuda"):
@@ -322,6 +301,18 @@ def peak_memory(call: Callable[[], object], device: str = "cpu") -> int:
     return peak - before
 
 
+MEMORY = Cost(
+    id="memory",
+    title="memory",
+    unit="MB",
+    better="lower",
+    decimals=0,
+    protocol="peak memory of restoring one image at the size beside the number",
+    notes="In 10^6 bytes: what the resident memory of the process grows by on a CPU, the allocator's counter on a GPU.",
+    overview=120,
+)
+
+
 def hand_back() -> None:
     """Return freed memory to the system, where the C library has a function for it (glibc)."""
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None:
@@ -329,7 +320,23 @@ def hand_back() -> None:
 
 
 def file_size(path: Path) -> int:
-    """The bytes of a checkpoint. Raises DataError when there is no such file."""
+    """Return the size of a checkpoint in bytes. Raises DataError when there is no such file."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected a checkpoint")
     return path.stat().st_size
+
+
+FILE_SIZE = Cost(
+    id="file-size",
+    title="file size",
+    unit="MB",
+    better="lower",
+    decimals=2,
+    protocol="size of the weights file that restoring an image reads",
+    notes="In 10^6 bytes.",
+    overview=130,
+)
+
+COSTS: dict[str, Cost] = {
+    cost.id: cost for cost in (PARAMS, PARAMS_TOTAL, MACS, MACS_ATTENTION, SECONDS, MEMORY, FILE_SIZE)
+}

@@ -60,9 +60,13 @@ def whole_float32() -> Iterator[None]:
 
 def wanted(chosen: Evaluate, task: str, built: BuiltSet) -> list[str]:
     """Return the metrics of one image that apply: those of a hole need one, those of many truths need them."""
-    has_hole, many = task in ("inpaint", "sharp-inpaint"), built.about["scoring"] == "best-reference"
-    found = [catalogue.find(name) for name in chosen.metrics]
-    return [m.id for m in found if (m.region == "image" or has_hole) and (not m.many_targets or many)]
+    has_mask, has_references = "mask" in INPUTS[task], built.about["scoring"] == "best-reference"
+    metrics = [catalogue.find(name) for name in chosen.metrics]
+    return [
+        metric.id
+        for metric in metrics
+        if (has_mask or not metric.needs_mask) and (has_references or not metric.needs_references)
+    ]
 
 
 def score(

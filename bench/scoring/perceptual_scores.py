@@ -1,65 +1,81 @@
-"""LPIPS of each restored image, and FID of each set of images."""
+"""Scores by networks with other people's weights: of each restored image (LPIPS) and of each set of images (FID)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from bench.scoring.metrics.measure import NotMeasured
-
-if TYPE_CHECKING:
-    pass
+from bench.contracts import INPUTS
 from bench.scoring.cases import Case, condition
+from bench.scoring.metrics.measure import Floats, Image, NetworkMetric, NotMeasured, SetMetric
+from bench.scoring.metrics.perceptual import PERCEPTUAL
 from bench.scoring.rows import Table
+
+SET_CONDITION = ("input", "mask_kind", "mask_band")
+"""Columns of a test image's condition that tell one set of images from another."""
 
 
 class Perceptual:
-    """LPIPS of each image, and FID of each set of holes, where their networks' files are on this machine.
+    """The perceptual scores of one evaluation. Metrics whose network is not on this machine get a reason instead.
 
     Args:
-        ids: of PERCEPTUAL. FID is taken for inpainting tasks alone: no deblurring paper here prints it.
+        ids: of PERCEPTUAL, in any order; metrics that the task does not have are left out.
         weights: the folder that the user names for network weights, or None.
-        device: where their networks run: "cpu", "cuda", ...
+        task: decides whether the metrics that need a hole are measured.
+        device: where the networks run: "cpu", "cuda", ...
     """
 
     def __init__(self, ids: Collection[str], weights: Path | None, task: str, device: str = "cpu"):
-        from bench.scoring.metrics import perceptual
-
-        holes = task in ("inpaint", "sharp-inpaint")
-        self.lpips = perceptual.lpips_alex(weights, device) if "lpips-alex" in ids else None
-        self.fid = perceptual.fid_features(weights, device) if "fid" in ids and holes else None
-        self.values: list[tuple[dict[str, Any], float]] = []
-        # Features alone are kept, 8 kB an image: a test set may have tens of thousands of images.
-        self.sets: dict[tuple[str, ...], list[tuple[np.ndarray, np.ndarray]]] = {}
-        self.truths: dict[str, np.ndarray] = {}
+        self.missing: list[tuple[NetworkMetric | SetMetric, NotMeasured]] = []
+        self.scorers: dict[NetworkMetric, Callable[[Image, Image], float]] = {}
+        self.extractors: dict[SetMetric, Callable[[Image], Floats]] = {}
+        for metric in PERCEPTUAL.values():
+            if metric.id not in ids or (
+                isinstance(metric, SetMetric) and metric.needs_mask and "mask" not in INPUTS[task]
+            ):
+                continue
+            if isinstance(metric, NetworkMetric):
+                scorer = metric.load(weights, device)
+                if isinstance(scorer, NotMeasured):
+                    self.missing.append((metric, scorer))
+                else:
+                    self.scorers[metric] = scorer
+            else:
+                extractor = metric.load(weights, device)
+                if isinstance(extractor, NotMeasured):
+                    self.missing.append((metric, extractor))
+                else:
+                    self.extractors[metric] = extractor
+        self.values: list[tuple[NetworkMetric, dict[str, Any], float]] = []
+        # Only features are kept, 8 kB per image: a test set may have tens of thousands of images.
+        self.sets: dict[tuple[SetMetric, tuple[str, ...]], list[tuple[Floats, Floats]]] = {}
+        self.truths: dict[tuple[SetMetric, str], Floats] = {}
 
     def see(self, case: Case, pred: np.ndarray) -> None:
-        """Take one restored image."""
-        if callable(self.lpips):
-            self.values.append((condition(case), self.lpips(pred, case.truth)))
-        if callable(self.fid):
-            key = tuple(condition(case)[name] for name in ("input", "mask_kind", "mask_band"))
-            name = case.row["name"]
-            if name not in self.truths:  # it is seen again under the next input
-                self.truths[name] = self.fid(case.truth)
-            self.sets.setdefault(key, []).append((self.fid(pred), self.truths[name]))
+        """Score one restored image and keep its features."""
+        about = condition(case)
+        for metric, scorer in self.scorers.items():
+            self.values.append((metric, about, scorer(pred, case.truth)))
+        key = tuple(about[name] for name in SET_CONDITION)
+        for kind, extractor in self.extractors.items():
+            truth = (kind, about["image"])
+            if truth not in self.truths:  # the same truth comes again under the next input
+                self.truths[truth] = extractor(case.truth)
+            self.sets.setdefault((kind, key), []).append((extractor(pred), self.truths[truth]))
 
     def finish(self, table: Table) -> None:
         """Add the values, or why they were not measured."""
-        from bench.scoring.metrics import perceptual
-
-        for measure, found in ((perceptual.LPIPS_ALEX, self.lpips), (perceptual.FID, self.fid)):
-            if isinstance(found, NotMeasured):
-                table.add(measure, found)
-        for about, value in self.values:
-            table.add(perceptual.LPIPS_ALEX, value, **about)
-        for (source, kind, band), pairs in self.sets.items():
-            about = {"input": source, "mask_kind": kind, "mask_band": band}
+        for measure, reason in self.missing:
+            table.add(measure, reason)
+        for metric, about, value in self.values:
+            table.add(metric, value, **about)
+        for (kind, key), pairs in self.sets.items():
+            about = dict(zip(SET_CONDITION, key, strict=True))
             if len(pairs) < 2:
-                table.add(perceptual.FID, NotMeasured("fid", "a set of one image has no distance"), **about)
+                table.add(kind, NotMeasured(kind.id, "a set of one image has no distance"), **about)
             else:
                 preds, truths = (np.stack(rows) for rows in zip(*pairs, strict=True))
-                table.add(perceptual.FID, perceptual.frechet_distance(preds, truths), **about)
+                table.add(kind, kind.distance(preds, truths), **about)

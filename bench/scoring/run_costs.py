@@ -36,19 +36,19 @@ def add_costs(table: Table, restorer: Restorer, chosen: Evaluate, files: list[Pa
     if "mask" in batch:
         batch["mask"] = (batch["mask"] > 0.7).float()
     memory = cost.peak_memory(lambda: restorer.restore(batch), device)
-    table.add(cost.COSTS["memory"], memory / 1e6, size=size)
+    table.add(cost.MEMORY, memory / 1e6, size=size)
     seconds = cost.seconds_per_image(lambda: restorer.restore(batch), device, repeats=chosen.timing_repeats)
-    table.add(cost.COSTS["seconds"], seconds, size=size)
+    table.add(cost.SECONDS, seconds, size=size)
     trained = [part for part in restorer.parts if part.networks is not None]
     if not trained:
-        table.add(cost.COSTS["params"], 0.0)
+        table.add(cost.PARAMS, 0.0)
         reason = "it has no network: multiply-adds are counted for networks alone"
-        table.add(cost.COSTS["macs"], float("nan"), reason, size)
-        table.add(cost.COSTS["file-size"], float("nan"), "it has no weights")
+        table.add(cost.MACS, float("nan"), reason, size)
+        table.add(cost.FILE_SIZE, float("nan"), "it has no weights")
         return
-    total = sum(cost.parameters(part.networks).total for part in trained if part.networks is not None)
-    table.add(cost.COSTS["params-total"], total / 1e6)
-    table.add(cost.COSTS["file-size"], sum(cost.file_size(path) for path in files if path.is_file()) / 1e6)
+    total = sum(cost.parameters(part.networks) for part in trained if part.networks is not None)
+    table.add(cost.PARAMS_TOTAL, total / 1e6)
+    table.add(cost.FILE_SIZE, sum(cost.file_size(path) for path in files if path.is_file()) / 1e6)
     _add_work(table, trained, chosen)
 
 
@@ -62,14 +62,14 @@ def _add_work(table: Table, trained: list[Trained], chosen: Evaluate) -> None:
             # A network whose path depends on values cannot be counted without computing them.
             if number:
                 reason = "its path depends on the image's values, so it is counted at the timed size alone"
-                table.add(cost.COSTS["macs"], float("nan"), reason, size)
+                table.add(cost.MACS, float("nan"), reason, size)
                 continue
             done = [work(part, height, width, "cpu") for part in trained]
-        table.add(cost.COSTS["macs"], sum(part.layers for part in done) / 1e9, size=size)
+        table.add(cost.MACS, sum(part.layers for part in done) / 1e9, size=size)
         if attention := sum(part.attention for part in done):
-            table.add(cost.COSTS["macs-attention"], attention / 1e9, size=size)
+            table.add(cost.MACS_ATTENTION, attention / 1e9, size=size)
         if not number:
-            table.add(cost.COSTS["params"], sum(part.parameters for part in done) / 1e6)
+            table.add(cost.PARAMS, sum(part.parameters for part in done) / 1e6)
 
 
 def work(part: Trained, height: int, width: int, device: str) -> cost.Work:

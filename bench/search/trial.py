@@ -184,7 +184,7 @@ def judge(metric_id: str, task: str, where: str) -> Metric:
     from bench.scoring.metrics import catalogue
 
     metric = catalogue.find(metric_id)
-    if metric.many_targets or (metric.region != "image" and task not in ("inpaint", "sharp-inpaint")):
+    if metric.needs_references or (metric.needs_mask and "mask" not in INPUTS[task]):
         raise ParamsError(f"{where}: metric {metric_id} does not apply to the validation images of {task}")
     return metric
 
@@ -338,7 +338,7 @@ def score(shared: Shared, training: Training) -> float:
             with whole_float32():
                 pred = restore(method, training.networks, case.batch)[0, :, :height, :width]
             image = to_depth(pred.permute(1, 2, 0).cpu().numpy(), case.truth.dtype)
-            values.append(shared.metric.compute(image, case.truth, case.mask))
+            values.append(shared.metric.score(image, case.truth, case.mask))
     except DataError as error:
         raise Diverged(f"{training.recipe.name}: a restored image: {error}") from None
     finally:

@@ -1,9 +1,9 @@
-"""LPIPS and FID: scores that look through networks of somebody else's weights.
+"""LPIPS and FID: scores that are computed by networks with other people's weights.
 
 Sources: LPIPS: Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", CVPR 2018, by
 the package lpips. FID: Heusel et al., "GANs Trained by a Two Time-Scale Update Rule ...", NeurIPS 2017, on features
 of the package torch-fidelity. The weights are files that `bench.weights` finds and verifies; where one is missing
-the score is `NotMeasured`, with what to fetch. Random weights never stand in.
+the score is `NotMeasured`, with what to fetch. Random weights never take their place.
 """
 
 from __future__ import annotations
@@ -17,35 +17,16 @@ import numpy as np
 
 from bench import weights
 from bench.contracts import DataError, WeightsError
-from bench.scoring.metrics.measure import Floats, Image, Measure, NotMeasured
+from bench.scoring.metrics.measure import Floats, Image, NetworkMetric, NotMeasured, SetMetric
 from bench.scoring.metrics.values import check, quantise, unit
 from bench.torchvision_shim import make_importable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-LPIPS_ALEX = Measure(
-    id="lpips-alex",
-    title="LPIPS",
-    unit="",
-    better="lower",
-    decimals=3,
-    protocol="AlexNet, version 0.1, RGB of the dataset's depth in [-1, 1]; the mean of images. Dual-pixel tables.",
-)
-FID = Measure(
-    id="fid",
-    title="FID",
-    unit="",
-    better="lower",
-    decimals=2,
-    protocol="Pool-3 features (2048) of the TensorFlow Inception v3, 8-bit RGB resized to 299x299, both sets whole. It "
-    "rises as images become fewer: say their number beside it.",
-)
-PERCEPTUAL: dict[str, Measure] = {LPIPS_ALEX.id: LPIPS_ALEX, FID.id: FID}
-
 
 def missing(metric: str, package: str) -> NotMeasured | None:
-    """NotMeasured where `package` is not installed."""
+    """Return NotMeasured where `package` is not installed."""
     import importlib.util
 
     if importlib.util.find_spec(package) is not None:
@@ -54,10 +35,10 @@ def missing(metric: str, package: str) -> NotMeasured | None:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of weights, by name, read with `weights_only=True`.
+    """Read the tensors of a weights file, by name, with `weights_only=True`.
 
     Raises:
-        WeightsError: when the file cannot be read so, or holds something else than named tensors.
+        WeightsError: the file cannot be read so, or holds something else than named tensors.
     """
     import torch
 
@@ -71,7 +52,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def rgb(image: Image) -> Image:
-    """A grey image (H, W) as three equal channels; a colour image as it is."""
+    """Return a grey image (H, W) as three equal channels, a colour image as it is.
+
+    >>> rgb(np.array([[7]])).tolist()
+    [[[7, 7, 7]]]
+    """
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
 
 
@@ -79,18 +64,21 @@ def rgb(image: Image) -> Image:
 
 
 def lpips_alex(folder: Path | None = None, device: str = "cpu") -> Callable[[Image, Image], float] | NotMeasured:
-    """Load LPIPS once: a function of (pred, target) to the distance, 0 for equal images.
+    """Load LPIPS and return a function of (pred, target) to the distance, 0 for equal images.
 
-    The images are as in `metrics.py`, from 31 pixels a side (AlexNet's least). Pixels are floats in [0, 1], neither
-    clipped nor rounded, mapped to [-1, 1]. The linear layers come with the package, the trunk from the file `alexnet`.
+    The images are as in `values`, with sides of 31 pixels or more (AlexNet's least). Pixels are floats in [0, 1],
+    neither clipped nor rounded, mapped to [-1, 1]. The linear layers come with the package, the trunk from the file
+    `alexnet`.
 
     Args:
         folder: the folder that the user names for network weights.
         device: "cpu", "cuda", ...
+
     Returns:
         the function, or NotMeasured where the package or the file is missing.
+
     Raises:
-        WeightsError: when the file is damaged or another one.
+        WeightsError: the file is damaged or another one.
     """
     if (absent := missing("lpips-alex", "lpips")) is not None:
         return absent
@@ -112,11 +100,24 @@ def lpips_alex(folder: Path | None = None, device: str = "cpu") -> Callable[[Ima
     return score
 
 
-def lpips_network(path: Path) -> nn.Module:
-    """The LPIPS module with the trunk of a verified AlexNet file, in eval mode.
+LPIPS_ALEX = NetworkMetric(
+    id="lpips-alex",
+    title="LPIPS",
+    unit="",
+    better="lower",
+    decimals=4,
+    load=lpips_alex,
+    protocol="learned perceptual distance, AlexNet, version 0.1",
+    notes="RGB of the dataset's depth in [-1, 1], as in the dual-pixel tables.",
+    overview=140,
+)
 
-    The module is built with an untrained trunk, since the package would otherwise download one or load, unchecked, any
-    file of the right name; then every tensor of the trunk is replaced.
+
+def lpips_network(path: Path) -> nn.Module:
+    """Return the LPIPS module with the trunk of a verified AlexNet file, in eval mode.
+
+    The module is built with an untrained trunk, since the package would otherwise download one or load any file of the
+    right name unchecked; then every tensor of the trunk is replaced.
     """
     make_importable()
     with warnings.catch_warnings():
@@ -138,17 +139,19 @@ def lpips_network(path: Path) -> nn.Module:
 
 
 def fid_features(folder: Path | None = None, device: str = "cpu") -> Callable[[Image], Floats] | NotMeasured:
-    """Load the FID's network once: a function of one image to its features (2048,).
+    """Load the network of FID and return a function of one image to its features (2048,).
 
-    The images are as in `metrics.py`, of any size: they are turned to 8 bits, and the network resizes each.
+    The images are as in `values`, of any size: they are turned to 8 bits, and the network resizes each.
 
     Args:
         folder: the folder that the user names for network weights.
         device: "cpu", "cuda", ...
+
     Returns:
         the function, or NotMeasured where the package or the file is missing.
+
     Raises:
-        WeightsError: when the file is damaged or another one.
+        WeightsError: the file is damaged or another one.
     """
     if (absent := missing("fid", "torch_fidelity")) is not None:
         return absent
@@ -168,10 +171,10 @@ def fid_features(folder: Path | None = None, device: str = "cpu") -> Callable[[I
 
 
 def inception(path: Path) -> nn.Module:
-    """torch-fidelity's Inception v3, which gives the 2048 pool-3 features, from a verified file.
+    """Return torch-fidelity's Inception v3, which gives the 2048 pool-3 features, with the weights of a verified file.
 
-    The library unpickles its file without `weights_only`. It gets to see a file only after its SHA-256 was checked and
-    `read_state` has read it through, which refuses every pickle that holds more than tensors.
+    The library unpickles its file without `weights_only`. It gets a file only after its SHA-256 was checked and
+    `read_state` has read it, which refuses every pickle that holds more than tensors.
     """
     make_importable()
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -184,17 +187,22 @@ def inception(path: Path) -> nn.Module:
 
 
 def frechet_distance(x: Floats, y: Floats) -> float:
-    """FID: |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), with sample means and covariances; 0 for equal sets.
+    """Return FID: |m_x - m_y|^2 + tr(C_x + C_y - 2 (C_x C_y)^(1/2)), with sample means and covariances.
 
-    With X and Y the centred rows by sqrt(N - 1), C_x = X^T X and C_y = Y^T Y; the trace of the root is then the sum of
-    the singular values of X Y^T. They are those of the product of the two triangular factors, which is small when the
-    images are few, and no root of a singular matrix is drawn.
+    With X and Y the centred rows divided by sqrt(N - 1), C_x = X^T X and C_y = Y^T Y; the trace of the root is then the
+    sum of the singular values of X Y^T. They equal those of the product of the two triangular factors, which is small
+    when the images are few, and no root of a singular matrix is needed.
+
+    >>> x = np.array([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0]])
+    >>> round(frechet_distance(x, x + 3), 6)  # equal covariances, and both means differ by 3
+    18.0
 
     Args:
         x: (N, D) features of one set of images.
-        y: (M, D) those of the other, which need not be as many.
+        y: (M, D) features of the other set; M may differ from N.
+
     Raises:
-        DataError: for a set of less than two images.
+        DataError: a set has fewer than two images.
     """
     if (least := min(len(x), len(y))) < 2:
         raise DataError(f"FID of {least} images: expected two or more, and hundreds for a number that means something")
@@ -205,3 +213,21 @@ def frechet_distance(x: Floats, y: Floats) -> float:
     root = np.linalg.norm(factor_x @ factor_y.T, "nuc")
     spread = sum((rows * rows).sum() for rows in centred)
     return max(float(((means[0] - means[1]) ** 2).sum() + spread - 2 * root), 0.0)
+
+
+FID = SetMetric(
+    id="fid",
+    title="FID",
+    unit="",
+    better="lower",
+    decimals=2,
+    load=fid_features,
+    distance=frechet_distance,
+    needs_mask=True,  # no deblurring paper here prints it
+    protocol="Frechet distance of Inception features (2048, the TensorFlow FID weights, of 8-bit RGB resized to "
+    "299x299) over the whole test split",
+    notes="It rises as images become fewer: name their number with it.",
+    overview=150,
+)
+
+PERCEPTUAL: dict[str, NetworkMetric | SetMetric] = {metric.id: metric for metric in (LPIPS_ALEX, FID)}

@@ -70,7 +70,7 @@ def test_equal_images_have_the_best_score(name: str):
     mask[40:80, 50:90] = 255
     metric = catalogue.METRICS[name]
     best = {"dB": np.inf, "": 1.0 if metric.better == "higher" else 0.0, "%": 0.0}[metric.unit]
-    assert metric.compute(image, image, mask) == pytest.approx(best)
+    assert metric.score(image, image, mask) == pytest.approx(best)
 
 
 def test_channel_mean_and_joint_psnr_differ():
@@ -131,15 +131,15 @@ def test_a_grey_image_counts_as_three_equal_channels(name: str):
     mask = np.zeros((170, 180), np.uint8)
     mask[40:80, 50:90] = 255
     metric = catalogue.METRICS[name]
-    colour = metric.compute(*(np.repeat(image[..., None], 3, axis=2) for image in (pred, target)), mask)
+    colour = metric.score(*(np.repeat(image[..., None], 3, axis=2) for image in (pred, target)), mask)
     if name == "psnr-grey":
         expected = pytest.approx(colour, abs=2e-3)  # the weights sum to 0.9999, so some levels round down
     elif name == "ssim-matlab-rgb":
         expected = pytest.approx(colour, abs=1e-9)  # equal planes mix to themselves
     else:
         expected = pytest.approx(colour, rel=1e-9)
-    assert metric.compute(pred, target, mask) == expected
-    assert metric.compute(pred[:, ::-1], target[:, ::-1], mask[:, ::-1]) == pytest.approx(colour, abs=2e-3)
+    assert metric.score(pred, target, mask) == expected
+    assert metric.score(pred[:, ::-1], target[:, ::-1], mask[:, ::-1]) == pytest.approx(colour, abs=2e-3)
 
 
 def test_bit_depths_agree():
@@ -279,13 +279,11 @@ def test_multi_scale_ssim_is_the_product_of_its_parts():
     assert kohler.mssim_kohler(pred, target) > kohler.ssim_kohler(pred, target)  # noise is gone at coarse scales
 
 
-def test_the_best_frame_counts_and_is_named(pair):
+def test_the_best_frame_counts_and_each_frame_is_read_once(pair):
     pred, target = pair
     frames = [noisy(target, 5), noisy(target, 6), target, noisy(target, 7)]
-    psnr = catalogue.find("psnr-kohler")
-    assert catalogue.best_reference(psnr, pred, iter(frames)) == (psnr.compute(pred, target), 2)
-    value, place = catalogue.best_reference(catalogue.find("mae"), pred, frames)
-    assert (value, place) == (errors.mae(pred, target), 2)
+    best = catalogue.best_references(["psnr-kohler", "mae"], pred, iter(frames))
+    assert best == {"psnr-kohler": kohler.psnr_kohler(pred, target), "mae": errors.mae(pred, target)}
     read: list[int] = []
     values = catalogue.compute_all(
         ["psnr-rgb8", "psnr-kohler", "ssim-kohler"],
@@ -304,7 +302,7 @@ def test_the_best_frame_counts_and_is_named(pair):
 # Bad input ------------------------------------------------------------------------------------------------------------
 
 
-def test_an_unknown_metric_is_named_with_the_nearest():
+def test_an_unknown_metric_is_reported_with_the_nearest_ids():
     with pytest.raises(UserError, match=r"no metric 'psnr-rgb'; the nearest are: .*psnr-rgb8"):
         catalogue.compute_all(["psnr-rgb"], np.zeros((20, 20)), np.zeros((20, 20)))
 
@@ -332,13 +330,13 @@ IMAGE = np.full((20, 20, 3), 0.5)
 )
 def test_images_that_cannot_be_compared_are_refused(name, pred, target, mask, message):
     with pytest.raises(DataError, match=message):
-        catalogue.METRICS[name].compute(pred, target, mask)
+        catalogue.METRICS[name].score(pred, target, mask)
 
 
-def test_a_formula_without_a_value_for_these_images_says_why_and_leaves_the_other_metrics():
+def test_a_formula_without_a_value_gives_a_reason_and_leaves_the_other_metrics():
     black = np.zeros((20, 20), np.uint8)
-    found = catalogue.compute_all(["mae", "l1-relative", "mae-hole"], IMAGE, IMAGE * 0, black)
-    assert found == {
+    scores = catalogue.compute_all(["mae", "l1-relative", "mae-hole"], IMAGE, IMAGE * 0, black)
+    assert scores == {
         "mae": 0.5,
         "l1-relative": measure.NotMeasured(
             "l1-relative", "the truth is black throughout: l1-relative divides by its sum"
@@ -358,12 +356,15 @@ def test_a_score_of_the_best_frame_needs_frames():
         catalogue.compute_all(["psnr-kohler"], IMAGE, IMAGE)
 
 
-def test_every_metric_says_what_it_is():
+def test_every_metric_declares_its_protocol_and_what_it_needs():
+    assert len(catalogue.METRICS) == 19
     for name, metric in catalogue.METRICS.items():
         assert metric.id == name
-        assert metric.protocol.endswith(".")
+        assert metric.title and metric.protocol and not metric.protocol.endswith(".")
+        assert not metric.notes or metric.notes.endswith(".")
         assert metric.version >= 1
-        assert metric.region == ("hole" if name.endswith("-hole") else "image")
+        assert metric.needs_mask == name.endswith("-hole")
+        assert metric.needs_references == name.endswith("-kohler")
 
 
 def test_the_module_needs_no_torch_and_no_pandas():

@@ -9,6 +9,7 @@ import hashlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -332,7 +333,7 @@ def test_of_a_set_features_alone_are_kept_and_each_truth_is_looked_at_once(monke
 
         return features
 
-    monkeypatch.setattr(perceptual, "fid_features", factory)
+    monkeypatch.setitem(perceptual.PERCEPTUAL, "fid", replace(perceptual.FID, load=factory))
     table = Table({"run": "mine"})
     judge = Perceptual(["fid"], None, "inpaint", "cuda:1")
     restored = {source: [image(k + 10 * len(source), 4, 4) for k in range(3)] for source in ("sharp", "blurred")}
@@ -346,7 +347,7 @@ def test_of_a_set_features_alone_are_kept_and_each_truth_is_looked_at_once(monke
     for source, preds in restored.items():
         expected = perceptual.frechet_distance(np.stack([pred.reshape(-1)[:6] for pred in preds]), truths)
         assert rows.loc[source, "value"] == pytest.approx(expected) and rows.loc[source, "mask_band"] == "20-30"
-    assert Perceptual(["fid"], None, "deblur").fid is None
+    assert not Perceptual(["fid"], None, "deblur").extractors and not Perceptual(["fid"], None, "deblur").missing
 
 
 def test_a_set_of_one_image_and_a_network_that_is_not_here_say_so(monkeypatch: pytest.MonkeyPatch):
@@ -356,7 +357,8 @@ def test_a_set_of_one_image_and_a_network_that_is_not_here_say_so(monkeypatch: p
     rows = table.frame().set_index("metric")
     assert list(rows.index) == ["lpips-alex", "fid"] and rows["value"].isna().all()
     assert rows["reason"].str.contains("are not on this machine").all()
-    monkeypatch.setattr(perceptual, "fid_features", lambda folder, device: lambda pixels: pixels.reshape(-1)[:6])
+    few = replace(perceptual.FID, load=lambda folder, device: lambda pixels: pixels.reshape(-1)[:6])
+    monkeypatch.setitem(perceptual.PERCEPTUAL, "fid", few)
     judge, table = Perceptual(["fid"], None, "inpaint"), Table({"run": "mine"})
     judge.see(seen("a", "sharp"), image(0, 4, 4))
     judge.finish(table)

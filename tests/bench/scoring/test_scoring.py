@@ -75,7 +75,7 @@ def test_an_evaluation_has_a_row_an_image_and_metric(ready, saved):
     names = set(built.split("test")["name"])
     images = scores[scores["image"] != ""]
     assert set(images["image"]) == names == {path.stem for path in saved.glob("*.png")}
-    plain = [m.id for m in catalogue.METRICS.values() if m.region == "image" and not m.many_targets]
+    plain = [m.id for m in catalogue.METRICS.values() if not m.needs_mask and not m.needs_references]
     assert set(images["metric"]) == set(plain) & set(images["metric"]) >= {"psnr-rgb8", "ssim-gauss11", "mae"}
     assert len(images) == len(names) * images["metric"].nunique()
     assert images["value"].notna().all()
@@ -285,8 +285,8 @@ def test_perceptual_networks_run_where_the_restoring_ones_do_in_float32(ready, m
         found.append((device, cudnn.allow_tf32))
         return measure.NotMeasured("", "a test")
 
-    monkeypatch.setattr(perceptual, "lpips_alex", factory)
-    monkeypatch.setattr(perceptual, "fid_features", factory)
+    for name, metric in perceptual.PERCEPTUAL.items():
+        monkeypatch.setitem(perceptual.PERCEPTUAL, name, dataclasses.replace(metric, load=factory))
     before = cudnn.allow_tf32
     ready.good("evaluate", "telea-places2")
     assert found == [(ready.record("telea-places2")["provenance"]["evaluated_on"], False)] * 2
