@@ -12,9 +12,9 @@ import pandas as pd
 
 from bench.contracts import DataError, ParamsError, UserError
 from bench.registry import nearest
-from reports.scores.reading import COSTS, Evaluation, measure, read_record, read_scores
+from reports.scores.measures import is_cost, overview_metrics
+from reports.scores.reading import Evaluation, measure, read_record, read_scores
 from reports.scores.statistics import against, bootstrap, differences
-from reports.tables.filling import MAIN
 
 BARS = 20
 """The most lines of a plot; with more images each line is the mean of neighbours."""
@@ -158,17 +158,18 @@ def compare(runs: Sequence[Evaluation], metric: str = "") -> Comparison:
                     "of one task on the same images can be paired (--on DATASET chooses a run's evaluation there)"
                 )
     common = [name for name in runs[0].scores if all(name in one.scores for one in runs)]
-    wanted = sorted(common, key=lambda name: MAIN.index(name) if name in MAIN else len(MAIN))
+    order = overview_metrics()
+    wanted = sorted(common, key=lambda name: order.index(name) if name in order else len(order))
     if metric and metric not in common:
         raise UserError(f"metric {metric!r}: not all runs have it; the nearest are: {nearest(metric, common)}")
     found = []
     for name in [metric] if metric else wanted:
         inputs = sorted(set.intersection(*(set(one.columns(name)["input"]) for one in runs)) - {""})
-        for given in inputs if len(inputs) > 1 and name not in COSTS else [""]:
+        for given in inputs if len(inputs) > 1 and not is_cost(name) else [""]:
             if pairing := pair(name, given, runs):
                 found.append(pairing)
     counts = [len(line.images) for one in found for line in one.runs if line.images is not None]
-    if not found or (not counts and not all(one.id in COSTS for one in found)):
+    if not found or (not counts and not all(is_cost(one.id) for one in found)):
         names = ", ".join(one.name for one in runs)
         raise DataError(f"{names}: no metric has a value of a common image in all of them; evaluate them again")
     notes = []

@@ -14,13 +14,15 @@ from typing import Any
 import numpy as np
 
 from bench.contracts import TASKS
+from bench.scoring.cost import PARAMS
+from bench.scoring.metrics.measure import Cost
 from reports.figures import comparisons, insides, line_plots
 from reports.page.parts import Extra, Part, Plot, Run, Section, Sheet
 from reports.published import printed
 from reports.scores import reading
+from reports.scores.measures import MEASURES, PSNR, SSIM, axis_name
 from reports.scores.reading import CONDITION, ORIGINALS, Evaluation
 from reports.tables import custom, filling, model, overview
-from reports.tables.filling import PSNR
 from reports.tables.model import Group
 
 Key = tuple[str, str, str]
@@ -32,13 +34,8 @@ RULES = {"median": "the median image", "worst": "the worst image", BY_HAND: "cho
 """The images that the page shows, with what a title says; further ones stay in the evaluation's folder."""
 MOST = line_plots.NAMED
 """The most runs of a comparison of images and of curves in one chart, the best ones: more cannot be compared."""
-COSTS = {
-    "params": ("parameters", "M"), "macs": ("multiply-adds", "G"), "seconds": ("seconds an image", "s"),
-    "memory": ("peak memory", "MB"),
-}  # fmt: skip
-"""What PSNR is drawn against: name and unit."""
-QUALITY = {PSNR: "PSNR (dB)", "ssim-gauss11": "SSIM"}
-"""What is drawn by severity."""
+QUALITY = (PSNR, SSIM)
+"""The metrics that are drawn by severity."""
 SEVERITIES = {
     "length": "blur length (pixels)", "sigma": "sigma of the Gaussian blur (pixels)", "mask_ratio": "hole ratio",
 }  # fmt: skip
@@ -239,18 +236,19 @@ def scatter_plots(runs: Sequence[Group], key: Key, known: printed.Published, fol
     plots = []
     inputs = sorted({given for group in runs for given in overview.inputs_of(group)})
     names = [model.name_among(group, runs) for group in runs]
-    for given, (metric, (cost, unit)) in itertools.product(inputs, COSTS.items()):
+    costs = [measure for measure in MEASURES.values() if isinstance(measure, Cost) and measure.plotted]
+    for given, cost in itertools.product(inputs, costs):
         points = []
         for group, name in zip(runs, names, strict=True):
             first = group.evaluations[0]
-            psnr, found = reading.measure(first, PSNR, {"input": given}), reading.measure(first, metric, {})
+            psnr, found = reading.measure(first, PSNR, {"input": given}), reading.measure(first, cost.id, {})
             if psnr.value is not None and found.value:
-                points.append((name, reading.convert(found.value, found.unit, unit), psnr.value))
+                points.append((name, reading.convert(found.value, found.unit, cost.unit), psnr.value))
         if len(points) > 1:
-            title = f"PSNR against {cost}, {task_text(key, given, inputs)} on {title_of(runs[0].evaluations[0])}"
-            path = folder / (file_name(cost.replace(" ", "-"), key) + (f"-{given}" if len(inputs) > 1 else ""))
-            printed = printed_points(known, key) if metric == "params" else []
-            plots.append(Plot(title, line_plots.scatter(points, printed, title, path, f"{cost} ({unit})")))
+            title = f"PSNR against {cost.title}, {task_text(key, given, inputs)} on {title_of(runs[0].evaluations[0])}"
+            path = folder / (file_name(cost.title.replace(" ", "-"), key) + (f"-{given}" if len(inputs) > 1 else ""))
+            printed = printed_points(known, key) if cost is PARAMS else []
+            plots.append(Plot(title, line_plots.scatter(points, printed, title, path, axis_name(cost.id))))
     return plots
 
 
@@ -299,11 +297,11 @@ def severity_plots(runs: Sequence[Group], key: Key, folder: Path) -> list[Plot]:
         }
         if not curves or len(np.unique(np.concatenate([severity for severity, _ in curves.values()]))) < 2:
             continue
-        word, quality = SEVERITIES[name].partition(" (")[0], QUALITY[metric].partition(" (")[0]
+        word, quality = SEVERITIES[name].partition(" (")[0], MEASURES[metric].title
         place = title_of(runs[0].evaluations[0])
         title = f"{quality} by {word}, {task_text(key, given, inputs)} on {place}{of_many(len(runs))}"
         path = folder / f"{file_name(f'{quality.lower()}-by-{name}'.replace('_', '-'), key)}-{given}"
-        plots.append(Plot(title, line_plots.by_severity(curves, (SEVERITIES[name], QUALITY[metric]), title, path)))
+        plots.append(Plot(title, line_plots.by_severity(curves, (SEVERITIES[name], axis_name(metric)), title, path)))
     return plots
 
 

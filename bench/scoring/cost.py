@@ -43,6 +43,7 @@ PARAMS = Cost(
     decimals=3,
     protocol="parameters that restoring an image uses",
     overview=60,
+    plotted=True,
 )
 PARAMS_TOTAL = Cost(
     id="params-total",
@@ -63,6 +64,7 @@ MACS = Cost(
     "attention products",
     notes="Transposed convolutions at their true cost; no biases, norms or activations.",
     overview=70,
+    plotted=True,
 )
 MACS_ATTENTION = Cost(
     id="macs-attention",
@@ -249,6 +251,8 @@ SECONDS = Cost(
     protocol="median seconds per image, warm, without loading the network, at the size and on the device beside the "
     "number",
     overview=80,
+    on_device=True,
+    plotted=True,
 )
 
 
@@ -310,6 +314,8 @@ MEMORY = Cost(
     protocol="peak memory of restoring one image at the size beside the number",
     notes="In 10^6 bytes: what the resident memory of the process grows by on a CPU, the allocator's counter on a GPU.",
     overview=120,
+    on_device=True,
+    plotted=True,
 )
 
 

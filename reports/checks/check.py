@@ -25,7 +25,8 @@ from reports.checks.pages import NUMBER, Key, Page, number, numbers_in, rounded
 from reports.published import printed
 from reports.published.printed import Published
 from reports.scores import reading
-from reports.scores.reading import CONDITION, COSTS, LINKS, WITH_WEIGHTS, Evaluation
+from reports.scores.measures import is_cost
+from reports.scores.reading import CONDITION, LINKS, WITH_WEIGHTS, Evaluation
 from reports.scores.statistics import FEWEST
 from reports.tables import custom, formats
 from reports.tables.formats import NUMBERS, read_csv
@@ -75,7 +76,7 @@ def measured_again(entry: Mapping[str, Any], one: Evaluation) -> float:
         DataError: no row of this metric under this condition, or several where there must be one.
     """
     rows = one.columns(entry["metric"])
-    cost = entry["metric"] in COSTS
+    cost = is_cost(entry["metric"])
     kept = ~np.isnan(rows["value"])
     for name, value in ({"size": entry["size"]} if cost else entry["condition"]).items():
         kept &= rows[name] == value

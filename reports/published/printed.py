@@ -14,6 +14,7 @@ import yaml
 
 from bench.contracts import TASKS, DataError
 from bench.registry import nearest
+from reports.scores.measures import MEASURES
 
 FOLDER = Path(__file__).parent
 PROTOCOLS = Path(__file__).parents[1] / "protocols.yaml"
@@ -134,7 +135,6 @@ class Published:
         tables: by id, in the order of the files' names.
         same_as: an ablation's row to the method that it equals.
         names: datasets by id, as the papers spell them first.
-        metrics: our metric ids to their name in a heading and what they mean.
         protocols: by table and printed metric.
         readings: by table, for those that are filled by runs of another task than the file says.
     """
@@ -142,7 +142,6 @@ class Published:
     tables: Mapping[str, Table]
     same_as: Mapping[str, str]
     names: Mapping[str, str]
-    metrics: Mapping[str, tuple[str, str]]
     protocols: Mapping[str, Mapping[str, Protocol]]
     readings: Mapping[str, Reading]
 
@@ -182,13 +181,10 @@ def read_table(path: Path) -> Table:
         ) from error
 
 
-def read_protocols(
-    path: Path,
-) -> tuple[dict[str, tuple[str, str]], dict[str, dict[str, Protocol]], dict[str, Reading]]:
-    """Read `protocols.yaml`: what our metric ids mean, the protocols by table and printed metric, and the readings."""
+def read_protocols(path: Path) -> tuple[dict[str, dict[str, Protocol]], dict[str, Reading]]:
+    """Read `protocols.yaml`: the protocols by table and printed metric, and the readings by table."""
     raw = read_yaml(path)
     try:
-        metrics = {name: (entry["name"], entry["means"]) for name, entry in raw["metrics"].items()}
         sets = {
             name: {
                 metric: Protocol(**{**entry, "also": tuple(entry.get("also", ()))}) for metric, entry in group.items()
@@ -202,7 +198,15 @@ def read_protocols(
     for table, reading in readings.items():
         if reading.task not in TASKS:
             raise DataError(f"{path}: readings.{table}: task {reading.task!r}, expected one of {', '.join(TASKS)}")
-    return metrics, by_table, readings
+    for name, group in sets.items():
+        for metric, protocol in group.items():
+            for shown in (protocol.shown, *protocol.also):
+                if shown not in MEASURES:
+                    raise DataError(
+                        f"{path}: protocols.{name}.{metric}: no metric {shown!r}; the nearest are: "
+                        f"{nearest(shown, MEASURES)}"
+                    )
+    return by_table, readings
 
 
 def load(folder: Path = FOLDER, protocols: Path = PROTOCOLS) -> Published:
@@ -213,7 +217,7 @@ def load(folder: Path = FOLDER, protocols: Path = PROTOCOLS) -> Published:
     """
     ids = read_yaml(folder / "ids.yaml")
     tables = {path.stem: read_table(path) for path in sorted(folder.glob("*.yaml")) if path.name not in OTHER_FILES}
-    metrics, by_table, readings = read_protocols(protocols)
+    by_table, readings = read_protocols(protocols)
     if unknown := sorted(set(readings) - set(tables)):
         raise DataError(
             f"{protocols}: readings.{unknown[0]}: no such table; the nearest are: {nearest(unknown[0], tables)}"
@@ -226,7 +230,6 @@ def load(folder: Path = FOLDER, protocols: Path = PROTOCOLS) -> Published:
         tables,
         {entry["id"]: entry["same_as"] for entry in ids["methods"] if entry["same_as"]},
         {entry["id"]: entry["labels"][0] for entry in ids["datasets"]},
-        metrics,
         by_table,
         readings,
     )

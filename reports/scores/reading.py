@@ -17,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import TASKS, DataError, UserError
+from reports.scores.measures import is_cost
 from reports.scores.statistics import bootstrap
+from reports.scores.training_mse import MSE_TRAINING, training_mse
 
 FIELDS = (
     "evaluation", "run", "method", "as", "title", "kind", "dataset", "dataset_title", "task", "profile", "origin",
@@ -29,10 +31,6 @@ WITH_WEIGHTS = ("trained", "authors' weights")
 ORIGINALS = "originals"
 CONDITION = ("input", "scene", "mask_kind", "mask_band")
 COLUMNS = ("image", *CONDITION, "metric", "value", "unit", "better", "reason", "version")
-TRAIN_MSE, FINEST = "mse-training", "scale_1"
-"""A metric of the training itself: the loss of this name that it watches, over the last tenth of its kept steps."""
-COSTS = ("params", "params-total", "macs", "macs-attention", "seconds", "memory", "file-size", TRAIN_MSE)
-"""Metrics of the network, not of images: they may have a size, but no condition."""
 TEXTS = ("image", *CONDITION, "metric", "size", "unit", "better", "reason", "version")
 """Columns of text; a missing one of them is ""."""
 LINKS = ("git_commit", "git_dirty", "manifest_sha256", "python", "packages")
@@ -42,6 +40,8 @@ SCALES = {
     ("MiB", "MB"): 1.048576, ("GiB", "MB"): 1073.741824, ("ms", "s"): 1e-3,
 }  # fmt: skip
 """Factors from a score's unit to a printed one."""
+SPELLINGS = {"": "1", "%": "percent"}
+"""Units as metrics declare them, and as the published tables spell them."""
 
 
 class Rows(Mapping[str, pd.DataFrame]):
@@ -159,7 +159,7 @@ def read_record(path: Path, profile: str) -> dict[str, Any]:
 
 
 def read_scores(path: Path, losses: Path | None = None) -> Rows:
-    """Read one evaluation's rows, by metric id; with its `losses` also TRAIN_MSE, where the training watched it.
+    """Read one evaluation's rows, by metric id; with its `losses` also MSE_TRAINING, where the training watched it.
 
     Raises:
         DataError: a file is damaged or short of a column.
@@ -186,27 +186,14 @@ def read_scores(path: Path, losses: Path | None = None) -> Rows:
     images = columns["image"] != ""
     if "split" in columns and len(splits := set(columns["split"][images])) > 1:
         raise DataError(f"{path}: images of several splits ({', '.join(sorted(map(str, splits)))}), expected one")
-    if losses is not None and (final := train_mse(losses)) is not None:
-        row = {"metric": TRAIN_MSE, "value": final, "unit": "1", "better": "lower", "version": "1"}
+    if losses is not None and (final := training_mse(losses)) is not None:
+        row = {"metric": MSE_TRAINING.id, "value": final, "unit": MSE_TRAINING.unit, "better": MSE_TRAINING.better}
+        row |= {"version": str(MSE_TRAINING.version)}
         columns = {
             name: np.append(column, np.array(row.get(name, "" if column.dtype == object else 0), column.dtype))
             for name, column in columns.items()
         }
     return Rows(columns)
-
-
-def train_mse(path: Path) -> float | None:
-    """What TRAIN_MSE is of these losses; None without such. Raises DataError when the file is damaged."""
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        return None
-    try:
-        rows = pq.read_table(path, columns=["step", "value"], filters=[("name", "==", FINEST)]).sort_by("step")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet ({error}); evaluate the run again") from error
-    values = rows["value"].to_numpy()
-    return float(values[-max(1, len(values) // 10) :].mean()) if len(values) else None
 
 
 def read(root: Path, profile: str) -> list[Evaluation]:
@@ -230,7 +217,7 @@ def read(root: Path, profile: str) -> list[Evaluation]:
 
 def convert(value: float, unit: str, wanted: str) -> float:
     """Turn a value into the wanted unit. Raises UserError for two units that have no factor between them."""
-    unit = {"": "1", "%": "percent"}.get(unit, unit)
+    unit, wanted = (SPELLINGS.get(name, name) for name in (unit, wanted))
     if unit == wanted:
         return value
     if (unit, wanted) not in SCALES:
@@ -276,7 +263,7 @@ def _measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], 
     rows = evaluation.columns(metric)
     unit, better, version = (str(rows[name][0]) for name in ("unit", "better", "version"))
     wanted = np.ones(len(rows["value"]), bool)
-    for name, value in condition.items() if metric not in COSTS else ():
+    for name, value in condition.items() if not is_cost(metric) else ():
         wanted &= rows[name] == value
     known = wanted & ~np.isnan(rows["value"])
     if not known.any():
@@ -285,10 +272,10 @@ def _measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], 
         return Stat(None, unit, better, reason=missing or reasons.get(metric, absent), version=version)
     values = rows["value"][known].astype(float)
     keys = {name: tuple(rows[name][known]) for name in ("image", *CONDITION)}
-    if metric not in COSTS and all(keys["image"]):
+    if not is_cost(metric) and all(keys["image"]):
         series = pd.Series(values, index=index_of(*keys.values()))
         return Stat(float(values.mean()), unit, better, series, version=version)
-    if metric in COSTS:
+    if is_cost(metric):
         sizes = list(rows["size"][known])
         pixels = area(size or "")
         best = min(range(len(sizes)), key=lambda i: (not same_size(sizes[i], size or ""), abs(area(sizes[i]) - pixels)))

@@ -18,6 +18,7 @@ from bench import registry
 from bench.contracts import INPUTS, TASKS, DataError
 from bench.registry import nearest
 from reports.published.printed import Published, read_yaml
+from reports.scores.measures import MEASURES
 from reports.scores.reading import Evaluation
 from reports.tables.filling import cell, groups, mark_measured, origin_text, run_notes
 from reports.tables.model import Group, Line, Measured, Table
@@ -86,7 +87,7 @@ def read_own(path: Path, published: Published) -> Own:
     for name, value, expected in (
         ("task", raw["task"], TASKS),
         ("dataset", raw["dataset"], registry.names("datasets")),
-        *(("columns", column, tuple(published.metrics)) for column in raw["columns"]),
+        *(("columns", column, tuple(MEASURES)) for column in raw["columns"]),
     ):
         if value not in expected:
             raise DataError(f"{path}: {name}: no {value!r}; the nearest are: {nearest(str(value), expected)}")
@@ -161,7 +162,7 @@ def label(group: Group, members: Sequence[Group]) -> str:
     return ", ".join([title, *(f"{name} {mine[name]}" if name in mine else f"{name} default" for name in differing)])
 
 
-def own_table(own: Own, runs: Sequence[Group], published: Published) -> Table | None:
+def own_table(own: Own, runs: Sequence[Group]) -> Table | None:
     """Join a table with its runs, each with all its seeds; None where none of them was run.
 
     Raises:
@@ -180,7 +181,7 @@ def own_table(own: Own, runs: Sequence[Group], published: Published) -> Table | 
                 f"reports/tables/{own.id}.yaml: rows: {name} is {record['task']} on {record['dataset']}, expected "
                 f"{own.task} on {own.dataset}, as the other rows"
             )
-    heads = metric_heads(own.columns, members, {"input": own.input} if own.input else {}, published)
+    heads = metric_heads(own.columns, {"input": own.input} if own.input else {})
     notes: dict[str, str] = {}
     mixed = len({group.record["origin"] for group in members}) > 1
     lines = []
@@ -200,7 +201,7 @@ def own_table(own: Own, runs: Sequence[Group], published: Published) -> Table | 
     title = f"{own.title}: {own.task} on {place}" + (f"; measured on {origin}" if origin else "")
     letters = [(mark, text) for text, mark in notes.items()]
     return Table(
-        own.id, title, own.task, (own.dataset,), tuple(heads), lines, KIND, meanings(heads, published),
+        own.id, title, own.task, (own.dataset,), tuple(heads), lines, KIND, meanings(heads),
         notes=tuple(letters + ([("*", own.note)] if own.note else [])),
     )  # fmt: skip
 
@@ -213,6 +214,6 @@ def all_tables(evaluations: Sequence[Evaluation], published: Published, further:
         DataError: a table of one's own that names a run of another task or dataset.
     """
     runs = groups(evaluations)
-    shown = overviews(runs, published)
+    shown = overviews(runs)
     shown += [published_table(table, runs, published) for table in published.tables.values()]
-    return shown + [found for entry in further if (found := own_table(entry, runs, published))]
+    return shown + [found for entry in further if (found := own_table(entry, runs))]

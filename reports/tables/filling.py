@@ -12,12 +12,13 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import UserError
+from bench.scoring.metrics.measure import Cost
 from reports.published.printed import Column, Published
 from reports.published.printed import Row as PrintedRow
 from reports.published.printed import Table as PublishedTable
+from reports.scores.measures import MEASURES, is_cost
 from reports.scores.reading import (
     CONDITION,
-    COSTS,
     ORIGINALS,
     Evaluation,
     Stat,
@@ -37,12 +38,6 @@ from reports.tables.model import (
     letter,
 )
 
-PSNR = "psnr-rgb8"
-MAIN = (
-    PSNR, "psnr-rgb8-hole", "psnr-kohler", "ssim-gauss11", "mae", "params", "macs", "seconds", "ssim-uniform7",
-    "ssim-matlab-rgb", "ssim-kohler", "memory", "file-size", "lpips-alex", "fid",
-)  # fmt: skip
-"""The metrics of an overview, in this order, where any run has them."""
 BASELINES = {"deblur": "input", "dual-pixel": "input", "inpaint": "telea", "sharp-inpaint": "telea"}
 """By task, the method without training that every other has to beat."""
 
@@ -103,10 +98,10 @@ def cell(table: str, row: str, group: Group, head: Head, notes: dict[str, str]) 
         else:
             found.images = pd.concat(series).groupby(level=list(range(1 + len(CONDITION)))).mean() * scale
         found.low, found.high = bootstrap(found.images)
-    if (size := parts[0][1].size) and head.metric in COSTS:
-        found.detail = (
-            size if head.metric.startswith("macs") else f"{size}, {device(parts[0][0].record).partition(' (')[0]}"
-        )
+    measure_of = MEASURES.get(head.metric)
+    if (size := parts[0][1].size) and isinstance(measure_of, Cost):
+        where = device(parts[0][0].record).partition(" (")[0]
+        found.detail = f"{size}, {where}" if measure_of.on_device else size
     return found
 
 
@@ -117,7 +112,7 @@ def mark_measured(head: Head, lines: Sequence[Line]) -> None:
     was not trained takes no part where a cost is compared.
     """
     cells = [found for line in lines if (found := line.measured.get(head.id)) and found.value is not None]
-    if head.metric in COSTS:
+    if is_cost(head.metric):
         cells = [found for found in cells if all(part[0].record["kind"] != "no training" for part in found.parts)]
     if head.better is None or len(cells) < 2:
         return
@@ -183,11 +178,9 @@ def condition(column: Column) -> dict[str, str]:
     return found
 
 
-def heads_of(table: PublishedTable, published: Published, evaluations: Iterable[Evaluation]) -> list[Head]:
+def heads_of(table: PublishedTable, published: Published) -> list[Head]:
     """The columns to show of a published table, with those that only our scores have."""
     several = len({column.dataset for column in table.columns}) > 1
-    wanted = {metric for protocol in published.protocols[table.id].values() for metric in protocol.also}
-    units = {metric: str(one.columns(metric)["unit"][0]) for one in evaluations for metric in wanted & set(one.scores)}
     found = []
     for column in table.columns:
         protocol = published.protocols[table.id][column.metric]
@@ -196,13 +189,13 @@ def heads_of(table: PublishedTable, published: Published, evaluations: Iterable[
         over = ", ".join(part for part in (dataset, column.scene, mask) if part)
         marks = tuple(i for i, remark in enumerate(table.remarks, 1) if column.id in remark.columns and not remark.rows)
         head = Head(
-            column.id, published.metrics[protocol.shown][0], over, column.unit, column.better, protocol.shown,
+            column.id, MEASURES[protocol.shown].title, over, column.unit, column.better, protocol.shown,
             condition(column), column.image_size or protocol.size, column, protocol, marks,
         )  # fmt: skip
         found.append(head)
         found += [
             replace(
-                head, id=f"{column.id}-{metric}", name=published.metrics[metric][0], unit=units.get(metric, "1"),
+                head, id=f"{column.id}-{metric}", name=MEASURES[metric].title, unit=MEASURES[metric].unit or "1",
                 metric=metric, printed=None, protocol=None, marks=(),
             )
             for metric in protocol.also
@@ -280,7 +273,7 @@ def conventions(table: PublishedTable, published: Published) -> tuple[str, ...]:
     found = []
     for metric in dict.fromkeys(column.metric for column in table.columns):
         protocol = published.protocols[table.id][metric]
-        shown = "; ".join(f"{name}: {published.metrics[name][1]}" for name in (protocol.shown, *protocol.also))
+        shown = "; ".join(f"{name}: {MEASURES[name].protocol}" for name in (protocol.shown, *protocol.also))
         used = protocol.used or "cannot be told"
         verb = "comparable" if protocol.comparable else "not comparable as numbers"
         found.append(f"{metric}, {verb}. Shown {shown}. The paper most likely used: {used}. {protocol.why}")

@@ -10,13 +10,11 @@ from typing import Any
 import pandas as pd
 
 from reports.published.printed import Column, Protocol
-from reports.scores.reading import Evaluation, Stat
+from reports.scores.measures import MEASURES
+from reports.scores.reading import Evaluation, Stat, convert
 
-DECIMALS = {
-    "psnr": 2, "ssim": 4, "mae": 4, "mse": 5, "l1": 4, "l2": 5, "lpips": 4, "fid": 2, "params": 3, "macs": 2,
-    "seconds": 3, "memory": 0, "file": 2,
-}  # fmt: skip
-"""Digits after the point by the first word of a metric id."""
+DECIMALS = 3
+"""Digits after the point of a measure that no declaration is known of."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 WIDEST = 12
 """Tables with more columns are split by metric into parts."""
@@ -190,8 +188,10 @@ def letter(notes: dict[str, str], text: str) -> str:
 
 
 def number(value: float, head: Head) -> str:
-    """A measured value with the digits of its metric."""
-    digits = 2 if head.unit == "percent" else DECIMALS.get(head.metric.split("-")[0], 3)
+    """A measured value with the digits that its metric declares, in the unit of the column."""
+    digits = DECIMALS
+    if measure := MEASURES.get(head.metric):
+        digits = max(0, measure.decimals - round(math.log10(convert(1.0, measure.unit, head.unit))))
     return f"{value:.{digits}f}" if math.isfinite(value) else str(value)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.contracts import INPUTS
-from reports.published.printed import Published
+from reports.scores.measures import MEASURES, PSNR, overview_metrics
 from reports.scores.reading import (
     CONDITION,
     ORIGINALS,
 )
-from reports.tables.filling import BASELINES, MAIN, PSNR, cell, mark_measured, measured_rank, run_notes
+from reports.tables.filling import BASELINES, cell, mark_measured, measured_rank, run_notes
 from reports.tables.model import (
     WIDEST,
     Group,
@@ -31,23 +31,23 @@ def inputs_of(group: Group) -> list[str]:
     return sorted(set(first.columns(PSNR)["input"]) - {""}) if PSNR in first.scores else []
 
 
-def overview_heads(members: Sequence[Group], where: Mapping[str, str], published: Published) -> list[Head]:
+def overview_heads(members: Sequence[Group], where: Mapping[str, str]) -> list[Head]:
     """The main metrics that any run has or says why not."""
     ran = [one for group in members for one in group.evaluations]
-    wanted = [name for name in MAIN if any(name in one.scores or name in one.record["not_measured"] for one in ran)]
-    return metric_heads(wanted, members, where, published)
+    return metric_heads(
+        [
+            name
+            for name in overview_metrics()
+            if any(name in one.scores or name in one.record["not_measured"] for one in ran)
+        ],
+        where,
+    )
 
 
-def metric_heads(
-    metrics: Sequence[str], members: Sequence[Group], where: Mapping[str, str], published: Published
-) -> list[Head]:
+def metric_heads(metrics: Sequence[str], where: Mapping[str, str]) -> list[Head]:
     """Columns of measured values alone, one a metric, under one condition."""
-    found = []
-    for metric in metrics:
-        rows = next((one.columns(metric) for g in members for one in g.evaluations if metric in one.scores), None)
-        unit, better = ("1", None) if rows is None else (rows["unit"][0] or "1", rows["better"][0] or None)
-        name = published.metrics.get(metric, (metric, ""))[0]
-        found.append(Head(metric, name, "", str(unit), better, metric, where))
+    measures = [MEASURES[metric] for metric in metrics]
+    found = [Head(one.id, one.title, "", one.unit or "1", one.better, one.id, where) for one in measures]
     names = [head.name for head in found]  # two windows of SSIM need their ids
     return [
         replace(head, name=f"{head.name} {head.metric.partition('-')[2]}") if names.count(head.name) > 1 else head
@@ -95,7 +95,6 @@ def overview(
     dataset: str,
     given: str,
     origin: str,
-    published: Published,
     *,
     by: bool = False,
 ) -> Table | None:
@@ -106,7 +105,7 @@ def overview(
         by: PSNR by condition in place of the main metrics; None where the images have no conditions to tell apart.
     """
     where = {"input": given} if given else {}
-    heads = condition_heads(members, where) if by else overview_heads(members, where, published)
+    heads = condition_heads(members, where) if by else overview_heads(members, where)
     if not heads or not members:
         return None
     record = members[0].record
@@ -142,18 +141,17 @@ def overview(
         tuple(heads),
         lines,
         "conditions" if by else "overview",
-        meanings(heads, published),
+        meanings(heads),
         notes=tuple(marks + ([("*", absent)] if absent else [])),
     )
 
 
-def meanings(heads: Sequence[Head], published: Published) -> tuple[str, ...]:
+def meanings(heads: Sequence[Head]) -> tuple[str, ...]:
     """What each metric of these columns means, a sentence each."""
-    shown = dict.fromkeys(head.metric for head in heads)
-    return tuple(f"{name}: {published.metrics[name][1]}" for name in shown if name in published.metrics)
+    return tuple(f"{name}: {MEASURES[name].protocol}" for name in dict.fromkeys(head.metric for head in heads))
 
 
-def overviews(runs: Sequence[Group], published: Published) -> list[Table]:
+def overviews(runs: Sequence[Group]) -> list[Table]:
     """An overview of every dataset, task, input and origin, each followed by PSNR by condition where there are any."""
     found: dict[tuple[str, str, str, str], list[Group]] = {}
     for group in runs:
@@ -163,6 +161,6 @@ def overviews(runs: Sequence[Group], published: Published) -> list[Table]:
     tables = []
     for (task, dataset, origin, given), members in found.items():
         for by in (False, True):
-            if table := overview(members, task, dataset, given, origin, published, by=by):
+            if table := overview(members, task, dataset, given, origin, by=by):
                 tables.append(table)
     return tables

@@ -67,7 +67,7 @@ def published_table(table: PublishedTable, runs: Sequence[Group], published: Pub
     if layers:
         heads = [Head(c.id, c.metric, "", c.unit, None, "", printed=c) for c in table.columns]
     else:
-        heads = heads_of(table, published, [one for group in everything for one in group.evaluations])
+        heads = heads_of(table, published)
     notes: dict[str, str] = {}
     mixed = len({group.record["origin"] for group in everything}) > 1
     lines = []

@@ -23,6 +23,7 @@ from reports.figures import comparisons, insides, line_plots
 from reports.page import write
 from reports.published import printed
 from reports.scores import reading, statistics
+from reports.scores.measures import MEASURES
 from reports.tables import custom, filling, formats, model, overview, papers, verdicts
 from reports.tables.model import letter
 from tests import make_scores
@@ -105,7 +106,7 @@ def test_every_printed_metric_has_a_protocol_and_every_protocol_a_meaning():
         for column in table.columns:
             if table.kind != printed.LAYERS:
                 protocol = KNOWN.protocols[table.id][column.metric]
-                assert {protocol.shown, *protocol.also} <= set(KNOWN.metrics)
+                assert {protocol.shown, *protocol.also} <= set(MEASURES)
                 assert protocol.why.endswith(".")
     assert KNOWN.tables["dmtnet-1"].rows[3].values["params"] == "34.52M"
     assert KNOWN.same_as == {"dffnet-44-v3": "dffnet", "dffnet-433-v5": "dffnet"}
@@ -115,6 +116,13 @@ def test_a_metric_without_a_protocol_is_named(tmp_path):
     text = printed.PROTOCOLS.read_text(encoding="utf-8").replace("  lmfn-4: lmfn\n", "")
     (tmp_path / "protocols.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match="table lmfn-4 prints psnr, which has no protocol"):
+        printed.load(protocols=tmp_path / "protocols.yaml")
+
+
+def test_a_protocol_of_an_unknown_metric_is_refused(tmp_path):
+    text = printed.PROTOCOLS.read_text(encoding="utf-8").replace("{shown: fid, ", "{shown: fidd, ")
+    (tmp_path / "protocols.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"protocols\.dgfnet\.fid: no metric 'fidd'; the nearest are: .*fid"):
         printed.load(protocols=tmp_path / "protocols.yaml")
 
 
@@ -325,7 +333,7 @@ def test_random_helpers_are_said_wherever_the_run_stands():
     shown = join("lmfn-1", one)
     text = "losses through a network of random weights: perceptual, style (vgg)"
     assert text in formats.markdown(shown) and text in formats.latex(shown)
-    assert text in dict(overview.overviews(filling.groups([one]), KNOWN)[0].notes).values()
+    assert text in dict(overview.overviews(filling.groups([one]))[0].notes).values()
     line = line_of(shown, "lmfn")
     assert (line.verdict, line.reason) == ("not comparable", "because of losses through random weights")
 
@@ -381,7 +389,7 @@ def test_an_overview_shows_every_run_and_who_does_not_beat_the_input():
         in_memory(Spec("deblurgan", "gopro", "deblur", 25, "deblurgan"), psnr_rgb8=24.58),
         in_memory(Spec("mine", "gopro", "deblur", 29), psnr_rgb8=29.0),
     ]
-    (shown,) = overview.overviews(filling.groups(runs), KNOWN)
+    (shown,) = overview.overviews(filling.groups(runs))
     assert shown.id == "overview-deblur-gopro-offline-photographs" and OFFLINE in shown.title
     assert [(line.label, line.flag) for line in shown.lines] == [
         ("MINE", ""), ("Input", ""), ("Deblurgan", "below input by 0.42 dB"),
@@ -395,10 +403,7 @@ def test_inpainting_has_an_overview_an_input_and_psnr_by_mask():
         in_memory(Spec("telea", "paris-streetview", "inpaint", 27, kind="no training", noise=0)),
         in_memory(Spec("ec", "paris-streetview", "inpaint", 26, "ec", noise=0)),
     ]
-    found = {
-        table.id.removesuffix("-offline-photographs"): table
-        for table in overview.overviews(filling.groups(runs), KNOWN)
-    }
+    found = {table.id.removesuffix("-offline-photographs"): table for table in overview.overviews(filling.groups(runs))}
     assert set(found) == {
         f"{kind}-inpaint-paris-streetview-{given}"
         for kind in ("overview", "conditions")
@@ -414,7 +419,7 @@ def test_runs_of_one_title_are_told_apart():
         in_memory(Spec("mrfnet", "gopro", "deblur", 29, "mrfnet", seed=seed, named=name, record={"network": {"k": k}}))
         for seed, name, k in ((0, "four", 4), (1, "four-again", 4), (0, "two", 2))
     ] + [in_memory(Spec("lmfn", "gopro", "deblur", 28, "lmfn"))]
-    (shown,) = overview.overviews(filling.groups(runs), KNOWN)
+    (shown,) = overview.overviews(filling.groups(runs))
     assert {line.label for line in shown.lines} == {"Mrfnet, four", "Mrfnet, two", "LMFN"}
     assert [sections.seed_label(one, runs) for one in runs] == [
         "Mrfnet, four",
@@ -427,7 +432,7 @@ def test_runs_of_one_title_are_told_apart():
 
 def test_sharper_inpainting_has_an_overview_an_input():
     one = in_memory(Spec("dffnet", "visdrone", "sharp-inpaint", 27, "dffnet", noise=0))
-    found = {table.id: table for table in overview.overviews(filling.groups([one]), KNOWN)}
+    found = {table.id: table for table in overview.overviews(filling.groups([one]))}
     blurred, sharp = (found[f"overview-sharp-inpaint-visdrone-{g}-offline-photographs"] for g in ("blurred", "sharp"))
     assert "sharp-inpaint of blurred images" in blurred.title
     gain = sharp.lines[0].measured["psnr-rgb8"].value - blurred.lines[0].measured["psnr-rgb8"].value
@@ -445,7 +450,7 @@ def test_the_table_of_paths_shows_what_was_run():
     ]
     runs = filling.groups(in_memory(spec, psnr_rgb8=spec.psnr) for spec in specs)
     (paths,) = [entry for entry in custom.load(KNOWN) if entry.id == "mrfnet-paths"]
-    shown = custom.own_table(paths, runs, KNOWN)
+    shown = custom.own_table(paths, runs)
     assert shown is not None
     assert [line.row for line in shown.lines] == list(paths.rows) and len(shown.lines) == 6
     assert [head.id for head in shown.heads] == [
@@ -463,7 +468,7 @@ def test_the_table_of_paths_shows_what_was_run():
     text = formats.markdown(shown)
     assert OFFLINE in text.splitlines()[0] and text.count("| not run | not run |") == 8 and "is not reproduced" in text
     assert not shown.verdict and not shown.compares and len(filling.measured_cells(shown)) == 3 * 5
-    assert custom.own_table(paths, filling.groups([real("lmfn", 30)]), KNOWN) is None  # nothing of it was run
+    assert custom.own_table(paths, filling.groups([real("lmfn", 30)])) is None  # nothing of it was run
 
 
 def test_a_table_under_one_input(tmp_path):
@@ -471,7 +476,7 @@ def test_a_table_under_one_input(tmp_path):
     (tmp_path / "mine.yaml").write_text(text + "rows: [{run: one, label: One}]}")
     spec = Spec("rn", "places2", "inpaint", 28.0, "rn", named="one")
     one = in_memory(spec)
-    shown = custom.own_table(custom.load(KNOWN, tmp_path)[0], filling.groups([one]), KNOWN)
+    shown = custom.own_table(custom.load(KNOWN, tmp_path)[0], filling.groups([one]))
     assert shown is not None
     rows = one.scores["psnr-rgb8"]
     expected = rows[rows["input"] == "blurred"]["value"].mean()
@@ -480,7 +485,7 @@ def test_a_table_under_one_input(tmp_path):
     assert "mae-hole was not part of this evaluation" in formats.markdown(shown)
     with pytest.raises(DataError, match="one is inpaint on places2, expected deblur on gopro"):
         wrong = replace(custom.load(KNOWN, tmp_path)[0], task="deblur", dataset="gopro")
-        custom.own_table(wrong, filling.groups([one]), KNOWN)
+        custom.own_table(wrong, filling.groups([one]))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import math
@@ -16,8 +17,12 @@ import pytest
 from scipy.stats import kendalltau, rankdata, wilcoxon
 
 from bench.contracts import DataError
+from bench.scoring.metrics import catalogue
+from bench.scoring.metrics.measure import Metric, declared
+from bench.scoring.rows import Table
 from reports.published import printed
 from reports.scores import reading, statistics
+from reports.scores.training_mse import MSE_TRAINING
 from reports.tables import custom, filling, formats, model, overview, verdicts
 from reports.tables.model import Head, Measured
 from tests import make_scores
@@ -163,7 +168,7 @@ def test_doing_nothing_is_not_the_cheapest_method():
         Spec("lmfn", "gopro", "deblur", 29.0, params=2.0),
         Spec("mine", "gopro", "deblur", 26.0, params=3.0),
     ]
-    (shown,) = overview.overviews(filling.groups(in_memory(spec) for spec in specs), KNOWN)
+    (shown,) = overview.overviews(filling.groups(in_memory(spec) for spec in specs))
     seconds = {line.label: line.measured["seconds"] for line in shown.lines}
     assert min(seconds, key=lambda label: seconds[label].value) == "Input"
     assert [label for label, found in seconds.items() if found.best] == ["LMFN"]
@@ -362,12 +367,68 @@ def test_a_long_table_comes_in_parts():
     assert text.count(r"\begin{table*}") == pieces and text.count(r"\clearpage") == pieces // formats.FLOATS
 
 
+# A new metric ---------------------------------------------------------------------------------------------------------
+
+LARGEST_ERROR = """
+import numpy as np
+from bench.scoring.metrics.measure import Image, ImageMetric
+from bench.scoring.metrics.values import in_floats
+
+
+def largest_error(pred: Image, target: Image) -> float:
+    pred1, target1 = in_floats(pred, target)
+    return 100 * float(np.abs(pred1 - target1).max())
+
+
+LARGEST_ERROR = ImageMetric(
+    id="largest-error",
+    title="largest error",
+    unit="%",
+    better="lower",
+    decimals=1,
+    compute=largest_error,
+    protocol="the largest absolute error of a pixel, in percent of white",
+    overview=15,
+)
+"""
+
+
+def test_a_new_metric_is_scored_and_printed_as_it_is_declared(tmp_path, monkeypatch):
+    """One file with a function and its declaration, added to the catalogue: no other module knows of it."""
+    (tmp_path / "largest_error.py").write_text(LARGEST_ERROR, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("largest_error")
+    for name, metric in declared([module], Metric).items():
+        monkeypatch.setitem(catalogue.METRICS, name, metric)
+
+    scores = Table({})
+    target = np.full((12, 12, 3), 0.5)
+    for i in range(12):
+        values = catalogue.compute_all(["largest-error"], target + 0.1 + i / 500, target)
+        scores.add(catalogue.find("largest-error"), values["largest-error"], image=f"{i:04d}", input="blurred")
+    one = in_memory(Spec("mine", "gopro", "deblur", 29))
+    one = replace(one, scores={**one.scores, "largest-error": scores.frame().astype({"version": str})})
+
+    (shown,) = overview.overviews(filling.groups([one]))
+    assert [head.id for head in shown.heads][:3] == ["psnr-rgb8", "largest-error", "ssim-gauss11"]
+    cell = shown.lines[0].measured["largest-error"]
+    assert cell.value == pytest.approx(11.1)
+    number = f"| 11.1 [{cell.low:.1f}, {cell.high:.1f}] |"
+    text = formats.markdown(shown)
+    assert "| largest error ↓ (%) |" in text and number in text
+    assert "- Convention: largest-error: the largest absolute error of a pixel, in percent of white\n" in text
+
+    entry = own_file(tmp_path, "[{run: " + one.name + ", label: Mine}]", columns="[largest-error]")
+    table = custom.own_table(entry, filling.groups([one]))
+    assert table is not None and number in formats.markdown(table)
+
+
 # Tables of one's own --------------------------------------------------------------------------------------------------
 
 
-def own_file(folder: Path, rows: str) -> custom.Own:
+def own_file(folder: Path, rows: str, columns: str = "[psnr-rgb8]") -> custom.Own:
     """A table with these rows."""
-    text = "{id: mine, title: Mine, task: deblur, dataset: gopro, columns: [psnr-rgb8], rows: " + rows + "}"
+    text = "{id: mine, title: Mine, task: deblur, dataset: gopro, columns: " + columns + ", rows: " + rows + "}"
     (folder / "mine.yaml").write_text(text, encoding="utf-8")
     return custom.load(KNOWN, folder)[0]
 
@@ -409,7 +470,7 @@ def ablation() -> list[reading.Evaluation]:
 def test_rows_are_selected_by_what_runs_have(tmp_path, rows, labels):
     entry = own_file(tmp_path, rows)
     runs = filling.groups(ablation()[:3] + ablation()[4:])
-    table = custom.own_table(entry, runs, KNOWN)
+    table = custom.own_table(entry, runs)
     assert table is not None and {line.row: line.label for line in table.lines} == labels
     assert all(line.measured["psnr-rgb8"].value for line in table.lines)
 
@@ -418,7 +479,7 @@ def test_runs_of_one_network_are_told_apart_by_name(tmp_path):
     entry = own_file(tmp_path, "{run: 'mrfnet-[cd]'}")
     runs = [model.Group((one,)) for one in ablation()]
     assert custom.select(entry, runs) == {"mrfnet-c": "Mrfnet, mrfnet-c", "mrfnet-d": "Mrfnet, mrfnet-d"}
-    assert custom.own_table(own_file(tmp_path, "{method: rfr}"), runs, KNOWN) is None  # no run fits
+    assert custom.own_table(own_file(tmp_path, "{method: rfr}"), runs) is None  # no run fits
 
 
 @pytest.mark.parametrize(
@@ -462,7 +523,7 @@ def test_the_training_mse_is_the_mean_of_the_last_tenth(tmp_path):
     spec = Spec("mrfnet", "gopro", "deblur", 29, "mrfnet")
     make_scores.score_rows(spec, 4).to_parquet(tmp_path / "scores.parquet")
     plain = reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
-    assert reading.TRAIN_MSE not in plain
+    assert MSE_TRAINING.id not in plain
     steps = np.arange(40)
     losses = pd.concat(
         pd.DataFrame({"step": steps, "phase": "train", "player": "network", "name": name, "value": values})
@@ -470,15 +531,15 @@ def test_the_training_mse_is_the_mean_of_the_last_tenth(tmp_path):
     )
     losses.iloc[::-1].to_parquet(tmp_path / "losses.parquet")
     rows = reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
-    assert list(rows) == [*plain, reading.TRAIN_MSE]
+    assert list(rows) == [*plain, MSE_TRAINING.id]
     one = reading.Evaluation(tmp_path, json.loads(json.dumps(make_scores.record_of(spec))), rows)
-    found = reading.measure(one, reading.TRAIN_MSE, {"scene": "indoor"})
+    found = reading.measure(one, MSE_TRAINING.id, {"scene": "indoor"})
     assert found.value == pytest.approx((3.6 + 3.7 + 3.8 + 3.9) / 4)
     assert (found.better, found.interval, found.version) == ("lower", None, "1")
     for metric in plain:
         pd.testing.assert_frame_equal(rows[metric], plain[metric])
     losses[losses["name"] == "mse"].to_parquet(tmp_path / "losses.parquet")
-    assert reading.TRAIN_MSE not in reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
+    assert MSE_TRAINING.id not in reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
     (tmp_path / "losses.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"losses\.parquet: cannot be read as Parquet"):
         reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")

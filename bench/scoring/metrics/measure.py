@@ -156,7 +156,14 @@ class Cost(Measure):
     """A measure of a run and not of its images: what its network costs, or how its training ended.
 
     Its scores may have a size ("256x256") but no input, scene or mask.
+
+    Args:
+        on_device: whether it depends on the device, which tables then name next to the size.
+        plotted: whether the report plots PSNR against it.
     """
+
+    on_device: bool = False
+    plotted: bool = False
 
 
 class Undefined(DataError):

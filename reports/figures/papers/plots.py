@@ -22,8 +22,8 @@ from reports.figures.papers.store import (
     standing,
     title_of,
 )
+from reports.scores.measures import PSNR
 from reports.scores.reading import ORIGINALS, Evaluation, convert, measure
-from reports.tables.filling import PSNR
 
 EPOCHS = 2
 """How many the papers' figures show."""
