@@ -155,6 +155,18 @@ class Train(Section):
     searched: Searched | None = None
     """Only in the recipe of a search's winner, so that its record and its MLflow run name the study."""
 
+    def lr_of(self, player: str) -> float:
+        """Return the learning rate of a player: its own one if the recipe sets it, else that of the recipe."""
+        return self.players.get(player, PlayerTrain()).lr or self.lr
+
+    def betas_of(self, player: str) -> tuple[float, float]:
+        """Return Adam's betas of a player: its own ones if the recipe sets them, else those of the recipe."""
+        return self.players.get(player, PlayerTrain()).betas or self.betas
+
+    def updates_of(self, player: str, default: int) -> int:
+        """Return how often a player is updated per batch: as the recipe says, else `default`, the method's number."""
+        return self.players.get(player, PlayerTrain()).updates or default
+
 
 class MethodProfile(Section):
     """The network arguments and the training of a method, a dataset, a variant or a run in one profile."""

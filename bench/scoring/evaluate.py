@@ -7,9 +7,8 @@ written by another program is scored the same way (`predictions`).
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,22 +39,6 @@ from bench.scoring.rows import Table, common_columns, write_scores
 
 AHEAD = 8
 """Restored images that may wait for their metrics: a whole test set does not fit into memory."""
-
-
-@contextmanager
-def whole_float32() -> Iterator[None]:
-    """Let GPUs convolve in float32, as scores are promised: torch's default rounds to the 10 bits of TF32 where it can.
-
-    Without a GPU nothing changes.
-    """
-    from torch.backends import cudnn
-
-    before = cudnn.allow_tf32
-    cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        cudnn.allow_tf32 = before
 
 
 def wanted(chosen: Evaluate, task: str, built: BuiltSet) -> list[str]:
@@ -150,7 +133,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     Raises:
         UserError: an unknown name, a run that is not trained, a dataset that is not built or does not serve the task.
     """
-    from bench.training.device import scoring_device, set_threads, tune_allocator
+    from bench.training.device import full_float32, scoring_device, set_threads, tune_allocator
 
     chosen, perceptual_ids = split_metrics(evaluation(params))
     tune_allocator()
@@ -209,7 +192,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
             if losses.is_file():
                 (folder / runs.LOSSES).write_bytes(losses.read_bytes())
 
-    with whole_float32():
+    with full_float32():
         replace_folder(out, fill)
     return out
 

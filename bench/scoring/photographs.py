@@ -39,13 +39,12 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
         if not path.is_file():
             raise DataError(f"{path}: no such file")
     need_writable(options.out)
-    from bench.training.device import scoring_device, set_threads, tune_allocator
+    from bench.training.device import full_float32, scoring_device, set_threads, tune_allocator
 
     tune_allocator()
     set_threads(0)  # all cores: `threads` of params.yaml is for trainings, of which several run at once
     import torch
 
-    from bench.scoring.evaluate import whole_float32
     from bench.scoring.restore import TILE, WHOLE, restore
 
     device = scoring_device()
@@ -69,7 +68,7 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
         if height * width > WHOLE and trained.method.tiling and trained.method.networks is not None:
             print(f"{image}: {width}x{height} is restored in tiles. {trained.method.tiling}")
         whole = 0 if options.tile else WHOLE
-        with whole_float32(), torch.autocast(device, torch.bfloat16, enabled=options.precision == "bfloat16"):
+        with full_float32(), torch.autocast(device, torch.bfloat16, enabled=options.precision == "bfloat16"):
             pred = restore(trained.method, trained.networks, batch, whole, options.tile or TILE)
         write_png(out, quantise(pred[0].permute(1, 2, 0).cpu().numpy()))
         yield out

@@ -18,10 +18,10 @@ from bench.params.resolving import evaluation, weights_folder
 from bench.params.schema import Params
 from bench.provenance import here
 from bench.scoring.cases import Case, inputs_of
-from bench.scoring.evaluate import score, split_metrics, whole_float32
+from bench.scoring.evaluate import score, split_metrics
 from bench.scoring.perceptual_scores import Perceptual
 from bench.scoring.rows import Table, common_columns, write_scores
-from bench.training.device import scoring_device
+from bench.training.device import full_float32, scoring_device
 
 KIND = "predictions"
 
@@ -130,7 +130,7 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
         images = score(predict, built, task, table, chosen, target, judge, inputs=inputs)
         write_scores(target, table, record, images)
 
-    with whole_float32():
+    with full_float32():
         replace_folder(out, fill)
     return out
 

@@ -20,7 +20,7 @@ from bench.params.resolving import find_search, search_settings, weights_folder
 from bench.params.schema import Params, Recipe, Search, SearchSettings
 from bench.search.space import WEIGHTS, Space, laid_on, present, space_of
 from bench.search.study import Attempt
-from bench.training.device import set_threads, tune_allocator
+from bench.training.device import full_float32, set_threads, tune_allocator
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -323,7 +323,6 @@ def score(shared: Shared, training: Training) -> float:
         Diverged: a restored image is not finite.
     """
     from bench.scoring.cases import to_depth
-    from bench.scoring.evaluate import whole_float32
     from bench.scoring.restore import restore
     from bench.training.loop import Diverged
 
@@ -335,7 +334,7 @@ def score(shared: Shared, training: Training) -> float:
     try:
         for case in shared.cases:
             height, width = case.truth.shape[:2]
-            with whole_float32():
+            with full_float32():
                 pred = restore(method, training.networks, case.batch)[0, :, :height, :width]
             image = to_depth(pred.permute(1, 2, 0).cpu().numpy(), case.truth.dtype)
             values.append(shared.metric.score(image, case.truth, case.mask))

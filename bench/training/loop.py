@@ -210,8 +210,7 @@ class Training:
         return slice(self.accelerator.process_index * share, (self.accelerator.process_index + 1) * share)
 
     def _updates(self, name: str, player: Player) -> int:
-        own = self.recipe.train.players.get(name)
-        return (own and own.updates) or player.updates
+        return self.recipe.train.updates_of(name, player.updates)
 
     def _reaches(self, player: Player, outputs: Outputs) -> bool:
         """Tell whether a player's own networks made the outputs."""
@@ -361,7 +360,6 @@ def _require(parameters: list[nn.Parameter], wanted: bool) -> None:
 
 def _with_initial(optimizer: Any, train: Train, player: str) -> list[dict[str, Any]]:
     """Note the recipe's rate in each group: a loaded state holds the rate of its step."""
-    own = train.players.get(player)
     for group in optimizer.param_groups:
-        group["initial_lr"] = (own and own.lr) or train.lr
+        group["initial_lr"] = train.lr_of(player)
     return optimizer.param_groups

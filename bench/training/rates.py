@@ -46,9 +46,7 @@ def rate(schedule: Schedule, step: int, steps: int, steps_per_epoch: int) -> flo
 
 def make_optimizer(train: Train, name: str, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     """Make the optimiser of one player."""
-    own = train.players.get(name)
-    lr = (own and own.lr) or train.lr
-    betas = (own and own.betas) or train.betas
+    lr, betas = train.lr_of(name), train.betas_of(name)
     if train.optimizer == "sgd":
         return torch.optim.SGD(parameters, lr, momentum=betas[0], weight_decay=train.weight_decay)
     kind = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam

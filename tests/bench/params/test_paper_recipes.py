@@ -271,11 +271,9 @@ def learning_rate(name: str, phase: str, player: str, unit: str, when: float) ->
     per_epoch = -(-images // recipe.train.batch_size)
     steps = phase_steps(recipe, method, per_epoch)[phase]
     assert player in method.phases[phase].players
-    own = recipe.train.players.get(player)
-    start = (own and own.lr) or recipe.train.lr
     step = round(when * per_epoch) if unit == "epoch" else int(when)
     assert step <= steps, f"{when} {unit}s are more than the phase has"
-    return start * rate(recipe.train.schedule, step, steps, per_epoch)
+    return recipe.train.lr_of(player) * rate(recipe.train.schedule, step, steps, per_epoch)
 
 
 @pytest.mark.parametrize(

@@ -30,11 +30,11 @@ from bench.params import loading, resolving
 from bench.runs import Trained, settled
 from bench.scoring import photographs
 from bench.scoring.cases import inputs_of, read_case, to_depth
-from bench.scoring.evaluate import whole_float32
 from bench.scoring.kept_images import look_inside
 from bench.scoring.metrics import catalogue, measure, perceptual
 from bench.scoring.plans import plans
 from bench.scoring.restore import OVERLAP, pad, prepared, restore
+from bench.training.device import full_float32
 from reports.scores import reading
 from tests.conftest import PARAMS, Project
 
@@ -290,7 +290,7 @@ def test_perceptual_networks_run_where_the_restoring_ones_do_in_float32(ready, m
     before = cudnn.allow_tf32
     ready.good("evaluate", "telea-places2")
     assert found == [(ready.record("telea-places2")["provenance"]["evaluated_on"], False)] * 2
-    with pytest.raises(KeyError), whole_float32():
+    with pytest.raises(KeyError), full_float32():
         assert not cudnn.allow_tf32
         raise KeyError
     assert cudnn.allow_tf32 is before
