@@ -119,11 +119,11 @@ def _check_train(found: Recipe, method: Method) -> None:
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that can restore: its record, its method, and its networks in eval mode (None without training)."""
+    """A run that can restore: its record, its method, and its networks in eval mode, none without training."""
 
     record: dict[str, Any]
     method: Method
-    networks: nn.ModuleDict | None
+    networks: nn.ModuleDict
 
 
 def known(params: Params) -> list[str]:
@@ -149,8 +149,15 @@ def load(params: Params, name: str, device: Any = "cpu") -> Trained:
     record = read_json(place / RECORD)
     method = settled(registry.method(record["method"]), record["network"])
     if method.networks is None:
-        return Trained(record, method, None)
+        return without_training(record, method)
     return Trained(record, method, build(method, record["network"], place / WEIGHTS, device))
+
+
+def without_training(record: dict[str, Any], method: Method) -> Trained:
+    """Return the run of a method that has no networks."""
+    from torch import nn
+
+    return Trained(record, method, nn.ModuleDict())
 
 
 def settled(method: Method, arguments: Mapping[str, Any]) -> Method:

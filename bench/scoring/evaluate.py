@@ -177,7 +177,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
         files = [runs.folder(params, part.record["run"]) / runs.WEIGHTS for part in restorer.parts]
         add_costs(table, restorer, chosen, files, device)
         only = restorer.parts[0] if len(restorer.parts) == 1 else None
-        if only is not None and only.networks is not None:
+        if only is not None and only.method.networks is not None:
             record["watched"] = list(only.method.watched)
             if only.method.insides is not None:
                 name = next(iter(shown_images(built, chosen)))

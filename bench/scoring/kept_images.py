@@ -82,7 +82,7 @@ def look_inside(trained: Trained, batch: Mapping[str, Tensor], folder: Path) -> 
     from bench.scoring.restore import prepared
 
     method, networks = trained.method, trained.networks
-    assert method.insides is not None and networks is not None
+    assert method.insides is not None
     with torch.inference_mode():
         found = method.insides(networks, prepared(method, batch))
     listed: list[dict[str, Any]] = []

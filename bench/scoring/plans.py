@@ -72,7 +72,7 @@ class Plan:
         if not (runs.folder(params, member) / runs.RECORD).is_file() and member in runs.all_runs(params):
             recipe, method = runs.resolve(params, member)
             if method.networks is None:
-                return runs.Trained(about(recipe, method, built, "no training"), method, None)
+                return runs.without_training(about(recipe, method, built, "no training"), method)
         return runs.load(params, member, device)
 
     def _chain_record(self, parts: list[Any]) -> dict[str, Any]:

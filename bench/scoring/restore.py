@@ -21,7 +21,7 @@ WHOLE = 2_200_000
 
 
 def restore(
-    method: Method, networks: nn.ModuleDict | None, batch: Mapping[str, Tensor], whole: int = WHOLE, tile: int = TILE
+    method: Method, networks: nn.ModuleDict, batch: Mapping[str, Tensor], whole: int = WHOLE, tile: int = TILE
 ) -> Tensor:
     """Restore a batch of images of any size.
 
@@ -86,7 +86,7 @@ def _windows(size: int, side: int, rim: int) -> Iterator[tuple[int, int, int]]:
     yield from zip(starts, edges, edges[1:], strict=False)
 
 
-def _exact_tiles(method: Method, networks: nn.ModuleDict | None, batch: Mapping[str, Tensor], tile: int) -> Tensor:
+def _exact_tiles(method: Method, networks: nn.ModuleDict, batch: Mapping[str, Tensor], tile: int) -> Tensor:
     """Restore windows that reach `margin` beyond what is kept: each kept pixel sees all that it would see whole."""
     assert isinstance(method.margin, int), "settled when the run was loaded"
     step = -(-tile // method.multiple) * method.multiple
@@ -103,7 +103,7 @@ def _exact_tiles(method: Method, networks: nn.ModuleDict | None, batch: Mapping[
     return pred
 
 
-def _blended_tiles(method: Method, networks: nn.ModuleDict | None, batch: Mapping[str, Tensor], tile: int) -> Tensor:
+def _blended_tiles(method: Method, networks: nn.ModuleDict, batch: Mapping[str, Tensor], tile: int) -> Tensor:
     """Restore overlapping windows and blend them by weights that fall linearly towards a window's rim."""
     side = max(tile + OVERLAP, method.min_size)
     side = -(-side // method.multiple) * method.multiple

@@ -39,14 +39,14 @@ def add_costs(table: Table, restorer: Restorer, chosen: Evaluate, files: list[Pa
     table.add(cost.MEMORY, memory / 1e6, size=size)
     seconds = cost.seconds_per_image(lambda: restorer.restore(batch), device, repeats=chosen.timing_repeats)
     table.add(cost.SECONDS, seconds, size=size)
-    trained = [part for part in restorer.parts if part.networks is not None]
+    trained = [part for part in restorer.parts if part.method.networks is not None]
     if not trained:
         table.add(cost.PARAMS, 0.0)
         reason = "it has no network: multiply-adds are counted for networks alone"
         table.add(cost.MACS, float("nan"), reason, size)
         table.add(cost.FILE_SIZE, float("nan"), "it has no weights")
         return
-    total = sum(cost.parameters(part.networks) for part in trained if part.networks is not None)
+    total = sum(cost.parameters(part.networks) for part in trained)
     table.add(cost.PARAMS_TOTAL, total / 1e6)
     table.add(cost.FILE_SIZE, sum(cost.file_size(path) for path in files if path.is_file()) / 1e6)
     _add_work(table, trained, chosen)
@@ -83,7 +83,6 @@ def work(part: Trained, height: int, width: int, device: str) -> cost.Work:
     def padded(networks: object, batch: Mapping[str, object]) -> object:
         return method.restore(networks, {n: pad(v, method.multiple, method.min_size) for n, v in batch.items()})  # type: ignore[arg-type]
 
-    assert part.networks is not None
     sizes = shapes(method.tasks[0], height, width)
     # Layers are no work of the network and cannot be made where tensors have no values: here they are shapes alone.
     small = prepared(method, {name: torch.zeros(size) for name, size in shapes(method.tasks[0], 8, 8).items()})

@@ -214,8 +214,7 @@ class Training:
 
     def _reaches(self, player: Player, outputs: Outputs) -> bool:
         """Tell whether a player's own networks made the outputs."""
-        values = [t for value in outputs.values() for t in ([value] if isinstance(value, Tensor) else value)]
-        moving = [t.float().sum() for t in values if t.requires_grad]
+        moving = [tensor.float().sum() for tensor in outputs.values() if tensor.requires_grad]
         if not moving:
             return False
         grads = torch.autograd.grad(

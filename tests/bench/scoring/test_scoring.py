@@ -549,8 +549,8 @@ def test_a_method_without_networks_is_never_cut():
     mask[..., 20:280, 20:400] = 1
     batch = {"x": x * (1 - mask), "mask": mask}
     telea = registry.method("telea")
-    whole = restore(telea, None, batch)
-    assert torch.equal(restore(telea, None, batch, whole=0, tile=64), whole)
+    whole = restore(telea, nn.ModuleDict(), batch)
+    assert torch.equal(restore(telea, nn.ModuleDict(), batch, whole=0, tile=64), whole)
     assert (whole * mask).max() > 0.1 and torch.equal(whole * (1 - mask), batch["x"])
 
 
@@ -582,7 +582,7 @@ def test_blended_tiles_have_no_seams(size, tile):
 
     levels = itertools.cycle([0.2, 0.6, 0.3, 0.5])
     stepped = dataclasses.replace(method, restore=lambda _, batch: torch.full_like(batch["x"], next(levels)))
-    steps = restore(stepped, None, {"x": x}, whole=0, tile=tile)
+    steps = restore(stepped, nn.ModuleDict(), {"x": x}, whole=0, tile=tile)
     for axis in (-1, -2):
         assert steps.diff(dim=axis).abs().max() < 2 * 0.4 / OVERLAP, "a seam is seen"
 

@@ -313,7 +313,7 @@ def test_the_command_stops_with_status_2_and_goes_on_in_the_same_mlflow_run(proj
     assert list(losses(project, "short")["step"].unique()) == list(range(12))
     record = runs.folder(loading.load(), "short") / "record.json"
     assert found()[0].info.run_id in record.read_text()
-    assert runs.load(loading.load(), "short").networks is not None
+    assert list(runs.load(loading.load(), "short").networks)
 
 
 def test_two_trainings_of_one_run_at_once_are_refused(project, monkeypatch):

@@ -1,0 +1,40 @@
+"""What a person got wrong, as exceptions: a command prints the message alone."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Bad input from a person: the command prints the message alone and exits with status 2."""
+
+
+class DataError(UserError):
+    """Files that are missing, damaged, of the wrong kind or not what the dataset's authors published."""
+
+
+class ParamsError(UserError):
+    """A parameter that is misspelt, of the wrong type or out of its range."""
+
+
+class WeightsError(UserError):
+    """Weights that cannot be read safely or do not fit the network."""
+
+
+def at_least(smallest: float, method: str, **arguments: float) -> None:
+    """Check arguments of a method's networks against a lower bound.
+
+    Args:
+        smallest: the smallest value that is allowed.
+        method: whose arguments they are, for the message.
+        arguments: values by name.
+
+    Raises:
+        ParamsError: for the first argument below the bound.
+
+    >>> at_least(1, "rn", channels=64, num_blocks=0)
+    Traceback (most recent call last):
+    ...
+    bench.contracts.errors.ParamsError: rn: num_blocks is 0; expected at least 1
+    """
+    for name, value in arguments.items():
+        if not value >= smallest:
+            raise ParamsError(f"{method}: {name} is {value}; expected at least {smallest}")
