@@ -5,15 +5,14 @@ Adversarial Networks", CVPR 2018. Code: KupynOrest/DeblurGAN (BSD), commit a6f4a
 network (from commit afc149d on each residual block has one convolution instead of two). Released weights load through
 `reference`.
 
-Differs from that code: we restore with dropout off, so that one image has one result; the authors' test script leaves
-the network in training mode, dropout on. The loss "l1" is ours, its weight in the paper is 0: it lets the generator
-learn where the weights of VGG-19 are absent, for the adversarial loss alone would not hold it to its input.
+Differs from that code: dropout is off in restoring, so that one image has one result; the authors' test script leaves
+the network in training mode, with dropout. The loss "l1" is not the paper's, where its weight is 0: the generator
+learns from it where the weights of VGG-19 are absent, as the adversarial loss alone does not bind it to its input.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.contracts import Method, ParamsError, Phase, Player
+from bench.contracts import ParamsError, adversarial, at_least
+from methods.layers.initial import bias_of
 from methods.losses import perceptual
 from methods.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from methods.losses.pixel import l1, mse
@@ -31,29 +31,38 @@ if TYPE_CHECKING:
 
 
 def instance_norm(x: Tensor) -> Tensor:
-    """Normalise each channel of each image (no affine weights, eps 1e-5), in float32 under autocast too.
+    """Normalise each channel of each image, without affine weights, eps 1e-5: (N, C, H, W) to the same in float32.
 
-    As a group norm, which is faster on the CPU; in bfloat16, channels last, it would take several times as long.
+    Computed as a group norm, which is faster on the CPU. It is float32 under autocast too: in bfloat16 with channels
+    last it takes several times as long.
     """
     return F.group_norm(x.float(), x.shape[1])
 
 
 def signed(image: Tensor) -> Tensor:
-    """[0, 1] to [-1, 1], the range of the authors' networks and of their losses."""
+    """Map [0, 1] to [-1, 1], the range of the authors' networks and of their losses.
+
+    >>> signed(torch.tensor([0.0, 0.5, 1.0])).tolist()
+    [-1.0, 0.0, 1.0]
+    """
     return 2 * image - 1
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw convolutions from N(0, 0.02), biases 0 (the code; the paper is silent)."""
+    """Draw the kernels of convolutions from N(0, 0.02) and set biases to 0, as in the code; the paper is silent."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.normal_(module.weight, std=0.02)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            nn.init.zeros_(bias_of(module))
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions, dropout between them, a skip and no ReLU after it: (N, C, H, W) to the same."""
+    """Two 3x3 convolutions with dropout between them and a skip, no ReLU after it: (N, C, H, W) to the same.
+
+    Args:
+        channels: C.
+        dropout: probability of a zero, in [0, 1).
+    """
 
     def __init__(self, channels: int, dropout: float):
         super().__init__()
@@ -67,16 +76,22 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """The blurred image plus a learned residual (the paper's Fig. 3); 11,378,179 parameters.
+    """The blurred image plus a learned residual (Fig. 3); 11,378,179 parameters.
 
     Args:
         channels: width of the first convolution.
         num_blocks: residual blocks, at a quarter of the size and four times the width.
         dropout: probability of a zero within a block, in [0, 1).
+
+    Raises:
+        ParamsError: an argument is out of its range.
     """
 
     def __init__(self, channels: int = 64, num_blocks: int = 9, dropout: float = 0.5):
         super().__init__()
+        at_least(1, "deblurgan", channels=channels, num_blocks=num_blocks)
+        if not 0 <= dropout < 1:
+            raise ParamsError(f"deblurgan: dropout is {dropout}; expected a probability in [0, 1), 0.5 in the paper")
         self.entry = nn.Conv2d(3, channels, 7, padding=3, padding_mode="reflect")
         self.down1 = nn.Conv2d(channels, 2 * channels, 3, stride=2, padding=1)
         self.down2 = nn.Conv2d(2 * channels, 4 * channels, 3, stride=2, padding=1)
@@ -87,7 +102,7 @@ class Generator(nn.Module):
         initialise(self)
 
     def residual(self, x: Tensor) -> Tensor:
-        """What is added to the input, in (-1, 1), both in [-1, 1]."""
+        """Return what is added to the input: (N, 3, H, W) in [-1, 1] to the same shape in (-1, 1)."""
         for down in (self.entry, self.down1, self.down2):
             x = F.relu(instance_norm(down(x)))
         x = self.blocks(x)
@@ -105,11 +120,15 @@ class Critic(nn.Module):
     """The patch critic: 4x4 convolutions with padding 2, instance norm in the middle, no sigmoid; 2,764,737 parameters.
 
     Args:
-        channels: width of the first convolution.
+        channels: width of the critic's first convolution.
+
+    Raises:
+        ParamsError: `channels` is below 1.
     """
 
     def __init__(self, channels: int = 64):
         super().__init__()
+        at_least(1, "deblurgan", critic_channels=channels)
         widths = (3, channels, 2 * channels, 4 * channels, 8 * channels, 1)
         strides = (2, 2, 2, 1, 1)
         self.convs = nn.ModuleList(
@@ -121,7 +140,10 @@ class Critic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Score patches of `x` (N, 3, H, W): higher looks sharper.
 
-        `x` is in [-1, 1], unlike elsewhere: the gradient penalty holds the slope with respect to this range.
+        `x` is in [-1, 1], unlike elsewhere: the gradient penalty bounds the slope with respect to this range.
+
+        Returns:
+            (N, 1, h, w), not bounded.
         """
         x = F.leaky_relu(self.convs[0](x), 0.2)
         for conv in self.convs[1:-1]:
@@ -129,20 +151,12 @@ class Critic(nn.Module):
         return self.convs[-1](x)
 
 
-def forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
-    """Restore the batch."""
-    return {"pred": networks["generator"](batch["x"])}
+def critic_losses(critic: nn.Module, real: Tensor, fake: Tensor) -> Losses:
+    """Return what the critic lowers: WGAN-GP, of images in [-1, 1].
 
-
-def critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
-    """What the critic lowers: WGAN-GP.
-
-    The penalty takes one random point for the whole batch, and the gradient's norm over the colours of each pixel, as
-    the code does; Gulrajani et al. draw a point an image and take the norm over the whole image.
+    As in the code, the penalty takes one random point for the whole batch, and the gradient's norm over the colours of
+    each pixel. Gulrajani et al. draw one point per image and take the norm over the whole image.
     """
-    pred = outputs["pred"]
-    assert isinstance(pred, Tensor)
-    critic, real, fake = networks["critic"], signed(batch["target"]), signed(pred.detach())
     alpha = torch.rand(1, 1, 1, 1, device=real.device)
     return {
         "wasserstein": wasserstein_critic(critic(real), critic(fake)),
@@ -150,43 +164,20 @@ def critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Lo
     }
 
 
-def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
-    """What the generator lowers; "content" is the mean squared difference of VGG-19's conv3_3, before its ReLU.
+def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs, fake: Tensor) -> Losses:
+    """Return what the generator lowers; "content" is the mean squared difference of conv3_3 of VGG-19, before its ReLU.
 
-    VGG is given images in [-1, 1], not normalised as it was trained: so does the code.
+    As in the code, VGG gets images in [-1, 1], not normalised as for its training.
     """
     pred, target = outputs["pred"], batch["target"]
-    assert isinstance(pred, Tensor)
-    losses = {"adversarial": wasserstein_generator(networks["critic"](signed(pred))), "l1": l1(pred, target)}
+    losses = {"adversarial": wasserstein_generator(networks["critic"](fake)), "l1": l1(pred, target)}
     if "vgg19" in networks:
         losses["content"] = perceptual.perceptual(networks["vgg19"], signed(pred), signed(target), ("conv3_3",), mse)
     return losses
 
 
-def networks(
-    channels: int = 64, num_blocks: int = 9, dropout: float = 0.5, critic_channels: int = 64
-) -> Mapping[str, nn.Module]:
-    """Make the generator (`channels`, `num_blocks`, `dropout`) and its critic (`critic_channels`).
-
-    Raises:
-        ParamsError: when an argument is out of its range.
-    """
-    if min(channels, num_blocks, critic_channels) < 1:
-        found = f"channels {channels}, num_blocks {num_blocks}, critic_channels {critic_channels}"
-        raise ParamsError(f"deblurgan: {found}: each must be at least 1")
-    if not 0 <= dropout < 1:
-        raise ParamsError(f"deblurgan: dropout is {dropout}, expected a probability in [0, 1); the paper has 0.5")
-    return {"generator": Generator(channels, num_blocks, dropout), "critic": Critic(critic_channels)}
-
-
-def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
-    """Deblur the batch; dropout is off, for the networks are in eval mode."""
-    assert networks is not None
-    return networks["generator"](batch["x"])
-
-
 def weights_by_layer(state: State) -> dict[tuple[int, ...], dict[str, Tensor]]:
-    """Gather weights and biases by the numbers in their names, in order; old files' running statistics are left out."""
+    """Group weights and biases by the numbers in their names, in order; running statistics of old files are dropped."""
     layers: dict[tuple[int, ...], dict[str, Tensor]] = {}
     for name, value in state.items():
         layer, _, kind = name.rpartition(".")
@@ -198,8 +189,8 @@ def weights_by_layer(state: State) -> dict[tuple[int, ...], dict[str, Tensor]]:
 def rename_generator(state: State) -> State:
     """Turn the authors' state dict into ours.
 
-    Theirs numbers all layers through (`model.4.weight`; the blocks' are `model.10.conv_block.1.weight` and, with
-    dropout, `.6.weight`, without it `.5.weight`), so ours follow by order.
+    Theirs numbers all layers in one sequence (`model.4.weight`; a block's are `model.10.conv_block.1.weight` and, with
+    dropout, `.6.weight`, without it `.5.weight`), so the order decides.
     """
     layers = weights_by_layer(state)
     outer = [key for key in layers if len(key) == 1]
@@ -220,25 +211,20 @@ def rename_critic(state: State) -> State:
     }
 
 
-method = Method(
-    ("deblur",),
-    networks,
-    {
-        "train": Phase(
-            forward,
-            {
-                "critic": Player(("critic",), critic_losses, updates=5),
-                "generator": Player(("generator",), generator_losses),
-            },
-        )
-    },
-    restore,
+method = adversarial(
+    "deblur",
+    Generator,
+    Critic,
+    generator_losses,
+    critic_losses,
+    critic_sees=lambda image, batch: signed(image),
+    critic_updates=5,
     reference={"generator": rename_generator, "critic": rename_critic},
     tiny={"channels": 8, "num_blocks": 2, "critic_channels": 8},
     multiple=4,
     min_size=8,
-    tiling="Instance norm takes its statistics from the whole image: tiles, which overlap, normalise by themselves, "
-    "and seams can show where brightness changes.",
+    tiling="Instance norm takes its statistics from the whole image: tiles, which overlap, are normalised separately, "
+    "and seams can appear where brightness changes.",
     helpers={"vgg19": perceptual.helper("vgg19", ("content",))},
     limits=(
         "It restores with dropout off, so that one image has one result; the authors' test script leaves dropout on.",

@@ -38,21 +38,21 @@ Each stage is of use alone: `deblurred`, `inpainted`; `python -m bench import` m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.contracts import Method, ParamsError, Phase, Player
+from bench.contracts import Method, ParamsError, Phase, Player, in_order, numbered
 from methods.families.edge_model import EDGE_PHASE, Generator, canny, luminance, predicted_edges
 from methods.families.edge_model import rename_generator as rename_edge_generator
 from methods.families.gated_inpainting import InpaintingNet
 from methods.families.gated_inpainting import rename_generator as rename_inpainting
 from methods.families.multipath import MRFNet
 from methods.layers.coherent_attention import CoherentAttention
-from methods.layers.initial import Tap, pass_on_
+from methods.layers.initial import Tap, bias_of, pass_on_
 from methods.layers.patch_critic import PatchCritic
 from methods.layers.patch_critic import rename_critic as rename_edge_critic
 from methods.layers.sn_patch_critic import SNPatchCritic, critic_input, rename_critic
@@ -102,11 +102,11 @@ class Fusion(nn.Module):
             width = conv.in_channels // copies
             pass_on_(conv, [Tap(c, copy * width + c, 1, 1) for c in range(3) for copy in range(copies)])
         head = self.image[1]
-        assert isinstance(head, nn.Conv2d) and head.bias is not None
+        assert isinstance(head, nn.Conv2d)
         with torch.no_grad():
             head.weight *= 0.1  # not 0: the other channels would have no gradient
             head.weight[range(3), range(3), 1, 1] = 1.0
-            head.bias.zero_()
+            bias_of(head).zero_()
 
     def alpha(self, progress: float) -> float:
         """The share of the refined image in M, from 0 at the start to 1 in the middle of the phase (Section 3.4.1).
@@ -167,9 +167,8 @@ def fused(
     return networks["stage_three"](composite(refined, x, mask), refined, mask, edges, alpha)
 
 
-def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
+def restore(networks: nn.ModuleDict, batch: Batch) -> Tensor:
     """Deblur, inpaint and fuse; alpha is 1, so no edges are drawn. All pixels are new ones, the known ones sharper."""
-    assert networks is not None
     x, mask = batch["x"], batch["mask"]
     sharp = deblurred(networks, x)
     refined, _ = inpainted(networks, sharp, mask)
@@ -202,8 +201,8 @@ def insides(networks: nn.ModuleDict, batch: Batch) -> Mapping[str, Tensor]:
 
 
 def deblur_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
-    """Stage one on whole blurred images: `scales`, finest first."""
-    return {"scales": networks["stage_one"](batch["blurred"])}
+    """Run stage one on whole blurred images: `scale_1` is the finest, then the others."""
+    return numbered("scale", networks["stage_one"](batch["blurred"]))
 
 
 def inpaint_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
@@ -245,8 +244,7 @@ def scales_of(image: Tensor) -> list[Tensor]:
 
 def deblur_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What stage one lowers: eq. 10, without its 1/2, and eq. 11 over its paths; scale_k is watched, the k-th's MSE."""
-    scales, target = outputs["scales"], batch["target"]
-    assert isinstance(scales, Sequence)
+    scales, target = in_order("scale", outputs), batch["target"]
     truths = scales_of(target)
     watched = {f"scale_{k}": mse(a.detach(), b) for k, (a, b) in enumerate(zip(scales, truths, strict=True), 1)}
     return {"scale_refinement": scale_refinement(scales, target), "mse": mse(scales[0], target)} | watched
@@ -255,7 +253,6 @@ def deblur_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Lo
 def adversarial(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Tensor:
     """The generator's side of eq. 12, hinge."""
     judged = outputs["judged"]
-    assert isinstance(judged, Tensor)
     return hinge_generator(networks["critic"](critic_input(judged, batch["mask"])))
 
 
@@ -270,7 +267,6 @@ def filling_losses(batch: Batch, outputs: Outputs) -> Losses:
     `hole` is not of the paper, and of weight 0 unless a recipe says otherwise: the squared error of both in the hole.
     """
     refined, coarse, target, mask = outputs["refined"], outputs["coarse"], batch["target"], batch["mask"]
-    assert isinstance(refined, Tensor) and isinstance(coarse, Tensor)
     hole = mse_over_hole(refined, target, mask) + mse_over_hole(coarse, target, mask)
     return {"l1": l1(refined, target), "coarse_l1": l1(coarse, target), "hole": hole}
 
@@ -283,7 +279,6 @@ def inpaint_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> L
 def fuse_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What stage three lowers: the adversarial loss and the scale loss (eq. 11 to 13)."""
     pred = outputs["pred"]
-    assert isinstance(pred, Tensor)
     return {
         "scale": scale_refinement(scales_of(pred), batch["target"]),
         "adversarial": adversarial(networks, batch, outputs),
@@ -293,13 +288,12 @@ def fuse_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Loss
 def together_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What all stages lower together: the losses of each; the adversarial one is of the final prediction."""
     losses = filling_losses(batch, outputs) | fuse_losses(networks, batch, outputs)
-    return losses | deblur_losses(networks, batch, outputs) if "scales" in outputs else losses
+    return losses | deblur_losses(networks, batch, outputs) if in_order("scale", outputs) else losses
 
 
 def critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What the critic lowers: half the hinge loss, as in the code."""
     critic, mask, judged = networks["critic"], batch["mask"], outputs["judged"]
-    assert isinstance(judged, Tensor)
     real, fake = (critic(critic_input(image, mask)) for image in (batch["target"], judged.detach()))
     return {"adversarial": hinge_critic(real, fake) / 2}
 

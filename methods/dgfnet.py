@@ -229,7 +229,6 @@ def finetune_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
 def critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What the critic lowers (eq. 8): the hinge loss on truth and composite."""
     critic, pred = networks["critic"], outputs["pred"]
-    assert isinstance(pred, Tensor)
     completed = composite(pred.detach(), batch["target"], batch["mask"])
     return {"adversarial": hinge_critic(critic(batch["target"]), critic(completed))}
 
@@ -242,7 +241,6 @@ def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) ->
         if output not in outputs:
             continue
         pred, target = outputs[output], batch["texture" if part == "texture" else "target"]
-        assert isinstance(pred, Tensor)
         terms = region_losses(pred, target, mask)
         if "vgg16" in networks:
             terms |= vgg_losses(networks["vgg16"], pred, target, mask)
@@ -296,9 +294,8 @@ def networks(
     return {"generator": generator, "critic": SNPatchCritic(3, critic_channels)}
 
 
-def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
+def restore(networks: nn.ModuleDict, batch: Batch) -> Tensor:
     """Complete a batch; its `texture` was made from the image with its hole."""
-    assert networks is not None
     return networks["generator"](batch).fusion
 
 

@@ -59,7 +59,6 @@ def joint_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
 def critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What the critic of the colours lowers; it sees the output as it is, not composited."""
     critic, pred = networks["critic"], outputs["pred"]
-    assert isinstance(pred, Tensor)
     return {"adversarial": log_critic(critic(batch["target"])[-1], critic(pred.detach())[-1])}
 
 
@@ -70,7 +69,6 @@ def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) ->
     images in [0, 1], not normalised as it was trained.
     """
     pred, target, mask = outputs["pred"], batch["target"], batch["mask"]
-    assert isinstance(pred, Tensor)
     losses = {"l1": l1_over_hole(pred, target, mask), "adversarial": log_generator(networks["critic"](pred)[-1])}
     if "vgg19" in networks:
         vgg = networks["vgg19"]
@@ -96,9 +94,8 @@ def networks(channels: int = 64, num_blocks: int = 8, critic_channels: int = 64)
     }
 
 
-def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
+def restore(networks: nn.ModuleDict, batch: Batch) -> Tensor:
     """Complete edges, then colours; Canny is told the known region, so that the hole's border makes no edges."""
-    assert networks is not None
     x, mask = batch["x"], batch["mask"]
     grey = luminance(x)
     edges = predicted_edges(networks, grey, canny(grey, known=1 - mask), mask)

@@ -31,14 +31,14 @@ fields (figure 18) nothing is printed: the report shows what each path changes, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.contracts import Method, ParamsError, Phase, Player
+from bench.contracts import Method, ParamsError, Phase, Player, in_order, numbered
 from methods.families.blur_class import CLASSES, BlurClassifier, draw_blurred, location, logits, places
 from methods.families.edge_model import EDGE_PHASE, Generator, canny, edge_input, luminance
 from methods.families.multipath import COARSEST, WATCHED, MRFNet, conv, losses, path_insides
@@ -164,7 +164,6 @@ def classify_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
 def classifier_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What the classifier lowers."""
     scores, labels = outputs["scores"], outputs["labels"]
-    assert isinstance(scores, Tensor) and isinstance(labels, Tensor)
     return {"cross_entropy": F.cross_entropy(logits(scores), labels)}
 
 
@@ -180,14 +179,12 @@ def deblur(networks: nn.ModuleDict, batch: Batch) -> list[Tensor]:
 def deblur_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
     """Restore the batch."""
     preds = deblur(networks, batch)
-    return {"pred": preds[0], "scales": preds}
+    return {"pred": preds[0], **numbered("scale", preds)}
 
 
 def deblur_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What the multipath network and the last stage lower: the losses of MRFNet."""
-    scales = outputs["scales"]
-    assert isinstance(scales, Sequence)
-    return losses(scales, batch["target"])
+    return losses(in_order("scale", outputs), batch["target"])
 
 
 # The entry ------------------------------------------------------------------------------------------------------------
@@ -236,9 +233,8 @@ def networks(
     return made
 
 
-def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
+def restore(networks: nn.ModuleDict, batch: Batch) -> Tensor:
     """Broad view, location and classification, deblurring."""
-    assert networks is not None
     return deblur(networks, {"x": batch["x"]})[0]
 
 

@@ -43,7 +43,6 @@ def finetune_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
 def losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What the network lowers (Section 3.4): L1 by region, total variation of the composite's hole, and VGG's two."""
     pred, target, mask = outputs["pred"], batch["target"], batch["mask"]
-    assert isinstance(pred, Tensor)
     found = region_losses(pred, target, mask)
     found["total_variation"] = total_variation(composite(pred, target, mask) * mask)
     if "vgg16" in networks:
@@ -65,9 +64,8 @@ def networks(channels: int = 64, rounds: int = 6, kernel_size: int = 7) -> dict[
     return {"network": RFR(channels, rounds, kernel_size)}
 
 
-def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
+def restore(networks: nn.ModuleDict, batch: Batch) -> Tensor:
     """Complete a batch."""
-    assert networks is not None
     return networks["network"](batch["x"], batch["mask"])
 
 

@@ -3,50 +3,53 @@
 Paper: T. Yu, Z. Guo, X. Jin, S. Wu, Z. Chen, W. Li, Z. Zhang, S. Liu, "Region Normalization for Image Inpainting", AAAI
 2020. Code: geekyutao/RN (MIT), commit b0a9476; its released weights load through `reference`.
 
-Differs from that code, both slips of it that we do not repeat:
-- Biases start at 0. The code draws them from a normal distribution of deviation 1 (its mean and deviation are swapped).
-- Each player's gradients are its own. The code clears a critic's gradients only after the critic's step, so those that
-  the generator's loss left in it, of the opposite sign, enter the critic's next step.
+Two mistakes of that code are not repeated:
+- Biases start at 0. The code draws them from a normal distribution of deviation 1: mean and deviation are swapped.
+- Each player has its own gradients. The code clears the critic's gradients only after the critic's step, so those of
+  the generator's loss, of the opposite sign, enter the critic's next step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.contracts import Method, ParamsError, Phase, Player
+from bench.contracts import ParamsError, adversarial, at_least
 from methods.layers.patch_critic import PatchCritic, rename_critic, unwrap
 from methods.losses.adversarial import log_critic, log_generator
-from methods.losses.pixel import l1_over_hole
+from methods.losses.pixel import composite, l1_over_hole
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs, State
 
 
 def region_norm(x: Tensor, region: Tensor, eps: float = 1e-5) -> Tensor:
-    """Normalise each channel in a region and, by itself, in the rest, over the whole batch.
+    """Normalise each channel within a region and, separately, outside it, over the whole batch.
 
-    A region keeps its share p of the pixels of the batch. The code fills what is outside a region with its mean, takes
-    a batch norm of all, and multiplies by sqrt(p) for what the fill took from the deviation. That is, with m and s the
-    region's own mean and deviation, sqrt(p) (x - m) / sqrt(p s^2 + eps) inside: only eps tells it from the plain
-    formula. Nothing is kept for eval: the batch's statistics rule there too.
+    The code fills the outside of a region with the region's mean, takes a batch norm of the whole map, and multiplies
+    by sqrt(p), p the region's share of the pixels, to undo what the fill took from the deviation. With m and s the
+    region's mean and deviation this is sqrt(p) (x - m) / sqrt(p s^2 + eps), the plain formula but for eps. No running
+    statistics are kept: the batch's are used in eval mode too.
 
     Args:
         x: (N, C, H, W).
         region: (N, 1, H, W) bool.
 
     Returns:
-        float32 of the shape of x, both regions together.
+        (N, C, H, W) float32, both parts together.
+
+    >>> x = torch.tensor([1.0, 3.0, 10.0, 30.0]).view(1, 1, 1, 4)
+    >>> [round(v, 3) for v in region_norm(x, x < 5).flatten().tolist()]
+    [-1.0, 1.0, -1.0, 1.0]
     """
     x = x.float()
     inside = region.to(x)
     pixels = inside.numel()
     parts = (inside, 1 - inside)
-    counts = [part.sum().clamp(min=1) for part in parts]  # that of an empty region scales no pixel
+    counts = [part.sum().clamp(min=1) for part in parts]  # an empty region scales no pixel
     means = [(x * part).sum(dim=(0, 2, 3), keepdim=True) / n for part, n in zip(parts, counts, strict=True)]
     centred = x - torch.where(region, means[0], means[1])
     variances = [(centred.square() * part).mean(dim=(0, 2, 3), keepdim=True) for part in parts]
@@ -55,12 +58,12 @@ def region_norm(x: Tensor, region: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 class BasicRegionNorm(nn.Module):
-    """RN-B: hole and known pixels by the given mask, each with its own gain.
+    """RN-B: normalises hole and known pixels by the given mask, each with a gain: (N, C, h, w) to the same.
 
-    Gains start at 1, biases at 0. Each bias is added everywhere, not in its region alone: so does the code.
+    Gains start at 1, biases at 0. As in the code, each bias is added everywhere, not only in its region.
 
     Args:
-        channels: of the features.
+        channels: number of feature channels, C.
     """
 
     def __init__(self, channels: int):
@@ -71,7 +74,7 @@ class BasicRegionNorm(nn.Module):
         self.known_beta = nn.Parameter(torch.zeros(channels))
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Normalise `x` (N, C, h, w) by `mask` (N, 1, H, W), 1 = hole, shrunk to it by taking the nearest pixel."""
+        """Normalise `x` (N, C, h, w) by `mask` (N, 1, H, W), 1 = hole, resized to (h, w) by nearest neighbour."""
         hole = F.interpolate(mask, x.shape[-2:], mode="nearest") > 0.5
         gamma = torch.where(hole, self.hole_gamma.view(1, -1, 1, 1), self.known_gamma.view(1, -1, 1, 1))
         beta = (self.hole_beta + self.known_beta).view(1, -1, 1, 1)
@@ -79,10 +82,10 @@ class BasicRegionNorm(nn.Module):
 
 
 class LearnableRegionNorm(nn.Module):
-    """RN-L: it finds the regions itself, from a map of where features stand out.
+    """RN-L: finds the regions by a learned map of importance: (N, C, H, W) to the same.
 
     Args:
-        threshold: a pixel is in the region where the map is at least this, in [0, 1]; no gradient passes there.
+        threshold: a pixel is in the region where the map is at least this, in [0, 1]; the comparison has no gradient.
     """
 
     def __init__(self, threshold: float = 0.8):
@@ -94,13 +97,18 @@ class LearnableRegionNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise `x` (N, C, H, W)."""
-        about = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-        importance = torch.sigmoid(self.importance(about))
+        pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        importance = torch.sigmoid(self.importance(pooled))
         return region_norm(x, importance >= self.threshold) * (1 + self.gamma(importance)) + self.beta(importance)
 
 
 class Block(nn.Module):
-    """A 3x3 convolution dilated by 2, a plain one, RN-L after each, and a skip: (N, C, H, W) to the same."""
+    """Two 3x3 convolutions, the first dilated by 2, an RN-L after each, and a skip: (N, C, H, W) to the same.
+
+    Args:
+        channels: C.
+        threshold: of the two RN-L, in [0, 1].
+    """
 
     def __init__(self, channels: int, threshold: float):
         super().__init__()
@@ -114,18 +122,24 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """EdgeConnect's generator with region norms: basic ones in the encoder, learnable ones after it.
+    """EdgeConnect's generator with RN-B in the encoder and RN-L after it; 11,596,591 parameters.
 
-    11,596,591 parameters. Convolutions start from Kaiming's normal distribution times 0.1.
+    Convolutions start from Kaiming's normal distribution times 0.1, biases at 0.
 
     Args:
         channels: width of the first convolution.
         num_blocks: residual blocks, at a quarter of the size and four times the width.
         threshold: of the blocks' RN-L, in [0, 1]; the decoder's is always 0.8, as in the code.
+
+    Raises:
+        ParamsError: an argument is out of its range.
     """
 
     def __init__(self, channels: int = 64, num_blocks: int = 8, threshold: float = 0.8):
         super().__init__()
+        at_least(1, "rn", channels=channels, num_blocks=num_blocks)
+        if not 0 <= threshold <= 1:
+            raise ParamsError(f"rn: threshold is {threshold}; expected a value in [0, 1], 0.8 in the paper")
         self.entry = nn.Conv2d(3, channels, 7, padding=3, padding_mode="reflect")
         self.entry_norm = BasicRegionNorm(channels)
         self.down1 = nn.Conv2d(channels, 2 * channels, 4, stride=2, padding=1)
@@ -146,10 +160,14 @@ class Generator(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Complete `x` (N, 3, H, W), RGB in [0, 1], sides multiples of 4, where `mask` (N, 1, H, W) is 1.
+        """Complete a batch of images; the result of an image depends on the others.
 
-        What `x` holds in the hole does not matter: it is set to 1. Returns RGB in [0, 1], not composited; an image's
-        result depends on its batch mates.
+        Args:
+            x: (N, 3, H, W), RGB in [0, 1], sides multiples of 4; its values in the hole are ignored, set to 1.
+            mask: (N, 1, H, W), 1 = hole.
+
+        Returns:
+            (N, 3, H, W), RGB in [0, 1], not composited.
         """
         x = x * (1 - mask) + mask
         x = F.relu(self.entry_norm(self.entry(x), mask))
@@ -161,54 +179,41 @@ class Generator(nn.Module):
         return (torch.tanh(self.exit(x)) + 1) / 2
 
 
-def forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
-    """Complete the batch, with statistics of the whole batch."""
-    return {"pred": networks["generator"](batch["x"], batch["mask"])}
+def critic(channels: int = 64) -> PatchCritic:
+    """Make the critic of images.
+
+    Args:
+        channels: width of the critic's first convolution.
+
+    Raises:
+        ParamsError: `channels` is below 1.
+    """
+    at_least(1, "rn", critic_channels=channels)
+    return PatchCritic(3, channels)
 
 
-def critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
-    """What the critic lowers; it sees the output as it is, not composited."""
-    critic, pred = networks["critic"], outputs["pred"]
-    assert isinstance(pred, Tensor)
-    return {"adversarial": log_critic(critic(batch["target"])[-1], critic(pred.detach())[-1])}
+def critic_losses(critic: nn.Module, real: Tensor, fake: Tensor) -> Losses:
+    """Return what the critic lowers; it sees the output as it is, not composited."""
+    return {"adversarial": log_critic(critic(real)[-1], critic(fake)[-1])}
 
 
-def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
-    """What the generator lowers: L1 of the composite, divided by the hole's share, and the adversarial loss."""
-    pred, target, mask = outputs["pred"], batch["target"], batch["mask"]
-    assert isinstance(pred, Tensor)
-    composite = mask * pred + (1 - mask) * target
+def generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs, fake: Tensor) -> Losses:
+    """Return what the generator lowers: L1 of the composite, divided by the hole's share, and the adversarial loss."""
+    completed = composite(outputs["pred"], batch["target"], batch["mask"])
     return {
-        "l1": l1_over_hole(composite, target, mask),
-        "adversarial": log_generator(networks["critic"](pred)[-1]),
+        "l1": l1_over_hole(completed, batch["target"], batch["mask"]),
+        "adversarial": log_generator(networks["critic"](fake)[-1]),
     }
 
 
-def networks(
-    channels: int = 64, num_blocks: int = 8, threshold: float = 0.8, critic_channels: int = 64
-) -> Mapping[str, nn.Module]:
-    """Make the generator (`channels`, `num_blocks`, `threshold`) and its critic (`critic_channels`).
-
-    Raises:
-        ParamsError: when an argument is out of its range.
-    """
-    if min(channels, num_blocks, critic_channels) < 1:
-        found = f"channels {channels}, num_blocks {num_blocks}, critic_channels {critic_channels}"
-        raise ParamsError(f"rn: {found}: each must be at least 1")
-    if not 0 <= threshold <= 1:
-        raise ParamsError(f"rn: threshold is {threshold}, expected a value of a sigmoid, in [0, 1]; the paper has 0.8")
-    return {"generator": Generator(channels, num_blocks, threshold), "critic": PatchCritic(3, critic_channels)}
-
-
-def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
-    """Complete each image by itself, so that its result does not depend on the batch it came in."""
-    assert networks is not None
+def restore(networks: nn.ModuleDict, batch: Batch) -> Tensor:
+    """Complete the images one at a time, so that the result of an image does not depend on its batch."""
     images = zip(batch["x"].split(1), batch["mask"].split(1), strict=True)
     return torch.cat([networks["generator"](x, mask) for x, mask in images])
 
 
 def rename_generator(state: State) -> State:
-    """Turn the authors' state dict, of the generator alone or of the whole model, into ours."""
+    """Turn the authors' state dict, of the generator or of the whole model, into ours."""
     parts = {
         "encoder_conv1": "entry",
         "encoder_conv2": "down1",
@@ -243,25 +248,19 @@ def rename_generator(state: State) -> State:
     return {rename(name): value for name, value in unwrap(state, "generator").items()}
 
 
-method = Method(
-    ("inpaint",),
-    networks,
-    {
-        "train": Phase(
-            forward,
-            {
-                "critic": Player(("critic",), critic_losses),
-                "generator": Player(("generator",), generator_losses),
-            },
-        )
-    },
-    restore,
+method = adversarial(
+    "inpaint",
+    Generator,
+    critic,
+    generator_losses,
+    critic_losses,
+    restore=restore,
     reference={"generator": rename_generator, "critic": rename_critic},
     tiny={"channels": 8, "num_blocks": 2, "critic_channels": 8},
     multiple=4,
     min_size=12,
-    tiling="Region norm takes its statistics from the whole image: tiles, which overlap, normalise by themselves, and "
-    "a hole should lie within one tile with known pixels around it.",
+    tiling="Region norm takes its statistics from the whole image: tiles, which overlap, are normalised separately; "
+    "a hole should be within one tile with known pixels around it.",
     limits=(
         "An image's result depends on the other images of its batch, in testing too: it restores one image at a time "
         "(the authors' test script takes 64 together).",

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.contracts import DataError, Method
+from bench.contracts import DataError, untrained
 
 if TYPE_CHECKING:
     from bench.contracts import Batch
@@ -23,23 +23,28 @@ def telea(image: np.ndarray, mask: np.ndarray, radius: float = 3.0) -> np.ndarra
     """Fill the hole of one image.
 
     Args:
-        image: (H, W, 3) uint8, the three channels in any order; what stands inside the hole is not looked at.
-        mask: (H, W) uint8, 0 where the pixel is known, anything else in the hole.
+        image: (H, W, 3) uint8, the three channels in any order; values in the hole are ignored.
+        mask: (H, W) uint8, 0 where the pixel is known, any other value in the hole.
         radius: of the neighbourhood that each filled pixel is extrapolated from, in pixels; OpenCV's examples use 3.
 
     Returns:
-        (H, W, 3) uint8; known pixels as they were.
+        (H, W, 3) uint8; known pixels are unchanged.
 
     Raises:
-        DataError: where no pixel is known, so that there is nothing to fill from.
+        DataError: no pixel is known.
+
+    >>> image, mask = np.full((3, 3, 3), 90, np.uint8), np.zeros((3, 3), np.uint8)
+    >>> image[1, 1], mask[1, 1] = 0, 255
+    >>> telea(image, mask)[1, 1].tolist()
+    [90, 90, 90]
     """
     if mask.all():
-        raise DataError(f"telea: the mask of {mask.shape[0]} x {mask.shape[1]} pixels is all hole; one must be known")
+        raise DataError(f"telea: the mask of {mask.shape[0]}x{mask.shape[1]} pixels is all hole; one must be known")
     return cv2.inpaint(image, mask, radius, cv2.INPAINT_TELEA)
 
 
-def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
-    """Fill the holes of `x` (N, 3, H, W) in [0, 1]; what is filled is a multiple of 1/255, known pixels stay exact."""
+def restore(batch: Batch) -> Tensor:
+    """Fill the holes of `x` (N, 3, H, W) in [0, 1] with multiples of 1/255; known pixels stay exact."""
     x, mask = batch["x"], batch["mask"]
     images = (x * 255).round().clamp(0, 255).to("cpu", torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
     holes = (mask[:, 0] > 0).to("cpu", torch.uint8).numpy()
@@ -48,11 +53,9 @@ def restore(networks: nn.ModuleDict | None, batch: Batch) -> Tensor:
     return torch.where(mask > 0, pred, x)
 
 
-method = Method(
+method = untrained(
     ("inpaint", "sharp-inpaint"),
-    None,
-    {},
     restore,
-    tiling="a photograph of any size is filled whole, for a hole is filled from all of its rim",
-    limits=("8 bits: the filled pixels are rounded to multiples of 1/255, as OpenCV's code works on bytes",),
+    tiling="A photograph of any size is filled as a whole, because a hole is filled from all of its rim.",
+    limits=("8 bits: the filled pixels are rounded to multiples of 1/255, as OpenCV's code works on bytes.",),
 )

@@ -84,7 +84,7 @@ def _load(params: Params, name: str, device: Any) -> runs.Trained:
     if name in all_runs(params):
         recipe, method = runs.resolve(params, name)
         if method.networks is None:
-            return runs.Trained(recipe.model_dump(), method, None)
+            return runs.without_training(recipe.model_dump(), method)
     return runs.load(params, name, device)
 
 

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError
-from methods.deblurgan import Critic, Generator, critic_losses, generator_losses, instance_norm, method
+from methods.deblurgan import Critic, Generator, instance_norm, method
 
 PHASE = method.phases["train"]
+critic_losses, generator_losses = (PHASE.players[name].losses for name in ("critic", "generator"))
 
 
 def tiny() -> nn.ModuleDict:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.contracts import ParamsError
+from bench.contracts import ParamsError, numbered
 from methods import dffnet
 from methods.dffnet import (
     Fusion,
@@ -335,7 +335,7 @@ def test_the_scale_loss_looks_at_averages():
 def test_losses_of_stage_one_and_what_is_watched_by_scale():
     target = torch.rand(2, 3, 32, 32)
     scales = [F.avg_pool2d(target, 2**k) + 0.1 * (k + 1) for k in range(4)]
-    found = deblur_losses(nn.ModuleDict(), {"target": target}, {"scales": scales})
+    found = deblur_losses(nn.ModuleDict(), {"target": target}, numbered("scale", scales))
     assert {name: round(value.item(), 5) for name, value in found.items()} == {
         "scale_refinement": round((0.01 + 0.04 + 0.09 + 0.16) / 8, 5),
         "mse": 0.01,

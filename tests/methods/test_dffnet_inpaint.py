@@ -13,11 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError, WeightsError
-from methods.dffnet_inpaint import generator_losses, judged, method
+from methods.dffnet_inpaint import critic_sees, method
 from methods.families.gated_inpainting import GatedConv, InpaintingNet, rename_layer
 from methods.layers.sn_patch_critic import SNPatchCritic, critic_input
 
 PHASE = method.phases["train"]
+generator_losses = PHASE.players["generator"].losses
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASES = {1: "dffnet-inpaint", 3: "dffnet-inpaint-1101"}
 
@@ -190,13 +191,12 @@ def test_arguments_out_of_range_are_refused() -> None:
 def test_the_critic_sees_the_truth_outside_the_hole_and_the_mask() -> None:
     batch = holes()
     pred = torch.rand_like(batch["x"])
-    image = judged(batch, {"pred": pred})
+    given = critic_sees(pred, batch)
     hole = batch["mask"].bool().expand_as(pred)
-    assert torch.equal(image[hole], pred[hole])
-    assert torch.equal(image[~hole], batch["target"][~hole])
-    seen = critic_input(image, batch["mask"])
-    torch.testing.assert_close(seen[:, 0], 2 * image[:, 2] - 1)  # blue comes first
-    assert torch.equal(seen[:, 3:], batch["mask"])
+    image = torch.where(hole, pred, batch["target"])
+    torch.testing.assert_close(given[:, :3], 2 * image.flip(1) - 1)  # blue comes first
+    assert torch.equal(given[:, 3:], batch["mask"])
+    assert torch.equal(critic_sees(batch["target"], batch), critic_input(batch["target"], batch["mask"]))
 
 
 def test_losses_are_those_of_the_code() -> None:

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError
-from methods.rn import BasicRegionNorm, Generator, LearnableRegionNorm, generator_losses, method, region_norm
+from methods.rn import BasicRegionNorm, Generator, LearnableRegionNorm, method, region_norm
 
 PHASE = method.phases["train"]
+generator_losses = PHASE.players["generator"].losses
 
 
 def tiny() -> nn.ModuleDict:

@@ -75,5 +75,5 @@ def test_telea_is_opencv_s_inpainting_of_each_image_in_rgb():
 
 
 def test_telea_says_that_an_image_without_known_pixels_cannot_be_filled():
-    with pytest.raises(DataError, match="mask of 17 x 23 pixels is all hole"):
+    with pytest.raises(DataError, match="mask of 17x23 pixels is all hole"):
         telea.method.restore(nn.ModuleDict(), {"x": torch.rand(1, 3, 17, 23), "mask": torch.ones(1, 1, 17, 23)})
