@@ -1,12 +1,12 @@
-"""`python -m bench` is the command `sharpbench`; below `python -m bench.warm` a process that is warm does its work."""
+"""`python -m bench` is the command `sharpbench`. Below `python -m bench.warm` it hands its work to the warm server."""
 
 import sys
 
-from bench.warm import hand_over
+from bench.warm import run_in_server
 
-status = hand_over(sys.argv[1:])
+status = run_in_server(sys.argv[1:])
 if status is None:
-    from bench.cli import main
+    from bench.cli.main import main
 
     status = main()
 sys.exit(status)

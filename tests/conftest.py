@@ -143,7 +143,7 @@ class Project:
 
     def run(self, *arguments: str | Path) -> Done:
         """Run one command of Sharpbench there."""
-        from bench.cli import main
+        from bench.cli.main import main
 
         out, err = io.StringIO(), io.StringIO()
         with contextlib.chdir(self.folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):

@@ -6,8 +6,8 @@ counts as an earlier result, and the new one takes its place.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,27 @@ from bench.params.schema import Params
 from bench.scoring.metrics.values import quantise
 
 
-def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]:
+@dataclass(frozen=True)
+class Request:
+    """What to restore, as the options of `python -m bench restore` give it."""
+
+    run: str
+    """Name of a trained run, or of a run without training."""
+    images: Sequence[Path]
+    """The degraded images; the left views for a dual-pixel run."""
+    out: Path
+    """Folder of the results."""
+    mask: Path | None = None
+    """White = hole; required by runs that fill holes, refused by others."""
+    right: Sequence[Path] = ()
+    """The right views, one per image in the same order; for dual-pixel runs only."""
+    tile: int = 0
+    """Side of the tiles in pixels, 64 or more; 0 divides only large images."""
+    precision: str = "float32"
+    """float32, or bfloat16 for half the time on hardware that supports it, within 0.1 dB."""
+
+
+def restore_files(params: Params, options: Request) -> Iterator[Path]:
     """Restore each image of the command line into `options.out`, as an 8-bit PNG of its name.
 
     Raises:
@@ -34,7 +54,7 @@ def restore_files(params: Params, options: argparse.Namespace) -> Iterator[Path]
     from tqdm import tqdm
 
     outputs = _plan(options)
-    pairs = options.right or [None] * len(options.images)
+    pairs: Sequence[Path | None] = options.right or [None] * len(options.images)
     for path in _inputs(options):
         if not path.is_file():
             raise DataError(f"{path}: no such file")
@@ -88,17 +108,17 @@ def _load(params: Params, name: str, device: Any) -> runs.Trained:
     return runs.load(params, name, device)
 
 
-def _inputs(options: argparse.Namespace) -> list[Path]:
+def _inputs(options: Request) -> list[Path]:
     """Return every file that the command reads."""
     return [*options.images, *options.right, *([options.mask] if options.mask else [])]
 
 
-def _plan(options: argparse.Namespace) -> list[Path]:
+def _plan(options: Request) -> list[Path]:
     """Return the file each image will be restored to; no two are one, and none is an input or lies beside it."""
     if options.tile and options.tile < 64:
         raise UserError(f"--tile: found {options.tile}, expected 64 pixels or more")
     if options.right and len(options.right) != len(options.images):
-        raise UserError(f"--right: found {len(options.right)} images for {len(options.images)} left ones")
+        raise UserError(f"--right: found {len(options.right)} for {len(options.images)} images; give it once per IMAGE")
     outputs = [options.out / f"{path.stem}.png" for path in options.images]
     if len(set(outputs)) != len(outputs):
         raise UserError(

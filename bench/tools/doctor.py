@@ -1,4 +1,4 @@
-"""What this machine has, and what it lacks for the metrics and losses that look through other people's networks."""
+"""What this machine has: versions, devices, disk space, and the weights that some metrics and losses need."""
 
 from __future__ import annotations
 
@@ -18,10 +18,12 @@ PACKAGES = (
     "torch", "torchvision", "accelerate", "mlflow", "optuna", "dvc", "numpy", "pandas", "opencv-python-headless",
     "scikit-image", "scikit-learn", "lpips", "torch-fidelity",
 )  # fmt: skip
+LOW_DISK = 2**31
+"""Free disk space, in bytes, below which the report says LOW."""
 
 
-def report(params: Params) -> None:
-    """Print versions, devices, weights, the store and free disk."""
+def print_report(params: Params) -> None:
+    """Print versions, devices, the tracking store, free disk space and network weights, one line each."""
     revision, dirty = commit()
     print(f"Python      {sys.version.split()[0]}")
     print(f"commit      {revision[:12] or 'not a git repository'}{', with uncommitted changes' * dirty}")
@@ -34,19 +36,19 @@ def report(params: Params) -> None:
     print(f"devices     {', '.join(gpus) or 'CPU only'}; {os.cpu_count()} cores, {torch.get_num_threads()} threads")
     print(f"tracking    {store.address(params.tracking)}")
     free = shutil.disk_usage(".").free
-    print(f"free disk   {free / 2**30:.1f} GiB{': LOW' if free < 2**31 else ''}")
+    print(f"free disk   {free / 2**30:.1f} GiB{': LOW' if free < LOW_DISK else ''}")
     folder = weights_folder(params)
     for key in weights.KNOWN:
         try:
-            found = weights.find(key, folder)
+            path = weights.find(key, folder)
         except WeightsError as error:
             print(f"weights     {key}: REFUSED: {error}")
             continue
-        print(f"weights     {key}: {found}" if found else f"weights     {weights.explain(key, folder)}")
+        print(f"weights     {key}: {path}" if path else f"weights     {weights.explain(key, folder)}")
 
 
-def _version(name: str) -> str:
+def _version(package: str) -> str:
     try:
-        return metadata.version(name)
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
-if TYPE_CHECKING:
-    pass
+DASHBOARD_PORT = 5000
+"""Port of `python -m bench dashboard` on 127.0.0.1, unless `--port` gives another; the report's links lead there."""
 TRAINING = {"workflowType": "machine_learning"}
 """In an address: without it MLflow's pages open with the tools for language models."""
 INPUTS = {"inpaint": ("sharp", "blurred"), "sharp-inpaint": ("blurred", "sharp")}

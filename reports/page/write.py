@@ -24,7 +24,7 @@ from reports.tables import filling, model
 from reports.tables.formats import VERDICTS, signed
 
 HERE = Path(__file__).parent
-DASHBOARD = "http://127.0.0.1:5000"
+DASHBOARD = f"http://127.0.0.1:{views.DASHBOARD_PORT}"
 """Where `python -m bench dashboard` shows the runs."""
 COMPARED = 50
 """The most runs of a link: more make an address that servers refuse, and a view that no one can read."""

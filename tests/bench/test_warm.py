@@ -1,4 +1,4 @@
-"""Commands below `python -m bench.warm` are done by forks of one process that has imported what is heavy."""
+"""Commands below `python -m bench.warm` run in forks of one server that has imported the heavy packages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def bench(*arguments, **more):
     done = subprocess.run([sys.executable, "-m", "bench", *arguments], capture_output=True, text=True, **more)
     print(json.dumps([done.returncode, done.stdout, done.stderr]))
     return done
-print(os.path.exists(os.environ["{warm.ADDRESS}"]))
+print(os.path.exists(os.environ["{warm.SOCKET_VARIABLE}"]))
 bench("list", "runs")
 bench("train", "hree")
 bench("trian")
@@ -60,7 +60,7 @@ sys.exit(bench("train", "there").returncode + 7)
 """
 
 
-def test_the_work_is_the_same_and_so_are_streams_folder_environment_and_status(project):
+def test_results_streams_folder_environment_and_status_are_those_of_a_process(project):
     done = subprocess.run(
         **command(project, "-m", "bench.warm", sys.executable, "-c", SEVERAL),
         capture_output=True,
@@ -68,61 +68,60 @@ def test_the_work_is_the_same_and_so_are_streams_folder_environment_and_status(p
         check=False,
     )
     assert done.returncode == 7 and done.stderr == ""
-    there, *results = done.stdout.splitlines()
-    assert there == "True"
+    socket_exists, *results = done.stdout.splitlines()
+    assert socket_exists == "True"
     listed, unknown, usage, elsewhere, profile, trained = map(json.loads, results)
     assert listed[0] == 0 and "runs of profile sample (3)" in listed[1]
     assert unknown[0] == 2 and unknown[2].startswith(
         "sharpbench train: params.yaml: no run 'hree'; the nearest are: here"
     )
-    assert usage[0] == 2 and "invalid choice: 'trian'" in usage[2]
+    assert usage[0] == 2 and "no command 'trian'; the nearest are: train" in usage[2]
     assert elsewhere[0] == 2 and "params.yaml: no such file" in elsewhere[2]
     assert profile[0] == 2 and "profile: found 'nothing'" in profile[2]
     assert trained[0] == 0 and "there: 3 steps in" in trained[1]
 
     subprocess.run(**command(project, "-m", "bench", "train", "here"), capture_output=True, check=True)
-    one, other = (project / "out/sample/runs" / name / "weights.safetensors" for name in ("here", "there"))
-    assert sha256(one) == sha256(other)
+    first, second = (project / "out/sample/runs" / name / "weights.safetensors" for name in ("here", "there"))
+    assert sha256(first) == sha256(second)
 
 
-def until(found: Callable[[], Any]) -> Any:
+def wait_for(condition: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + 60
-    while not (value := found()) and time.monotonic() < deadline:
+    while not (value := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return value
 
 
-def test_killed_the_one_that_waits_takes_the_one_that_works_along(project):
-    """And when the warm process is gone, the next command does its work itself."""
+def test_killing_a_client_ends_its_fork_and_without_a_server_commands_run_themselves(project):
     script = f"""
 import os, subprocess, sys
 training = subprocess.Popen([sys.executable, "-m", "bench", "train", "long"])
 print(training.pid, flush=True)
 training.wait()
 print(training.returncode, flush=True)
-os.unlink(os.environ["{warm.ADDRESS}"])
+os.unlink(os.environ["{warm.SOCKET_VARIABLE}"])
 sys.exit(subprocess.run([sys.executable, "-m", "bench", "list", "runs"]).returncode)
 """
     with subprocess.Popen(
         **command(project, "-m", "bench.warm", sys.executable, "-c", script), stdout=subprocess.PIPE, text=True
     ) as outer:
         assert outer.stdout is not None
-        waiting = int(outer.stdout.readline())
+        client = int(outer.stdout.readline())
         server = next(c for c in psutil.Process(outer.pid).children() if "--serve" in c.cmdline())
-        note = project / ".resume"
-        assert until(lambda: list(note.glob("sample-long-*/run.json")))
-        (working,) = server.children()
-        os.kill(waiting, signal.SIGKILL)
-        assert until(lambda: not working.is_running() or working.status() == psutil.STATUS_ZOMBIE)
+        resume = project / ".resume"
+        assert wait_for(lambda: list(resume.glob("sample-long-*/run.json")))
+        (fork,) = server.children()
+        os.kill(client, signal.SIGKILL)
+        assert wait_for(lambda: not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE)
         rest = outer.stdout.read()
-    # Before the kill the training may have said how long it is going to be.
+    # The training may have printed its expected length before it was killed.
     assert str(-signal.SIGKILL) in rest.splitlines() and "runs of profile sample (3)" in rest
     assert outer.returncode == 0
     assert not server.is_running()
 
 
-def test_without_a_warm_process_nothing_is_handed_over(monkeypatch):
-    monkeypatch.delenv(warm.ADDRESS, raising=False)
-    assert warm.hand_over(["list"]) is None
-    monkeypatch.setenv(warm.ADDRESS, "/nowhere/socket")
-    assert warm.hand_over(["list"]) is None
+def test_without_a_server_no_command_is_handed_over(monkeypatch):
+    monkeypatch.delenv(warm.SOCKET_VARIABLE, raising=False)
+    assert warm.run_in_server(["list"]) is None
+    monkeypatch.setenv(warm.SOCKET_VARIABLE, "/nowhere/socket")
+    assert warm.run_in_server(["list"]) is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from bench import cli
+from bench.cli.main import main
 from bench.contracts import DataError
 from reports import render
 from reports.checks import check, pages
@@ -156,7 +156,7 @@ def test_a_run_that_the_store_lost_and_scores_that_moved_on(report, store, tmp_p
 def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
     params = Path("params.yaml").absolute()
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["--params", str(params), "--profile", "sample", "check", "nothing"]) == 2
+    assert main(["--params", str(params), "--profile", "sample", "check", "nothing"]) == 2
     assert "nothing: holds no report (no summary.json); run: python -m bench report" in capsys.readouterr().err
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench import cli
+from bench.cli.main import main
 from bench.contracts import DataError, ParamsError, UserError
 from reports import compare
 from tests import make_scores
@@ -137,13 +137,13 @@ def test_the_command(store, tmp_path, monkeypatch, capsys):
     params = Path("params.yaml").absolute()
     monkeypatch.chdir(tmp_path)
     common = ["--params", str(params), "--profile", "sample", "compare"]
-    assert cli.main([*common, *NAMES, "--out", "plot.png"]) == 0
+    assert main([*common, *NAMES, "--out", "plot.png"]) == 0
     text = capsys.readouterr().out
     assert text.isascii()  # no terminal
     assert "deblur on GOPRO (offline photographs), sample profile: 8 common images" in text
     assert "psnr-rgb8: siun-gopro-deblur minus mrfnet-gopro-deblur" in text and "-> plot.png" in text
     assert Image.open("plot.png").size == (1050, 600)
-    assert cli.main([*common, *NAMES, "--out", "plot.bmp"]) == 2
+    assert main([*common, *NAMES, "--out", "plot.bmp"]) == 2
     assert "found .bmp, expected one of .png, .svg, .pdf" in capsys.readouterr().err
     with pytest.raises(ParamsError):
         compare.check_output(Path("plot"))

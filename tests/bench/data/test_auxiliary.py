@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import cli, registry, runs
+from bench import registry, runs
+from bench.cli.main import main
 from bench.contracts import DataError, Dataset, Item, Layer, Made, Method, ParamsError, Phase, Player, UserError
 from bench.data import auxiliary, manifest
 from bench.data.batches import Crops
@@ -451,17 +452,17 @@ def test_the_pipelines_layers_must_be_those_that_methods_declare(project):
 
 def test_the_command_makes_them_and_a_training_depends_on_them(project, capsys):
     def refused(*arguments: str) -> str:
-        assert cli.main(arguments) == 2
+        assert main(arguments) == 2
         return capsys.readouterr().err
 
     assert "the layer 'sign' has not been made yet; run: python -m bench layers gopro" in refused("train", "spy-gopro")
     assert not (project / "out").exists() and not (project / ".resume").exists()
-    assert "kohler: no method of a run on it needs layers; train at once" in refused("layers", "kohler")
-    assert "gopro: no layer 'sgn'; its runs need: sign" in refused("layers", "gopro", "--only", "sgn")
-    assert "--jobs: found 0, expected 1 or more" in refused("layers", "gopro", "--jobs", "0")
-    assert cli.main(["layers", "gopro", "--jobs", "1"]) == 0
+    assert "kohler: no method of a run on it needs auxiliary maps; train at once" in refused("layers", "kohler")
+    assert "gopro: no auxiliary map 'sgn'; its runs need: sign" in refused("layers", "gopro", "--only", "sgn")
+    assert "--jobs: 0 is not in the range x>=1" in refused("layers", "gopro", "--jobs", "0")
+    assert main(["layers", "gopro", "--jobs", "1"]) == 0
     assert capsys.readouterr().out == "gopro: layer sign -> data/sample/gopro.layers/sign\n"
-    assert cli.main(["train", "spy-gopro"]) == 0
+    assert main(["train", "spy-gopro"]) == 0
     record = json.loads((project / "out/sample/runs/spy-gopro/record.json").read_text())
     digest = sha256(project / "data/sample/gopro.layers/sign/manifest.json")
     assert record["steps"] == 3 and record["provenance"]["layers"] == {"sign": digest}
@@ -478,17 +479,17 @@ def test_a_layer_is_made_with_the_options_of_params_yaml_and_a_run_keeps_its_own
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
     assert auxiliary.declared(loading.load(), "gopro")["sign"].options == {"gain": 1.0}
     with_options(project, "{gain: 0.5}")
-    assert cli.main(["layers", "gopro", "--jobs", "1"]) == 0
+    assert main(["layers", "gopro", "--jobs", "1"]) == 0
     place = auxiliary.folder(built, "sign")
     packed = np.fromfile(project / place / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([scaled(t, 0.5).astype(np.float16).ravel() for t in targets(built)]))
-    assert cli.main(["train", "spy-gopro"]) == 0
+    assert main(["train", "spy-gopro"]) == 0
     assert json.loads((project / "out/sample/runs/spy-gopro/record.json").read_text())["network"] == {"gain": 0.5}
     before = auxiliary.read(built, "sign", auxiliary.declared(loading.load(), "gopro")["sign"]).digest
 
     changed = with_options(project, "{gain: 0.25}")
     capsys.readouterr()
-    assert cli.main(["train", "spy-gopro"]) == 2
+    assert main(["train", "spy-gopro"]) == 2
     assert "sign: made with {'gain': 0.5}, expected {'gain': 0.25}; run: python -m bench" in capsys.readouterr().err
     auxiliary.make(built, "sign", auxiliary.declared(changed, "gopro")["sign"], 1)
     assert auxiliary.read(built, "sign", auxiliary.declared(changed, "gopro")["sign"]).digest != before

@@ -637,7 +637,7 @@ def test_to_restore_is_to_let_waiting_threads_leave_their_cores(ready, photo, tm
         "import os, sys; seen = []\n"
         "sys.addaudithook(lambda event, about: event == 'import' and about[0] == 'torch'"
         " and seen.append(os.environ.get('OMP_WAIT_POLICY')))\n"
-        "from bench.cli import main; print(main(sys.argv[1:]), seen[0])"
+        "from bench.cli.main import main; print(main(sys.argv[1:]), seen[0])"
     )
     command = [sys.executable, "-c", code, "restore", "input-gopro", photo, "--out", tmp_path]
     environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
@@ -684,7 +684,8 @@ def test_restoring_refuses_what_it_cannot_do_before_it_begins(ready, photo, tmp_
         ("rn-places2", photo, "--mask", tmp_path / "mask.png"): "mask.png: 40x40, but",
         ("dpdnet-canon-dp", photo): "give --right",
         ("dpdnet-canon-dp", photo, "--right", other): "other.png: 40x40, but",
-        ("dpdnet-canon-dp", photo, "--right", photo, other): "found 2 images for 1 left ones",
+        ("dpdnet-canon-dp", photo, "--right", photo, "--right", other): "--right: found 2 for 1 images",
+        ("dpdnet-canon-dp", photo, other, "--right", photo): "--right: found 1 for 2 images; give it once per IMAGE",
         ("mrfnet-gopro", photo, shutil.copy(photo, tmp_path / "photo.jpeg")): "have the same name",
         ("mrfnet-gopro", photo, "--tile", "8"): "--tile: found 8, expected 64 pixels or more",
         ("mrfnet-gopr", photo): "the nearest are: mrfnet-gopro",
@@ -746,7 +747,7 @@ def test_a_photograph_of_12_megapixels_fits_into_2_gigabytes(tmp_path):
     # The peak of the command's own memory: what `getrusage` knows of a child begins with the size of its parent.
     program = """
 import sys
-from bench.cli import main
+from bench.cli.main import main
 status = main(["restore", "mrfnet-gopro", "large.jpg", "--out", "restored"])
 print("peak", next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
 sys.exit(status)

@@ -637,7 +637,7 @@ def test_bad_input_is_found_before_the_first_trial(small, tmp_path, search, sett
 
 @pytest.mark.parametrize("option", ["--trials", "--jobs"])
 def test_trials_and_jobs_are_one_or_more(small, option):
-    assert f"{option}: found 0, expected 1 or more" in small.bad("search", "mrfnet-gopro", option, "0")
+    assert f"{option}: 0 is not in the range x>=1" in small.bad("search", "mrfnet-gopro", option, "0")
 
 
 def test_a_run_without_a_search_and_a_winner_not_yet_found(small, tmp_path):

@@ -18,7 +18,9 @@ from reports import render
 from tests import make_scores
 from tests.make_scores import Spec
 
-pytestmark = pytest.mark.skipif(bool(screenshots.lacking()), reason=f"no browser tests: {screenshots.lacking()}")
+pytestmark = pytest.mark.skipif(
+    bool(screenshots.missing_browser()), reason=f"no browser tests: {screenshots.missing_browser()}"
+)
 
 OWN = ("/mlflow/users/current", "ResizeObserver loop")
 """What MLflow's pages complain of themselves: they ask who is logged in where there is no login, and redraw twice."""
@@ -289,7 +291,7 @@ def test_the_trials_of_a_search_unfold_under_it(chromium, served):
     found = opened(chromium, views.experiment_page(served.server, served.experiment, "sample", newest=True))
     shows(found, "search mrfnet-gopro", "mrfnet-gopro-deblur")
     assert found.page.get_by_text("trial 0").count() == 0
-    found.page.locator(screenshots.FOLDED).first.click()
+    found.page.locator(screenshots.EXPAND_BUTTONS).first.click()
     shows(found, "trial 0", "trial 1")
     found.page.context.close()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.cli import main
+from bench.cli.main import main
 from bench.contracts import UserError
 from bench.tools import screenshots
 from bench.tools.dashboard import addresses, serve
@@ -27,12 +27,12 @@ PARAMS = "profile: sample\nruns: {}\n"
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with parameters, a store of two runs and a trial, and something in the report's place."""
+    """A folder with parameters, a store of three runs and a trial, and a page in the place of the report."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "params.yaml").write_text(PARAMS)
     (folder / "reports/out/sample").mkdir(parents=True)
     (folder / "reports/out/sample/index.html").write_text("<!doctype html><title>report</title><h1>report</h1>")
-    before, variable = Path.cwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
+    previous, variable = Path.cwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.chdir(folder)
     try:
         client = store.connect()
@@ -41,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
         store.start(client, made_record(task="inpaint", kind="trial"), "c")
         store.start(client, made_record(task="dual-pixel", profile="tour"), "d")
     finally:
-        os.chdir(before)
+        os.chdir(previous)
         if variable is not None:
             os.environ["MLFLOW_TRACKING_URI"] = variable
     return folder
@@ -55,50 +55,45 @@ def inside(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return project
 
 
-def taken() -> socket.socket:
-    """A port of the loopback address that somebody listens on."""
-    held = socket.socket()
-    held.bind(("127.0.0.1", 0))
-    held.listen()
-    return held
+def listening_socket() -> socket.socket:
+    """A socket that listens on a free port of the loopback address."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    return listener
 
 
-# What is opened -------------------------------------------------------------------------------------------------------
+# Addresses ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_addresses_are_of_the_tasks_with_runs_of_the_profile(inside):
+def test_addresses_are_listed_for_tasks_with_runs_of_the_profile(inside):
     client, server = store.connect(), "http://127.0.0.1:5000"
     ids = {name: client.get_experiment_by_name(name).experiment_id for name in ("deblur", "inpaint", "dual-pixel")}
-    found = dict(addresses(client, server, "sample"))
-    assert list(found) == [
-        "deblur: the best first", "deblur: images, curves",
-        "inpaint: the best first", "inpaint: images, curves", "inpaint: searches", "checkpoints",
+    pages = dict(addresses(client, server, "sample"))
+    assert list(pages) == [
+        "deblur: best first", "deblur: images, curves",
+        "inpaint: best first", "inpaint: images, curves", "inpaint: searches", "checkpoints",
     ]  # fmt: skip
-    assert found["deblur: the best first"] == views.experiment_page(server, ids["deblur"], "sample")
-    assert found["inpaint: searches"] == views.experiment_page(server, ids["inpaint"], "sample", newest=True)
+    assert pages["deblur: best first"] == views.experiment_page(server, ids["deblur"], "sample")
+    assert pages["inpaint: searches"] == views.experiment_page(server, ids["inpaint"], "sample", newest=True)
     assert list(dict(addresses(client, server, "tour"))) == [
-        "dual-pixel: the best first", "dual-pixel: images, curves", "checkpoints"
+        "dual-pixel: best first", "dual-pixel: images, curves", "checkpoints"
     ]  # fmt: skip
     assert [title for title, _ in addresses(client, server, "paper")] == ["checkpoints"]
 
 
-# What is refused ------------------------------------------------------------------------------------------------------
+# Bad input ------------------------------------------------------------------------------------------------------------
 
 
-def test_a_port_that_is_taken_is_one_message(inside, capsys):
-    with taken() as held:
-        port = held.getsockname()[1]
+def test_a_port_in_use_is_one_message(inside, capsys):
+    with listening_socket() as listener:
+        port = listener.getsockname()[1]
         assert main(["dashboard", "--port", str(port)]) == 2
     assert re.fullmatch(
-        rf"sharpbench dashboard: port {port} of 127\.0\.0\.1 cannot be had \(.+\): is another dashboard open\? "
+        rf"sharpbench dashboard: port {port} of 127\.0\.0\.1 is not available \(.+\): is another dashboard open\? "
         r"Stop it, or choose another port with --port\n",
         capsys.readouterr().err,
     )
-
-
-def test_a_port_that_cannot_be_is_one_message(inside, capsys):
-    assert main(["dashboard", "--port", "70000"]) == 2
-    assert capsys.readouterr().err == "sharpbench dashboard: --port: found 70000, expected 1 to 65535\n"
 
 
 def test_a_server_that_ends_at_once_is_one_message(inside, monkeypatch):
@@ -108,7 +103,7 @@ def test_a_server_that_ends_at_once_is_one_message(inside, monkeypatch):
         pass
 
 
-def test_screenshots_say_what_is_missing(inside, capsys, monkeypatch, tmp_path):
+def test_screenshots_without_chromium_or_report_are_refused(inside, capsys, monkeypatch, tmp_path):
     page = inside / "reports/out/sample/index.html"
     monkeypatch.setenv("PATH", str(tmp_path))
     assert main(["screenshots"]) == 2
@@ -125,7 +120,7 @@ def test_screenshots_say_what_is_missing(inside, capsys, monkeypatch, tmp_path):
     assert not (inside / "out").exists()
 
 
-# What is served -------------------------------------------------------------------------------------------------------
+# The server -----------------------------------------------------------------------------------------------------------
 
 
 def read_until(process: subprocess.Popen[str], end: str) -> str:
@@ -138,33 +133,33 @@ def read_until(process: subprocess.Popen[str], end: str) -> str:
     return "".join(lines)
 
 
-def check_elsewhere(server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tracking server that somebody else runs is shown and not served."""
+def check_remote_server(server: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tracking server that runs elsewhere is printed, and no server is started."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{server}/")
     assert main(["dashboard"]) == 0
     printed = capsys.readouterr().out
-    assert f"  MLflow                   {server}\n" in printed and "starts on" not in printed
-    assert f"  deblur: the best first   {server}/#/experiments/" in printed
+    assert f"  MLflow                   {server}\n" in printed and "starting MLflow" not in printed
+    assert f"  deblur: best first       {server}/#/experiments/" in printed
 
 
 @pytest.fixture
 def interrupts():
-    """Hand SIGINT down to children: a shell's background job, such as a whole suite may be, has it ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Let children receive SIGINT: a background job of a shell ignores it, and so would they."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
-    signal.signal(signal.SIGINT, before)
+    signal.signal(signal.SIGINT, previous)
 
 
 @pytest.mark.slow
 def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrupts, capsys, monkeypatch):
-    with taken() as held:
-        port = held.getsockname()[1]
+    with listening_socket() as listener:
+        port = listener.getsockname()[1]
     process = subprocess.Popen(
         [sys.executable, "-m", "bench", "dashboard", "--port", str(port)],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:
-        printed = read_until(process, "Ctrl-C stops it")
+        printed = read_until(process, "press Ctrl-C to stop")
         server = f"http://127.0.0.1:{port}"
         assert f"  MLflow                   {server}\n" in printed
         assert f"  inpaint: searches        {server}/#/experiments/" in printed
@@ -172,22 +167,22 @@ def test_the_dashboard_answers_and_stops_with_all_its_processes(inside, interrup
         with urllib.request.urlopen(f"{server}/health", timeout=30) as answer:
             assert answer.status == 200
         listening = {c.laddr.ip for c in psutil.net_connections("tcp") if c.laddr and c.laddr.port == port}
-        assert listening == {"127.0.0.1"}  # nobody else's machine
-        check_elsewhere(server, capsys, monkeypatch)
-        family = psutil.Process(process.pid).children(recursive=True)
-        assert len(family) >= 2
+        assert listening == {"127.0.0.1"}  # not reachable from other machines
+        check_remote_server(server, capsys, monkeypatch)
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) >= 2
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0
         assert process.stdout is not None and process.stdout.read().strip() == "stopped"
-        gone, alive = psutil.wait_procs(family, timeout=10)
-        assert alive == [] and len(gone) == len(family)
+        gone, alive = psutil.wait_procs(children, timeout=10)
+        assert alive == [] and len(gone) == len(children)
     finally:
         if process.poll() is None:
             process.kill()
             process.wait()
 
 
-def test_sigterm_stops_it_as_ctrl_c_does(inside, capsys, monkeypatch):
+def test_sigterm_stops_the_dashboard_like_ctrl_c(inside, capsys, monkeypatch):
     events = []
 
     @contextmanager
@@ -201,9 +196,9 @@ def test_sigterm_stops_it_as_ctrl_c_does(inside, capsys, monkeypatch):
     def pause() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    before = signal.getsignal(signal.SIGTERM)
+    previous = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr("bench.tools.dashboard.serve", serving)
     monkeypatch.setattr("signal.pause", pause)
     assert main(["dashboard", "--port", "5003"]) == 0
-    assert events == ["started", "stopped"] and capsys.readouterr().out.endswith("Ctrl-C stops it\n\nstopped\n")
-    assert signal.getsignal(signal.SIGTERM) is before
+    assert events == ["started", "stopped"] and capsys.readouterr().out.endswith("press Ctrl-C to stop\n\nstopped\n")
+    assert signal.getsignal(signal.SIGTERM) is previous

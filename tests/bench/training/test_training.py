@@ -23,7 +23,8 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 from torch import nn
 
-from bench import cli, registry, runs
+from bench import registry, runs
+from bench.cli.main import main
 from bench.contracts import Method, ParamsError, Phase, Player, UserError, supervised
 from bench.data import manifest
 from bench.data.batches import Crops, task_arrays
@@ -296,7 +297,7 @@ def test_the_command_stops_with_status_2_and_goes_on_in_the_same_mlflow_run(proj
     training_calls = list(range(100, -1, -1))
     phase = Phase(method.phases["train"].forward, {"network": Player(("network",), broken)})
     monkeypatch.setattr(registry, "method", lambda name: Method(**{**vars(method), "phases": {"train": phase}}))
-    assert cli.main(["train", "short"]) == 2
+    assert main(["train", "short"]) == 2
     message = capsys.readouterr().err
     assert message.startswith("sharpbench train: short: a loss of network is not finite at step 5 (phase train): ")
     assert "Traceback" not in message
@@ -308,7 +309,7 @@ def test_the_command_stops_with_status_2_and_goes_on_in_the_same_mlflow_run(proj
         return client.search_runs(experiments, f"tags.`{store.TAG}` = 'short'")
 
     assert [run.info.status for run in found()] == ["FAILED"]
-    assert cli.main(["train", "short"]) == 0
+    assert main(["train", "short"]) == 0
     assert [run.info.status for run in found()] == ["FINISHED"]
     assert list(losses(project, "short")["step"].unique()) == list(range(12))
     record = runs.folder(loading.load(), "short") / "record.json"
@@ -880,7 +881,7 @@ def test_random_helpers_are_drawn_from_the_runs_seed_even_beside_their_file(proj
 
 def test_a_run_of_random_helpers_says_so_once_and_in_its_record(project, monkeypatch, capsys):
     monkeypatch.chdir(project)
-    assert cli.main(["train", "random"]) == 0
+    assert main(["train", "random"]) == 0
     printed = capsys.readouterr().out
     said = "random: vgg19 has RANDOM weights, as train.random_helpers asks, in the losses perceptual, style"
     assert printed.count("RANDOM") == 1 and said in printed

@@ -1,0 +1,40 @@
+"""The command `layers`."""
+
+from __future__ import annotations
+
+import click
+
+from bench.cli.common import GlobalOptions
+from bench.contracts import UserError
+
+
+@click.command("layers")
+@click.argument("dataset")
+@click.option("--only", default="", metavar="MAP", help="Make one map; default: all that its runs need.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; default: one per core.")
+@click.pass_obj
+def command(options: GlobalOptions, dataset: str, only: str, jobs: int | None) -> None:
+    """Make the auxiliary maps of a built dataset, such as the texture of each training image.
+
+    Some methods take a further image per training image that is too slow to make in each training step. This command
+    makes it once, into <dataset>.layers next to the built dataset, for all runs on the dataset in params.yaml. Run it
+    after `build` and before `train`; if it is stopped, the same command continues. `restore` makes the maps of its
+    images itself.
+
+    \b
+    Example:
+      python -m bench layers paris-streetview
+    """
+    from bench import registry, runs
+    from bench.data import auxiliary, manifest
+
+    params, name = options.load(), dataset.replace("_", "-")
+    registry.module_name("datasets", name)
+    declared = auxiliary.declared(params, name)
+    if not declared:
+        raise UserError(f"{name}: no method of a run on it needs auxiliary maps; train at once")
+    if only and only not in declared:
+        raise UserError(f"{name}: no auxiliary map {only!r}; its runs need: {', '.join(sorted(declared))}")
+    built = manifest.read(runs.data_folder(params, name))
+    for key in [only] if only else sorted(declared):
+        print(f"{name}: auxiliary map {key} -> {auxiliary.make(built, key, declared[key], jobs)}")

@@ -1,0 +1,23 @@
+"""The command `train`."""
+
+from __future__ import annotations
+
+import click
+
+from bench.cli.common import GlobalOptions
+
+
+@click.command("train")
+@click.argument("run")
+@click.pass_obj
+def command(options: GlobalOptions, run: str) -> None:
+    """Train a run of params.yaml, or continue it where it was stopped.
+
+    \b
+    Examples:
+      python -m bench train mrfnet-gopro
+      torchrun --nproc-per-node 4 -m bench train mrfnet-gopro      several processes or machines
+    """
+    from bench.training.train import train
+
+    train(options.load(), run)

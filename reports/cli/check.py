@@ -1,0 +1,30 @@
+"""The command `check`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import click
+
+from bench.cli.common import GlobalOptions
+
+
+@click.command("check")
+@click.argument("report", required=False, type=click.Path(path_type=Path), metavar="[REPORT]")
+@click.pass_obj
+def command(options: GlobalOptions, report: Path | None) -> None:
+    """Check that every number and link of a rendered report leads to its source.
+
+    REPORT is the folder of a report; by default that of the profile.
+    """
+    from bench import runs
+    from bench.tracking import store
+    from reports.checks.check import check, need_report
+
+    params = options.load()
+    report = report or Path(params.paths.reports, params.profile)
+    need_report(report)
+    experiment_of = partial(store.experiment_of, store.connect(params.tracking))
+    result = check(report, runs.scores_folder(params), profile=params.profile, experiment_of=experiment_of)
+    print(f"{report}: {result}")
