@@ -1,10 +1,10 @@
-# make repro: everything from nothing to the page. make test: everything that is tested. `make` alone lists the targets.
+# make repro: everything, from an empty checkout to the page. make test: all tests. `make` alone lists the targets.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DVC := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc
-# Groups of stages that need nothing of each other, the longest first; JOBS of them run at once, each on one thread.
+# Groups of stages that do not depend on each other, the longest first; JOBS of them run at once, each on one thread.
 GROUPS := sharp-inpaint mrfnet-studies lmfn-studies search search-texture deblur dual-pixel inpaint inpaint-texture baselines
 JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
 export DVC_NO_ANALYTICS := 1
@@ -15,7 +15,7 @@ export DO_NOT_TRACK := 1
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
-# pip alone would compile with one core. Some packages hold a file for another Python: that one is not compiled.
+# compileall uses all cores, pip only one. It fails for files that some packages hold for other versions of Python.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -23,7 +23,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	touch $(STAMP)
 
-# Plain `dvc repro` does the same, one stage at a time, and each imports torch anew.
+# Plain `dvc repro` does the same one stage at a time, and every stage imports torch again.
 repro: $(STAMP)  ## environment, data, training, scores, tables, figures, page
 	$(BIN)/python -m bench.warm $(MAKE) --no-print-directory stages
 	@echo "-> $(CURDIR)/reports/out/$$($(BIN)/python -c 'import yaml; print(yaml.safe_load(open("params.yaml"))["profile"])')/index.html"
@@ -34,11 +34,11 @@ stages: $(STAMP)
 	    PATH="$(CURDIR)/$(BIN):$$PATH" xargs -n 1 -P $(JOBS) $(BIN)/dvc --wait-for-lock repro --single-item
 	$(DVC) repro
 
-tour: $(STAMP)  ## the same with one small method a task, in about two minutes
+tour: $(STAMP)  ## a small example of everything, one method per task, in about two minutes
 	$(DVC) repro tour/dvc.yaml
 	@echo "-> $(CURDIR)/reports/out/tour/index.html"
 
-test: $(STAMP)  ## the whole test suite
+test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 check: $(STAMP)  ## ruff (lint, format) and mypy
@@ -46,18 +46,18 @@ check: $(STAMP)  ## ruff (lint, format) and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: $(STAMP)  ## let ruff format the code
+format: $(STAMP)  ## format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(STAMP)  ## write the pages of docs/methods from docstrings, parameters and networks
+docs: $(STAMP)  ## generate docs/methods, one page per method
 	$(BIN)/python -m bench describe
 
-dashboard: $(STAMP)  ## open MLflow on this machine's loopback address; PORT=5001 for another port
+dashboard: $(STAMP)  ## serve MLflow on this machine; PORT=5001 selects another port
 	$(BIN)/python -m bench dashboard $(if $(PORT),--port $(PORT))
 
-screenshots: $(STAMP)  ## pictures of the report and of MLflow's pages, taken with this machine's Chromium
+screenshots: $(STAMP)  ## take pictures of the report and of MLflow with Chromium
 	$(BIN)/python -m bench screenshots
 
-clean:  ## remove built data, runs and reports; originals stay
+clean:  ## remove built data, runs and reports; originals are kept
 	rm -rf data out reports/out .resume
