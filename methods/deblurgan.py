@@ -225,7 +225,7 @@ method = adversarial(
     min_size=8,
     tiling="Instance norm takes its statistics from the whole image: tiles, which overlap, are normalised separately, "
     "and seams can appear where brightness changes.",
-    helpers={"vgg19": perceptual.helper("vgg19", ("content",))},
+    helpers={"vgg19": perceptual.vgg_helper("vgg19", ("content",))},
     limits=(
         "It restores with dropout off, so that one image has one result; the authors' test script leaves dropout on.",
     ),

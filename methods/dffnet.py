@@ -52,7 +52,7 @@ from methods.families.gated_inpainting import InpaintingNet
 from methods.families.gated_inpainting import rename_generator as rename_inpainting
 from methods.families.multipath import MRFNet
 from methods.layers.coherent_attention import CoherentAttention
-from methods.layers.initial import Tap, bias_of, pass_on_
+from methods.layers.initial import Tap, bias_of, select_pixels_
 from methods.layers.patch_critic import PatchCritic
 from methods.layers.patch_critic import rename_critic as rename_edge_critic
 from methods.layers.sn_patch_critic import SNPatchCritic, critic_input, rename_critic
@@ -100,7 +100,7 @@ class Fusion(nn.Module):
         for branch, copies in ((self.blurred, 1), (self.narrow, 1), (self.image, 2)):
             conv = next(layer for layer in branch.modules() if isinstance(layer, nn.Conv2d))
             width = conv.in_channels // copies
-            pass_on_(conv, [Tap(c, copy * width + c, 1, 1) for c in range(3) for copy in range(copies)])
+            select_pixels_(conv, [Tap(c, copy * width + c, 1, 1) for c in range(3) for copy in range(copies)])
         head = self.image[1]
         assert isinstance(head, nn.Conv2d)
         with torch.no_grad():

@@ -339,7 +339,7 @@ method = Method(
     min_size=16,
     tiling="RFR's attention and the texture branch's instance norm look at the whole image: a tile, which overlaps its "
     "neighbours, sees only itself, and a hole should lie within one tile with known pixels around it.",
-    helpers={"vgg16": perceptual.helper("vgg16", VGG_LOSSES)},
+    helpers={"vgg16": perceptual.vgg_helper("vgg16", VGG_LOSSES)},
     layers={"texture": TEXTURE},
     insides=insides,
     limits=(

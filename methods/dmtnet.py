@@ -38,7 +38,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError, supervised
-from methods.layers.initial import Tap, pass_on_
+from methods.layers.initial import Tap, select_pixels_
 from methods.layers.insides import own_range
 from methods.layers.window_attention import WindowBlock
 from methods.losses.pixel import charbonnier
@@ -103,7 +103,7 @@ class PatchPartition(nn.Module):
             sign = 1 if output < pixels else -1
             row, column = divmod(pixel, PATCH_SIZE)
             taps += [Tap(output, colour, row, column, 0.5), Tap(output, colour + 3, row, column, 0.5 * sign)]
-        pass_on_(self.conv, taps)
+        select_pixels_(self.conv, taps)
         assert self.conv.bias is not None
         self.conv.bias[:pixels] -= 0.5
         constant = torch.zeros_like(self.conv.bias)
@@ -157,14 +157,14 @@ class ConvExtraction(nn.Sequential):
         assert isinstance(first, nn.Conv2d) and isinstance(last, nn.Conv2d)
         colours, bits = range(3), (0, 1)
         half = [(4 * c + 2 * i + j, c, i, j) for c in colours for i in bits for j in bits]
-        pass_on_(first, [Tap(o, c + view, i + 1, j + 1, 0.5) for o, c, i, j in half for view in (0, 3)])
+        select_pixels_(first, [Tap(o, c + view, i + 1, j + 1, 0.5) for o, c, i, j in half for view in (0, 3)])
         taps = [
             Tap(token_channel(c, 2 * y + i, 2 * x + j), o, y + 1, x + 1)
             for o, c, i, j in half
             for y in bits
             for x in bits
         ]
-        pass_on_(last, taps, bias=-0.5)
+        select_pixels_(last, taps, bias=-0.5)
 
 
 class RM(nn.Module):
@@ -234,7 +234,7 @@ class DMSSRM(nn.Module):
         self.fixed = {"dynamic": None, "sum": 1.0, "mean": 1 / len(SCALES)}[selection]
         self.select = nn.Conv2d(channels, len(SCALES), 1) if self.fixed is None else None
         self.fuse = nn.Conv2d(channels, channels, 1)
-        pass_on_(self.fuse, [Tap(channel, channel, 0, 0) for channel in range(channels)])
+        select_pixels_(self.fuse, [Tap(channel, channel, 0, 0) for channel in range(channels)])
 
     def alphas(self, x: Tensor) -> Tensor:
         """The scales' weights (N, 3) for the map `x`, finest scale first."""
@@ -276,9 +276,9 @@ class Upsampling(nn.Sequential):
             for y in bits
             for x in bits
         ]
-        pass_on_(convs[0], first)
-        pass_on_(convs[1], [Tap(o, o, 1, 1) for o, *_ in half])
-        pass_on_(convs[2], [Tap(c, c, 1, 1) for c in colours], bias=0.5)
+        select_pixels_(convs[0], first)
+        select_pixels_(convs[1], [Tap(o, o, 1, 1) for o, *_ in half])
+        select_pixels_(convs[2], [Tap(c, c, 1, 1) for c in colours], bias=0.5)
 
 
 class Details(NamedTuple):

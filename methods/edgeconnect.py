@@ -124,5 +124,5 @@ method = Method(
     min_size=12,
     tiling="Instance norm takes its statistics from the whole image: tiles, which overlap, normalise by themselves, "
     "and a hole should lie within one tile with known pixels around it.",
-    helpers={"vgg19": perceptual.helper("vgg19", ("perceptual", "style"))},
+    helpers={"vgg19": perceptual.vgg_helper("vgg19", ("perceptual", "style"))},
 )

@@ -83,7 +83,7 @@ method = Method(
     min_size=16,
     tiling="The attention looks at the whole image: a tile, which overlaps its neighbours, sees only itself, and a "
     "hole should lie within one tile with known pixels around it.",
-    helpers={"vgg16": perceptual.helper("vgg16", ("perceptual", "style"))},
+    helpers={"vgg16": perceptual.vgg_helper("vgg16", ("perceptual", "style"))},
     limits=(
         "The attention holds a score for every two places of a map of an eighth of the sides: its memory grows with "
         "the square of the pixels (4 MB a matrix for 256x256, 1 GB for one megapixel).",

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError, adversarial, at_least
-from methods.layers.patch_critic import PatchCritic, rename_critic, unwrap
+from methods.layers.patch_critic import PatchCritic, network_state, rename_critic
 from methods.losses.adversarial import log_critic, log_generator
 from methods.losses.pixel import composite, l1_over_hole
 
@@ -245,7 +245,7 @@ def rename_generator(state: State) -> State:
             name = f".{name}.".replace(f".{theirs}.", f".{ours}.")[1:-1]
         return name
 
-    return {rename(name): value for name, value in unwrap(state, "generator").items()}
+    return {rename(name): value for name, value in network_state(state, "generator").items()}
 
 
 method = adversarial(

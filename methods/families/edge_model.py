@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import Phase, Player
-from methods.layers.patch_critic import rename_spectral, spectral_norm, unwrap
+from methods.layers.patch_critic import network_state
+from methods.layers.spectral_norm import rename_spectral, spectral_norm
 from methods.losses.adversarial import log_critic, log_generator
 from methods.losses.pixel import l1
 
@@ -164,7 +165,9 @@ def rename_generator(state: State) -> State:
         return rename_spectral(f"{layers.get(layer, block)}.{kind}")
 
     stale = ("running_mean", "running_var", "num_batches_tracked")
-    return {rename(name): value for name, value in unwrap(state, "generator").items() if not name.endswith(stale)}
+    return {
+        rename(name): value for name, value in network_state(state, "generator").items() if not name.endswith(stale)
+    }
 
 
 EDGE_PHASE = Phase(

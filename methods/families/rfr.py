@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError
-from methods.layers.patch_critic import unwrap
+from methods.layers.patch_critic import network_state
 from methods.layers.precision import full_precision
 from methods.losses import perceptual
 from methods.losses.pixel import composite, l1
@@ -290,4 +290,4 @@ def rename(state: State) -> State:
         layer, _, kind = name.rpartition(".")
         return f"{layers.get(layer, layer)}.{kind}"
 
-    return {ours(name): value for name, value in unwrap(state, "generator").items()}
+    return {ours(name): value for name, value in network_state(state, "generator").items()}

@@ -1,108 +1,30 @@
-"""The patch critic of EdgeConnect, which RN shares, and spectral normalisation.
+"""The patch critic of EdgeConnect, which RN and MRFNet share: the 70x70 PatchGAN of pix2pix with spectral norm.
 
-Papers: K. Nazeri et al., "EdgeConnect", arXiv 1901.00212 (the 70x70 PatchGAN of pix2pix); T. Miyato et al., "Spectral
-Normalization for Generative Adversarial Networks", ICLR 2018. Code: knazeri/edge-connect (CC BY-NC 4.0), commit
-3142579; geekyutao/RN (MIT), commit b0a9476. Instead of a sigmoid at the end ours gives logits, and the losses hold the
-sigmoid: the same values, and safe in half precision.
+Papers: K. Nazeri et al., "EdgeConnect", arXiv 1901.00212; P. Isola et al., "Image-to-Image Translation with Conditional
+Adversarial Networks", CVPR 2017. Code: knazeri/edge-connect (CC BY-NC 4.0), commit 3142579; geekyutao/RN (MIT), commit
+b0a9476. Instead of a sigmoid at the end ours gives logits, and the losses contain the sigmoid: the same values, and
+safe in half precision.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from methods.layers.precision import full_precision
+from methods.layers.spectral_norm import rename_spectral, spectral_norm
 
 if TYPE_CHECKING:
     from bench.contracts import State
 
-Convolution = TypeVar("Convolution", bound=nn.Conv2d | nn.ConvTranspose2d)
-
-
-class SpectralNorm(nn.Module):
-    """A kernel divided by its largest singular value, estimated by a power iteration at each use in training (Alg. 1).
-
-    The kernel's matrix has a row an output channel. Two forward passes before one backward pass are fine: each pass
-    keeps its own u and v. It is float32 under autocast too, where torch's own lets the products round.
-
-    Args:
-        weight: the kernel to begin with.
-        dim: the axis of its output channels: 0, or 1 for a transposed convolution.
-    """
-
-    u: Tensor
-    v: Tensor
-
-    def __init__(self, weight: Tensor, dim: int):
-        super().__init__()
-        self.dim = dim
-        matrix = self.matrix(weight.detach())
-        self.register_buffer("u", F.normalize(torch.randn_like(matrix[:, 0]), dim=0))
-        self.register_buffer("v", F.normalize(torch.randn_like(matrix[0]), dim=0))
-        for _ in range(15):  # near enough to the singular vectors to begin with
-            self.iterate(matrix)
-
-    def matrix(self, weight: Tensor) -> Tensor:
-        """`weight` as a matrix (out, everything else)."""
-        return weight.transpose(0, self.dim).flatten(1)
-
-    @torch.no_grad()
-    def iterate(self, matrix: Tensor) -> None:
-        """One power iteration on u and v."""
-        self.v.copy_(F.normalize(matrix.mT @ self.u, dim=0))
-        self.u.copy_(F.normalize(matrix @ self.v, dim=0))
-
-    def forward(self, weight: Tensor) -> Tensor:
-        """The normalised kernel, of the same shape."""
-        with full_precision(weight):
-            matrix = self.matrix(weight)
-            if self.training:
-                self.iterate(matrix)
-            return weight / (self.u.clone() @ (matrix @ self.v.clone()))
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        """Setting the kernel sets what is divided."""
-        return weight
-
-
-def spectral_norm(convolution: Convolution) -> Convolution:
-    """Normalise the kernel of `convolution` from now on; returns it."""
-    dim = 1 if isinstance(convolution, nn.ConvTranspose2d) else 0
-    parametrize.register_parametrization(convolution, "weight", SpectralNorm(convolution.weight, dim))
-    return convolution
-
-
-def rename_spectral(name: str) -> str:
-    """Turn a name of torch's old spectral norm (`weight_orig`, `weight_u`, `weight_v`) into ours; others stay."""
-    layer, _, last = name.rpartition(".")
-    ours = {"weight_orig": "original", "weight_u": "0.u", "weight_v": "0.v"}
-    return f"{layer}.parametrizations.weight.{ours[last]}" if last in ours else name
-
-
-def unwrap(state: Mapping[str, Any], network: str) -> dict[str, Tensor]:
-    """Take one network out of a checkpoint of EdgeConnect or RN.
-
-    EdgeConnect saves `{"iteration": ..., "generator": state dict}`, RN the state dict of both networks, whose names
-    then begin with `generator.` and `discriminator.`; several GPUs put `module.` before a name. A bare state dict
-    passes.
-
-    Args:
-        state: what the file holds.
-        network: "generator" or "discriminator".
-    """
-    inner = state.get(network, state)
-    mine = {name.removeprefix(f"{network}."): value for name, value in inner.items() if name.startswith(f"{network}.")}
-    return {name.removeprefix("module."): value for name, value in (mine or inner).items()}
-
 
 class PatchCritic(nn.Module):
     """Five spectrally normalised 4x4 convolutions without bias, LeakyReLU 0.2 after all but the last.
+
+    2,763,776 parameters for 3 input channels. Kernels start from N(0, 0.02).
 
     Args:
         in_channels: 3 for RGB, 2 for grey and edges together.
@@ -119,10 +41,10 @@ class PatchCritic(nn.Module):
             self.convs.append(spectral_norm(conv))
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Judge patches of `x` (N, in_channels, H, W) in [0, 1], sides of at least 24.
+        """Score patches of `x` (N, in_channels, H, W) in [0, 1], sides of at least 24.
 
         Returns:
-            the outputs of the five convolutions, activated but for the last: logits (N, 1, H / 8 - 2, W / 8 - 2),
+            the features after each convolution. The last are logits, (N, 1, H / 8 - 2, W / 8 - 2), without activation:
             above 0 where a patch looks true.
         """
         features = []
@@ -132,13 +54,33 @@ class PatchCritic(nn.Module):
         return [*features, self.convs[-1](x)]
 
 
+def network_state(state: Mapping[str, Any], network: str) -> dict[str, Tensor]:
+    """Take the state dict of one network out of a checkpoint of EdgeConnect, RN or RFR.
+
+    EdgeConnect and RFR save `{"generator": state dict}` with a step count, RN the state dict of both networks, whose
+    names begin with `generator.` and `discriminator.`; training on several GPUs puts `module.` before each name. A bare
+    state dict is returned as it is.
+
+    Args:
+        state: the content of the file.
+        network: "generator" or "discriminator".
+
+    >>> network_state({"iteration": 3, "generator": {"module.conv.bias": 0.5}}, "generator")
+    {'conv.bias': 0.5}
+    """
+    inner = state.get(network, state)
+    prefix = f"{network}."
+    prefixed = {name.removeprefix(prefix): value for name, value in inner.items() if name.startswith(prefix)}
+    return {name.removeprefix("module."): value for name, value in (prefixed or inner).items()}
+
+
 def rename_critic(state: State) -> State:
     """Turn the state dict of the authors' discriminator (EdgeConnect or RN) into ours.
 
-    EdgeConnect's lists its first convolution twice, as `conv1` and as `features`.
+    EdgeConnect's has its first convolution twice, as `conv1` and as `features`.
     """
     return {
         f"convs.{int(name[4]) - 1}{rename_spectral(name)[7:]}" if name.startswith("conv") else name: value
-        for name, value in unwrap(state, "discriminator").items()
+        for name, value in network_state(state, "discriminator").items()
         if not name.startswith("features.")
     }

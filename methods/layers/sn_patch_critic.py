@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.layers.patch_critic import spectral_norm
+from methods.layers.initial import draw_weights_
+from methods.layers.spectral_norm import spectral_norm
 
 if TYPE_CHECKING:
     from bench.contracts import State
@@ -27,12 +28,13 @@ READINGS = (
 class SNPatchCritic(nn.Module):
     """Six spectrally normalised 5x5 stride-2 convolutions, LeakyReLU 0.2 after each, the last one too.
 
-    5,945,216 parameters for 3 input channels. Kernels start as the code's framework draws them, Xavier uniform, biases
-    from 0.
+    5,945,216 parameters for 3 input channels. Kernels start from Xavier's uniform distribution, TensorFlow's default,
+    and biases from 0.
 
     Args:
         in_channels: 3 for RGB (DGFNet), 4 for RGB and mask (DFFNet).
-        channels: width of the first; the second has twice, the other four have four times as many (64, 128, 256).
+        channels: output channels of the first convolution; the second has 2, the other four have 4 times as many. The
+            paper has 64.
     """
 
     def __init__(self, in_channels: int, channels: int = 64):
@@ -41,17 +43,14 @@ class SNPatchCritic(nn.Module):
         self.convs = nn.ModuleList()
         for before, after in pairwise(widths):
             conv = nn.Conv2d(before, after, 5, stride=2, padding=2)
-            nn.init.xavier_uniform_(conv.weight)
-            assert conv.bias is not None
-            nn.init.zeros_(conv.bias)
-            self.convs.append(spectral_norm(conv))
+            self.convs.append(spectral_norm(draw_weights_(conv, nn.init.xavier_uniform_)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Judge `x` (N, in_channels, H, W).
+        """Score `x` (N, in_channels, H, W).
 
         Returns:
-            scores (N, 4 * channels, H / 64, W / 64), sides rounded up: each for a place and a feature, not bounded,
-            above 0 where the image looks true.
+            (N, 4 * channels, H / 64, W / 64), sides rounded up: one score per place and feature, not bounded, above 0
+            where the image looks true.
         """
         for conv in self.convs:
             x = F.leaky_relu(conv(x), 0.2)
@@ -59,19 +58,31 @@ class SNPatchCritic(nn.Module):
 
 
 def critic_input(image: Tensor, mask: Tensor) -> Tensor:
-    """BGR in [-1, 1] and the mask, as in DFFNet's code: RGB in [0, 1] and (N, 1, H, W) to (N, 4, H, W)."""
+    """Stack BGR in [-1, 1] and the mask, as in DFFNet's code.
+
+    Args:
+        image: (N, 3, H, W), RGB in [0, 1].
+        mask: (N, 1, H, W), 1 = hole.
+
+    Returns:
+        (N, 4, H, W).
+
+    >>> critic_input(torch.tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1), torch.ones(1, 1, 1, 1)).flatten().tolist()
+    [-1.0, 0.0, 1.0, 1.0]
+    """
     return torch.cat([2 * image.flip(1) - 1, mask], dim=1)
 
 
 def rename_critic(state: State) -> State:
     """Turn the authors' variables of the critic into our state dict; other variables are dropped.
 
-    Theirs are `discriminator/sn_patch_gan/conv<i>/kernel`, `.../bias`, and u of the spectral norm; v follows from it by
-    half a step of the power iteration.
+    Theirs are `discriminator/sn_patch_gan/conv<i>/kernel`, `.../bias`, and `.../u` of the spectral norm, from which
+    half a power iteration gives v.
     """
     ours: dict[str, Tensor] = {}
-    mine = {name: value for name, value in state.items() if name.startswith("discriminator/")}
-    for name, value in mine.items():
+    for name, value in state.items():
+        if not name.startswith("discriminator/"):
+            continue
         layer, _, last = name.rpartition("/")
         conv = f"convs.{int(layer.split('/')[2].removeprefix('conv')) - 1}"
         if last == "kernel":
