@@ -20,7 +20,9 @@ from reports.published import printed
 from reports.scores import reading
 from reports.scores.reading import Evaluation
 from reports.sections import Resolve, Summary, by_key, loss_plots, sections_of
-from reports.tables import custom, filling, formats, model
+from reports.tables import custom, formats, model
+from reports.tables.all_tables import all_tables
+from reports.tables.cells import cell_records
 
 Further = Callable[[Sequence[Evaluation], Path], Sequence[Extra]]
 """Draws further parts of the page from the evaluations, and writes their files (PNG and SVG) into a folder."""
@@ -44,7 +46,7 @@ def resolve_all(
         members |= {
             one.name: one for line in table.lines for cell in line.measured.values() for one, _, _ in cell.parts
         }
-        for entry in filling.measured_cells(table):
+        for entry in cell_records(table):
             name = entry["evaluation"]
             if name not in found:
                 run = resolve(members[name].record)
@@ -100,7 +102,7 @@ def render(scores_root: Path, out: Path, *, profile: str, resolve: Resolve, extr
             drawn = [extra for draw in extras for extra in draw(evaluations, partial / "figures")]
             losses = {key: loss_plots(mine, key, partial / "figures") for key, mine in by_key(evaluations).items()}
             rasters.start()  # most of the charts: they become pixels while the tables are made
-            shown = custom.all_tables(evaluations, known, further)
+            shown = all_tables(evaluations, known, further)
             mlflow_runs, cells = resolve_all(shown, resolve)
             links = {name: address(run) for name, run in mlflow_runs.items()}
             if silent := [one.name for one in evaluations if one.name not in links]:

@@ -22,8 +22,9 @@ from reports.published import printed
 from reports.scores import reading
 from reports.scores.measures import MEASURES, PSNR, SSIM, axis_name
 from reports.scores.reading import CONDITION, ORIGINALS, Evaluation
-from reports.tables import custom, filling, model, overview
-from reports.tables.model import Group
+from reports.tables import model
+from reports.tables.overviews import inputs_of
+from reports.tables.runs import Group, join_seeds, name_among
 
 Key = tuple[str, str, str]
 """Task, dataset and origin: what one figure may hold."""
@@ -125,7 +126,7 @@ def compare_all(
         the comparisons, and (evaluation, image) of all that show the same image as one of them.
     """
     found, shown = [], set()
-    first_seeds = {group.evaluations[0].name for group in filling.groups(members)}
+    first_seeds = {group.evaluations[0].name for group in join_seeds(members)}
     for rule, word, chosen in shown_entries(members):
         ranked = sorted(
             (pair for pair in chosen if pair[0].name in first_seeds and pair[0].record["method"] != "input"),
@@ -178,7 +179,7 @@ def seed_label(evaluation: Evaluation, members: Sequence[Evaluation]) -> str:
 def loss_plots(members: Sequence[Evaluation], key: Key, folder: Path) -> tuple[list[Plot], dict[str, Plot]]:
     """The losses of the trained runs in one figure, one seed of each, and of each evaluation in its own."""
     together, plots = [], {}
-    first_seeds = {group.evaluations[0].name for group in filling.groups(members)}
+    first_seeds = {group.evaluations[0].name for group in join_seeds(members)}
     for one in members:
         if (losses := one.losses()) is not None and len(losses):
             label, watched = seed_label(one, members), one.record.get("watched", ())
@@ -234,8 +235,8 @@ def printed_points(known: printed.Published, key: Key) -> list[tuple[str, float,
 def scatter_plots(runs: Sequence[Group], key: Key, known: printed.Published, folder: Path) -> list[Plot]:
     """PSNR against each cost, a figure an input and a point a run; none with fewer than two points."""
     plots = []
-    inputs = sorted({given for group in runs for given in overview.inputs_of(group)})
-    names = [model.name_among(group, runs) for group in runs]
+    inputs = sorted({given for group in runs for given in inputs_of(group)})
+    names = [name_among(group, runs) for group in runs]
     costs = [measure for measure in MEASURES.values() if isinstance(measure, Cost) and measure.plotted]
     for given, cost in itertools.product(inputs, costs):
         points = []
@@ -286,8 +287,8 @@ def severities(evaluation: Evaluation, metric: str, name: str, given: str) -> tu
 def severity_plots(runs: Sequence[Group], key: Key, folder: Path) -> list[Plot]:
     """Quality by severity, a figure a metric, input and kind of severity, where this varies over the images."""
     plots = []
-    inputs = sorted({given for group in runs for given in overview.inputs_of(group)})
-    names = [model.name_among(group, runs) for group in runs]
+    inputs = sorted({given for group in runs for given in inputs_of(group)})
+    names = [name_among(group, runs) for group in runs]
     ranked = sorted(zip(runs, names, strict=True), key=lambda pair: -psnr_of(pair[0].evaluations[0]))
     for given, name, metric in itertools.product(inputs, SEVERITIES, QUALITY):
         curves = {
@@ -331,7 +332,7 @@ def sections_of(
         mine = [one for one in evaluations if one.record["task"] == task]
         parts, runs = [], []
         for key, members in by_key(mine).items():
-            own_groups = filling.groups(members)
+            own_groups = join_seeds(members)
             comparisons, seen = compare_all(members, key, folder)
             together, curves = losses[key]
             charts = [
@@ -341,7 +342,7 @@ def sections_of(
             overviews = [
                 table
                 for table in shown
-                if table.kind in ("overview", "conditions")
+                if table.kind in (model.OVERVIEW, model.CONDITIONS)
                 and any(line.group and line.group.evaluations[0].name in names for line in table.lines)
             ]
             parts.append(Part(title_of(members[0]), key[1], overviews, comparisons, charts))
@@ -355,8 +356,8 @@ def sections_of(
                 )
                 for one in members
             ]
-        mine_alone = [table for table in shown if table.kind == custom.KIND and table.task == task]
-        kinds = ("overview", "conditions", custom.KIND)
+        mine_alone = [table for table in shown if table.kind == model.CUSTOM and table.task == task]
+        kinds = (model.OVERVIEW, model.CONDITIONS, model.CUSTOM)
         printed = [table for table in shown if table.kind not in kinds and table.task == task]
         further = [extra for extra in extras if extra.task == task]
         if mine or mine_alone or printed or further:

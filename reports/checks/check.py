@@ -29,6 +29,7 @@ from reports.scores.measures import is_cost
 from reports.scores.reading import CONDITION, LINKS, WITH_WEIGHTS, Evaluation
 from reports.scores.statistics import FEWEST
 from reports.tables import custom, formats
+from reports.tables.all_tables import all_tables
 from reports.tables.formats import NUMBERS, read_csv
 from reports.tables.model import Table
 
@@ -343,5 +344,5 @@ def check(report: Path, scores_root: Path, *, profile: str, experiment_of: Exper
     need_report(report)
     known = printed.load()
     evaluations = reading.read(scores_root, profile)
-    shown = custom.all_tables(evaluations, known, custom.load(known))
+    shown = all_tables(evaluations, known, custom.load(known))
     return Checker(report.resolve(), evaluations, known, shown, experiment_of).run()

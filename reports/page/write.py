@@ -20,8 +20,8 @@ from reports.figures.comparisons import BOX, SECOND, Comparison, data_uri, webp
 from reports.page.parts import Extra, Plot, Section, Sheet
 from reports.published.printed import LAYERS
 from reports.scores.reading import Evaluation, device
-from reports.tables import filling, model
-from reports.tables.formats import VERDICTS, signed
+from reports.tables import model, runs
+from reports.tables.formats import VERDICT_SIGNS, signed
 
 HERE = Path(__file__).parent
 DASHBOARD = f"http://127.0.0.1:{views.DASHBOARD_PORT}"
@@ -137,7 +137,7 @@ def measured_cell(table: model.Table, line: model.Line, head: model.Head) -> Mar
         reason = f"{found.verdict}, {found.reason}" if found.reason else found.verdict
         text += (
             f'<small class="apart {found.verdict.replace(" ", "-")}" title="{html.escape(reason)}">'
-            f"{signed(found.difference, head)} {VERDICTS.get(found.verdict, '')}</small>"
+            f"{signed(found.difference, head)} {VERDICT_SIGNS.get(found.verdict, '')}</small>"
         )
     kind = ' class="pair"' if side else ""
     return Markup(f'<td{kind} {place("measured", line, head)} data-v="{found.value!r}">{text}</td>')
@@ -227,9 +227,9 @@ def environment_of() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )
     environment.globals.update(
-        LAYERS=LAYERS, ARROWS=model.ARROWS, BOXES=(BOX, SECOND), parts=model.parts,
-        describe=model.describe, device=device, spans=spans, recipe=recipe, duration=duration,
-        random_text=filling.random_text, measured_cell=measured_cell, published_cell=published_cell,
+        LAYERS=LAYERS, ARROWS=model.ARROWS, BOXES=(BOX, SECOND), parts=model.split_columns,
+        describe=runs.describe, device=device, spans=spans, recipe=recipe, duration=duration,
+        random_text=runs.random_losses_text, measured_cell=measured_cell, published_cell=published_cell,
         references=references, chart_rules=chart_rules(), css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
         js=Markup((HERE / "page.js").read_text(encoding="utf-8")),
     )  # fmt: skip

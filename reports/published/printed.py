@@ -1,6 +1,6 @@
-"""The printed numbers of the papers, typed: what `published/` holds, and `protocols.yaml` beside it.
+"""The printed numbers of the papers, typed: the files of `published/`, and how ours are read next to them.
 
-The files stay as printed: nothing is repaired here, every doubt is a remark (see published/README.md).
+The files are as printed: nothing is repaired here, every doubt is a remark (see published/README.md).
 """
 
 from __future__ import annotations
@@ -19,19 +19,29 @@ from reports.scores.measures import MEASURES
 FOLDER = Path(__file__).parent
 PROTOCOLS = Path(__file__).parents[1] / "protocols.yaml"
 OTHER_FILES = ("ids.yaml", "figures.yaml", "stated-numbers.yaml")
-PLAIN = ("id", "paper", "table", "section", "title", "task", "kind", "printed_layout")
+TEXT_FIELDS = ("id", "paper", "table", "section", "title", "task", "kind", "printed_layout")
 LAYERS = "architecture"
-"""The kind of the tables that list layers: their rows are measured by no run."""
+"""The kind of the tables that list layers: no run measures their rows."""
 
 
 @dataclass(frozen=True)
-class Column:
-    """One number column as printed; None where the paper does not say, or where it does not apply.
+class PrintedColumn:
+    """One number column as printed; None where the paper is silent, or where the field does not apply.
 
     Args:
+        id: unique in its table.
+        dataset: the id of the dataset.
+        split: train, val or test.
         input: sharp, blurred, deblurred or dual-pixel.
-        mask_ratio: a band in percent, "20-30".
+        mask_type: irregular or square.
+        mask_ratio: the share of the hole, a band in percent, "20-30".
+        scene: indoor, outdoor or combined.
+        metric: the printed metric's id in ids.yaml.
+        unit: the unit of the numbers.
         better: higher, lower, or None for layers.
+        batch_size: of a cost, in images.
+        image_size: of a cost, "1680x1120".
+        device: of a cost, the card or processor.
     """
 
     id: str
@@ -50,11 +60,16 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One printed row; `values` as printed, `numbers` the same in the unit of the column, None where empty.
+class PrintedRow:
+    """One printed row.
 
     Args:
         row: the layer's name in a table of layers, else the method's id.
+        method: the method's id in ids.yaml.
+        label: the name as printed.
+        values: texts as printed, by column; None where the cell is empty.
+        numbers: the same in the unit of the column.
+        switches: what an ablation row has on or off.
     """
 
     row: str
@@ -67,7 +82,15 @@ class Row:
 
 @dataclass(frozen=True)
 class Remark:
-    """A doubt about a table; the cells are the product of rows and columns, an empty tuple means all."""
+    """A doubt about a table. It concerns the cells of its rows and columns.
+
+    Args:
+        kind: contradiction, misprint, repeat, ... (see README.md).
+        text: the doubt.
+        rows: the rows concerned; empty for all.
+        columns: the columns concerned; empty for all.
+        see: other tables to compare with.
+    """
 
     kind: str
     text: str
@@ -77,8 +100,22 @@ class Remark:
 
 
 @dataclass(frozen=True)
-class Table:
-    """One published table."""
+class PrintedTable:
+    """One published table.
+
+    Args:
+        id: the name of its file.
+        paper: the paper's id.
+        table: its number as printed.
+        section: the section in which it is printed.
+        title: our title.
+        task: the task that its section is about.
+        kind: comparison, ablation, efficiency or architecture.
+        printed_layout: how the paper lays it out, where that differs.
+        columns: in printed order.
+        rows: in printed order.
+        remarks: the doubts; a footnote's number is the place in this list, from 1.
+    """
 
     id: str
     paper: str
@@ -88,8 +125,8 @@ class Table:
     task: str
     kind: str
     printed_layout: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
+    columns: tuple[PrintedColumn, ...]
+    rows: tuple[PrintedRow, ...]
     remarks: tuple[Remark, ...]
 
 
@@ -100,10 +137,10 @@ class Protocol:
     Args:
         shown: our metric id.
         used: the paper's convention as far as it can be told; None where it cannot.
-        comparable: whether the two are comparable as numbers, not only in the order of the rows.
+        comparable: whether the two are comparable as numbers; if not, only the order of the rows is.
         why: one sentence.
-        also: metric ids in columns of their own, without a printed value.
-        size: "1680x1120", the size of a cost for which the paper names none.
+        also: metric ids in further columns, without a printed value.
+        size: "1680x1120", the image size of a cost for which the paper names none; None without one.
     """
 
     shown: str
@@ -129,24 +166,24 @@ class Reading:
 
 @dataclass(frozen=True)
 class Published:
-    """All of it.
+    """All published tables and how ours are read next to them.
 
     Args:
         tables: by id, in the order of the files' names.
         same_as: an ablation's row to the method that it equals.
-        names: datasets by id, as the papers spell them first.
+        names: dataset ids to the papers' first spelling.
         protocols: by table and printed metric.
-        readings: by table, for those that are filled by runs of another task than the file says.
+        readings: by table, for those that are filled by runs of another task than their section's.
     """
 
-    tables: Mapping[str, Table]
+    tables: Mapping[str, PrintedTable]
     same_as: Mapping[str, str]
     names: Mapping[str, str]
     protocols: Mapping[str, Mapping[str, Protocol]]
     readings: Mapping[str, Reading]
 
-    def task(self, table: Table) -> str:
-        """The task of the runs that fill a table."""
+    def task(self, table: PrintedTable) -> str:
+        """Return the task of the runs that fill a table."""
         return self.readings[table.id].task if table.id in self.readings else table.task
 
 
@@ -158,16 +195,21 @@ def read_yaml(path: Path) -> Any:
         raise DataError(f"{path}: cannot be read as YAML ({error}); restore the file from the repository") from error
 
 
-def read_table(path: Path) -> Table:
+def table_files(folder: Path = FOLDER) -> list[Path]:
+    """Return the files of the published tables, sorted by name."""
+    return [path for path in sorted(folder.glob("*.yaml")) if path.name not in OTHER_FILES]
+
+
+def read_table(path: Path) -> PrintedTable:
     """Read one table file. Raises DataError naming the file and the field that does not fit."""
     raw = read_yaml(path)
     try:
-        return Table(
-            **{name: raw[name] for name in PLAIN},
-            columns=tuple(Column(**column) for column in raw["columns"]),
+        return PrintedTable(
+            **{name: raw[name] for name in TEXT_FIELDS},
+            columns=tuple(PrintedColumn(**column) for column in raw["columns"]),
             rows=tuple(
-                Row(row.get("row", row["method"]), row["method"], row["label"], row["values"], row["numbers"],
-                    row.get("switches", {}))
+                PrintedRow(row.get("row", row["method"]), row["method"], row["label"], row["values"], row["numbers"],
+                           row.get("switches", {}))
                 for row in raw["rows"]
             ),
             remarks=tuple(
@@ -182,7 +224,11 @@ def read_table(path: Path) -> Table:
 
 
 def read_protocols(path: Path) -> tuple[dict[str, dict[str, Protocol]], dict[str, Reading]]:
-    """Read `protocols.yaml`: the protocols by table and printed metric, and the readings by table."""
+    """Read `protocols.yaml`: the protocols by table and printed metric, and the readings by table.
+
+    Raises:
+        DataError: a missing field, an unknown metric or an unknown task.
+    """
     raw = read_yaml(path)
     try:
         sets = {
@@ -202,10 +248,8 @@ def read_protocols(path: Path) -> tuple[dict[str, dict[str, Protocol]], dict[str
         for metric, protocol in group.items():
             for shown in (protocol.shown, *protocol.also):
                 if shown not in MEASURES:
-                    raise DataError(
-                        f"{path}: protocols.{name}.{metric}: no metric {shown!r}; the nearest are: "
-                        f"{nearest(shown, MEASURES)}"
-                    )
+                    place = f"{path}: protocols.{name}.{metric}"
+                    raise DataError(f"{place}: no metric {shown!r}; the nearest are: {nearest(shown, MEASURES)}")
     return by_table, readings
 
 
@@ -216,7 +260,7 @@ def load(folder: Path = FOLDER, protocols: Path = PROTOCOLS) -> Published:
         DataError: a file that cannot be read, or a printed metric that has no protocol.
     """
     ids = read_yaml(folder / "ids.yaml")
-    tables = {path.stem: read_table(path) for path in sorted(folder.glob("*.yaml")) if path.name not in OTHER_FILES}
+    tables = {path.stem: read_table(path) for path in table_files(folder)}
     by_table, readings = read_protocols(protocols)
     if unknown := sorted(set(readings) - set(tables)):
         raise DataError(

@@ -1,9 +1,9 @@
-"""Tables of one's own: runs side by side that no paper prints as a table. Each is a file of `reports/tables/`.
+"""Tables of your own: runs side by side that no paper prints as a table. Each is a file of `reports/tables/`.
 
-A file names its `id` (its own name), `title`, `task`, `dataset`, `columns` (our metric ids) and `rows`: an evaluation's
-name and a label each, or what all runs to be shown have in common (`{method: mrfnet}`, `{run: "mrfnet-paths*"}`). For
-the tasks with a hole it names the `input` under which all is shown, sharp or blurred; and, if there is something to
-say, a `note` that stands below the table. No published cell stands in it, so it has no verdict.
+A file has its `id` (the file's name), `title`, `task`, `dataset`, `columns` (our metric ids) and `rows`: a list of an
+evaluation's name and a label each, or what all runs to be shown have in common (`{method: mrfnet}`,
+`{run: "mrfnet-paths*"}`). For the tasks with a hole it has the `input` under which all is shown, sharp or blurred. An
+optional `note` is printed below the table. It has no published cells, so it has no verdict.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from bench.contracts import INPUTS, TASKS, DataError
 from bench.registry import nearest
 from reports.published.printed import Published, read_yaml
 from reports.scores.measures import MEASURES
-from reports.scores.reading import Evaluation
-from reports.tables.filling import cell, groups, mark_measured, origin_text, run_notes
-from reports.tables.model import Group, Line, Measured, Table
-from reports.tables.overview import meanings, metric_heads, overviews
-from reports.tables.papers import published_table
+from reports.tables.cells import mark_measured, measure_cell
+from reports.tables.columns import conventions_of, metric_heads
+from reports.tables.model import CUSTOM, Line, Measured, Notes, Table
+from reports.tables.runs import Group, caveats, origin_text
 
 FOLDER = Path(__file__).parent
-KIND = "own"
 REQUIRED: dict[str, tuple[type, ...]] = {
     "id": (str,), "title": (str,), "task": (str,), "dataset": (str,), "columns": (list,), "rows": (list, dict),
 }  # fmt: skip
@@ -37,15 +35,19 @@ SELECTORS = {"run": "evaluation", "method": "method", "dataset": "dataset", "kin
 
 
 @dataclass(frozen=True)
-class Own:
-    """One table of one's own.
+class CustomTable:
+    """One file, checked.
 
     Args:
+        id: the file's name.
+        title: the beginning of the caption.
+        task: the task of all its runs.
+        dataset: the dataset of all its runs.
         columns: our metric ids.
         rows: evaluations' names to labels, in order; empty where `selected` takes their place.
-        selected: what all runs to be shown have in common: of SELECTORS to the patterns of which one must fit.
         input: sharp or blurred, for a task with a hole; "" for the others.
-        note: what stands below it.
+        note: a text below the table, "" for none.
+        selected: key of SELECTORS to the patterns of which one must fit; empty where the rows are listed.
     """
 
     id: str
@@ -59,18 +61,43 @@ class Own:
     selected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def load(published: Published, folder: Path = FOLDER) -> list[Own]:
-    """Read every table of `folder`, in the order of the files' names. Raises DataError for one that is not right."""
-    return [read_own(path, published) for path in sorted(folder.glob("*.yaml"))]
+# Reading --------------------------------------------------------------------------------------------------------------
 
 
-def read_own(path: Path, published: Published) -> Own:
+def load(published: Published, folder: Path = FOLDER) -> list[CustomTable]:
+    """Read every table of `folder`, in the order of the files' names. Raises DataError for a faulty one."""
+    return [read_file(path, published) for path in sorted(folder.glob("*.yaml"))]
+
+
+def read_file(path: Path, published: Published) -> CustomTable:
     """Read one file.
 
     Raises:
         DataError: a field that is missing, unknown or of the wrong kind; an unknown task, dataset or metric.
     """
     raw = read_yaml(path)
+    check_fields(path, raw)
+    if raw["id"] != path.stem or raw["id"] in published.tables:
+        raise DataError(f"{path}: id: found {raw['id']!r}, expected the file's name, and that of no published table")
+    for name, value, expected in (
+        ("task", raw["task"], TASKS),
+        ("dataset", raw["dataset"], registry.names("datasets")),
+        *(("columns", column, tuple(MEASURES)) for column in raw["columns"]),
+    ):
+        if value not in expected:
+            raise DataError(f"{path}: {name}: no {value!r}; the nearest are: {nearest(str(value), expected)}")
+    has_hole = "mask" in INPUTS[raw["task"]]
+    if raw.get("input", "") not in (INPUT_NAMES if has_hole else ("",)):
+        expected_text = " or ".join(INPUT_NAMES) if has_hole else f"none: {raw['task']} has one input"
+        raise DataError(f"{path}: input: found {raw.get('input', '')!r}, expected {expected_text}")
+    fields = {**raw, "columns": tuple(raw["columns"])}
+    if isinstance(raw["rows"], list):
+        return CustomTable(**{**fields, "rows": listed_rows(path, raw["rows"])})
+    return CustomTable(**{**fields, "rows": {}, "selected": selection(path, raw["rows"])})
+
+
+def check_fields(path: Path, raw: object) -> None:
+    """Raise DataError for a file with a field that is missing, unknown or of the wrong kind."""
     if not isinstance(raw, dict):
         raise DataError(f"{path}: found {type(raw).__name__}, expected the fields {', '.join(REQUIRED)}")
     known = REQUIRED | OPTIONAL
@@ -82,38 +109,24 @@ def read_own(path: Path, published: Published) -> Own:
             raise DataError(f"{path}: {name}: found {value!r}, expected {kinds}")
     if missing := [name for name in REQUIRED if name not in raw]:
         raise DataError(f"{path}: lacks {', '.join(missing)}")
-    if raw["id"] != path.stem or raw["id"] in published.tables:
-        raise DataError(f"{path}: id: found {raw['id']!r}, expected the file's name, and that of no published table")
-    for name, value, expected in (
-        ("task", raw["task"], TASKS),
-        ("dataset", raw["dataset"], registry.names("datasets")),
-        *(("columns", column, tuple(MEASURES)) for column in raw["columns"]),
-    ):
-        if value not in expected:
-            raise DataError(f"{path}: {name}: no {value!r}; the nearest are: {nearest(str(value), expected)}")
-    holes = "mask" in INPUTS[raw["task"]]
-    if raw.get("input", "") not in (INPUT_NAMES if holes else ("",)):
-        expected_text = " or ".join(INPUT_NAMES) if holes else f"none: {raw['task']} has one input"
-        raise DataError(f"{path}: input: found {raw.get('input', '')!r}, expected {expected_text}")
-    listed = isinstance(raw["rows"], list)
-    rows = {"rows": _rows(path, raw["rows"])} if listed else {"rows": {}, "selected": _selected(path, raw["rows"])}
-    return Own(**{**raw, "columns": tuple(raw["columns"]), **rows})
 
 
-def _rows(path: Path, entries: Sequence[Any]) -> dict[str, str]:
+def listed_rows(path: Path, entries: Sequence[Any]) -> dict[str, str]:
+    """Return the evaluations' names and labels of listed rows."""
     rows: dict[str, str] = {}
     for entry in entries:
         if not isinstance(entry, dict) or set(entry) != {"run", "label"}:
             raise DataError(f"{path}: rows: found {entry!r}, expected run and label")
         if entry["run"] in rows:
-            raise DataError(f"{path}: rows: {entry['run']} stands there twice")
+            raise DataError(f"{path}: rows: {entry['run']} is listed twice")
         rows[str(entry["run"])] = str(entry["label"])
     return rows
 
 
-def _selected(path: Path, wanted: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
-    found = {}
-    for name, value in wanted.items():
+def selection(path: Path, raw: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the patterns by selector of rows that are not listed."""
+    patterns_of = {}
+    for name, value in raw.items():
         if name not in SELECTORS:
             raise DataError(
                 f"{path}: rows: cannot select by {name!r}; the nearest are: {nearest(str(name), SELECTORS)}"
@@ -121,99 +134,101 @@ def _selected(path: Path, wanted: Mapping[str, Any]) -> dict[str, tuple[str, ...
         patterns = value if isinstance(value, list) else [value]
         if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
             raise DataError(f"{path}: rows: {name}: found {value!r}, expected a name, a pattern or a list of them")
-        found[str(name)] = tuple(patterns)
-    if not found:
+        patterns_of[str(name)] = tuple(patterns)
+    if not patterns_of:
         raise DataError(f"{path}: rows: selects by nothing; expected some of {', '.join(SELECTORS)}")
-    return found
+    return patterns_of
 
 
-def select(own: Own, runs: Sequence[Group]) -> dict[str, str]:
-    """The evaluations' names and labels of a table's rows: as listed, or of the runs that fit, in the order of names.
+# Rows -----------------------------------------------------------------------------------------------------------------
 
-    A selected run is labelled by its title; where several have the same, by the arguments of the network in which they
-    differ, and by the evaluation's name where these are equal too.
+
+def select(custom: CustomTable, runs: Sequence[Group]) -> dict[str, str]:
+    """Return the evaluations' names and labels of a table's rows: as listed, or of the runs that fit, sorted by name.
+
+    A selected run is labelled by its title; where several have the same title, by the arguments of the network in which
+    they differ, and by the evaluation's name where these are equal too.
     """
-    if not own.selected:
-        return dict(own.rows)
-    fitting = [
-        group
-        for group in runs
-        if (group.record["task"], group.record["dataset"]) == (own.task, own.dataset)
-        and all(
-            any(fnmatchcase(str(group.record[SELECTORS[name]]), pattern) for pattern in patterns)
-            for name, patterns in own.selected.items()
-        )
-    ]
-    fitting.sort(key=lambda group: group.evaluations[0].name)
-    labels = [label(group, fitting) for group in fitting]
+    if not custom.selected:
+        return dict(custom.rows)
+    fitting = sorted((group for group in runs if fits(custom, group)), key=lambda group: group.evaluations[0].name)
+    labels = [label_of(group, fitting) for group in fitting]
     names = [group.evaluations[0].name for group in fitting]
     return {
         name: f"{text}, {name}" if labels.count(text) > 1 else text for name, text in zip(names, labels, strict=True)
     }
 
 
-def label(group: Group, members: Sequence[Group]) -> str:
-    """A run's title, with the arguments of its network that not all of its title share: "MRFNet, num_paths 2"."""
+def fits(custom: CustomTable, group: Group) -> bool:
+    """Return whether a run is of the table's task and dataset and fits its selection."""
+    record = group.record
+    return (record["task"], record["dataset"]) == (custom.task, custom.dataset) and all(
+        any(fnmatchcase(str(record[SELECTORS[name]]), pattern) for pattern in patterns)
+        for name, patterns in custom.selected.items()
+    )
+
+
+def label_of(group: Group, members: Sequence[Group]) -> str:
+    """Return a run's title, with the network arguments in which runs of that title differ: "MRFNet, num_paths 2"."""
     title = str(group.record["title"])
     networks = [other.record["network"] or {} for other in members if other.record["title"] == title]
     names = dict.fromkeys(name for network in networks for name in network)
     differing = [name for name in names if len({str(network.get(name)) for network in networks}) > 1]
-    mine = group.record["network"] or {}
-    return ", ".join([title, *(f"{name} {mine[name]}" if name in mine else f"{name} default" for name in differing)])
+    network = group.record["network"] or {}
+    return ", ".join([title, *(f"{name} {network.get(name, 'default')}" for name in differing)])
 
 
-def own_table(own: Own, runs: Sequence[Group]) -> Table | None:
+# The table ------------------------------------------------------------------------------------------------------------
+
+
+def custom_table(custom: CustomTable, runs: Sequence[Group]) -> Table | None:
     """Join a table with its runs, each with all its seeds; None where none of them was run.
 
     Raises:
-        UserError: a measured cell that does not lead back to its run.
+        UserError: a measured cell that does not lead back to what made it.
         DataError: an evaluation of another task or dataset than the table's.
     """
     by_name = {one.name: group for group in runs for one in group.evaluations}
-    rows = select(own, runs)
+    rows = select(custom, runs)
     members = [by_name[name] for name in rows if name in by_name]
     if not members:
         return None
-    for name in rows:
-        record = by_name[name].record if name in by_name else {"task": own.task, "dataset": own.dataset}
-        if (record["task"], record["dataset"]) != (own.task, own.dataset):
-            raise DataError(
-                f"reports/tables/{own.id}.yaml: rows: {name} is {record['task']} on {record['dataset']}, expected "
-                f"{own.task} on {own.dataset}, as the other rows"
-            )
-    heads = metric_heads(own.columns, {"input": own.input} if own.input else {})
-    notes: dict[str, str] = {}
-    mixed = len({group.record["origin"] for group in members}) > 1
+    check_runs(custom, {name: by_name[name] for name in rows if name in by_name})
+    heads = metric_heads(custom.columns, {"input": custom.input} if custom.input else {})
+    notes = Notes()
+    several_origins = len({group.record["origin"] for group in members}) > 1
     lines = []
     for name, text in rows.items():
         line = Line(name, text, "", by_name.get(name))
         if line.group:
-            line.notes = run_notes(line.group, notes, mixed)
-            line.measured = {head.id: cell(own.id, name, line.group, head, notes) for head in heads}
+            line.notes = tuple(notes.letter(caveat) for caveat in caveats(line.group, several_origins))
+            line.measured = {head.id: measure_cell(custom.id, name, line.group, head, notes) for head in heads}
         else:
             line.measured = {head.id: Measured(None) for head in heads}
         lines.append(line)
     for head in heads:
         mark_measured(head, lines)
-    first = members[0].record
-    place = str(first["dataset_title"]) + (f" of {own.input} images" if own.input else "")
+    place = str(members[0].record["dataset_title"]) + (f" of {custom.input} images" if custom.input else "")
     origin = origin_text(members)
-    title = f"{own.title}: {own.task} on {place}" + (f"; measured on {origin}" if origin else "")
-    letters = [(mark, text) for text, mark in notes.items()]
     return Table(
-        own.id, title, own.task, (own.dataset,), tuple(heads), lines, KIND, meanings(heads),
-        notes=tuple(letters + ([("*", own.note)] if own.note else [])),
-    )  # fmt: skip
+        custom.id,
+        f"{custom.title}: {custom.task} on {place}" + (f"; measured on {origin}" if origin else ""),
+        custom.task,
+        (custom.dataset,),
+        tuple(heads),
+        lines,
+        CUSTOM,
+        conventions_of(heads),
+        notes=notes.entries() + ((("*", custom.note),) if custom.note else ()),
+    )
 
 
-def all_tables(evaluations: Sequence[Evaluation], published: Published, further: Sequence[Own]) -> list[Table]:
-    """Every table of a report: the overviews, the published tables, and those of one's own that have a run.
-
-    Raises:
-        UserError: a measured cell that does not lead back to its run.
-        DataError: a table of one's own that names a run of another task or dataset.
-    """
-    runs = groups(evaluations)
-    shown = overviews(runs)
-    shown += [published_table(table, runs, published) for table in published.tables.values()]
-    return shown + [found for entry in further if (found := own_table(entry, runs))]
+def check_runs(custom: CustomTable, runs: Mapping[str, Group]) -> None:
+    """Raise DataError for a run of another task or dataset than the table's."""
+    for name, group in runs.items():
+        record = group.record
+        if (record["task"], record["dataset"]) != (custom.task, custom.dataset):
+            raise DataError(
+                f"reports/tables/{custom.id}.yaml: rows: {name} is {record['task']} on {record['dataset']}, expected "
+                f"{custom.task} on {custom.dataset}, as the other rows"
+            )

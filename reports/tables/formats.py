@@ -16,139 +16,153 @@ import pandas as pd
 
 from reports.published.printed import LAYERS
 from reports.scores.statistics import FEWEST
-from reports.tables.model import Head, Line, Measured, Printed, Table, describe, number, parts
-from reports.tables.verdicts import APART, BARRED, REPRODUCED
+from reports.tables.model import Head, Line, Measured, Printed, Table, number, split_columns
+from reports.tables.runs import describe
+from reports.tables.verdicts import NOT_COMPARABLE, NOT_REPRODUCED, NOT_RUN, REPRODUCED
 
-VERDICTS = {REPRODUCED: "✓", APART: "✗", BARRED: "∼"}
-"""A cell's verdict behind its difference."""
+VERDICT_SIGNS = {REPRODUCED: "✓", NOT_REPRODUCED: "✗", NOT_COMPARABLE: "∼"}
+"""The sign of a cell's verdict, shown behind its difference."""
 NUMBERS = ("measured", "low", "high", "spread", "p", "difference")
 """The endings of the CSV's columns that hold numbers; `verdict` and `published` hold text."""
-TALL = 22
+LATEX_LINES = 22
 """The lines of a LaTeX table that fit on a page."""
-FLOATS = 12
-"""So many LaTeX tables may wait for their place."""
-BROAD = {True: 3, False: 5}
-"""The columns of a LaTeX table that fit beside each other, with and without published values."""
+LATEX_FLOATS = 12
+"""The number of LaTeX tables after which the pending ones are placed: LaTeX keeps only a few."""
+LATEX_COLUMNS = {True: 3, False: 5}
+"""The columns of a LaTeX table that fit on a page, with and without published values."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """A cell as text: the value with its marks, and what stands below or behind it in smaller letters."""
+    """A cell as text.
+
+    Args:
+        main: the value with its marks.
+        small: what follows in smaller letters: interval, spread, size, difference.
+    """
 
     main: str
     small: str = ""
 
     @property
     def whole(self) -> str:
-        """Both in one line."""
+        """The whole cell in one line."""
         return f"{self.main} {self.small}".strip()
 
 
 def signed(value: float, head: Head) -> str:
-    """A difference with its sign and the digits of its metric."""
+    """Return a difference with its sign and the digits of its metric.
+
+    >>> signed(0.5, Head("psnr", "PSNR", "", "dB", "higher", "psnr-rgb8"))
+    '+0.50'
+    """
     text = number(value, head)
     return text if text.startswith("-") else f"+{text}"
 
 
-def measured_text(found: Measured | None, head: Head, bold: str = "**{}**", tie: str = "≈") -> Text:
-    """A measured cell as text: the value, its marks, its interval, the spread over seeds, size and device."""
-    if found is None:
+def measured_text(cell: Measured | None, head: Head, bold: str) -> Text:
+    """Return a measured cell as text: the value, its marks, its interval, the spread over seeds, size and device."""
+    if cell is None:
         return Text("")
-    if found.value is None:
-        return Text(f"not measured ({found.note})" if found.note else "not run")
-    text = number(found.value, head)
-    text = (bold.format(text) if found.best else text) + f" {tie}" * found.tie
+    if cell.value is None:
+        return Text(f"not measured ({cell.note})" if cell.note else NOT_RUN)
+    text = number(cell.value, head)
+    text = (bold.format(text) if cell.best else text) + " ≈" * cell.tie
     small = []
-    if found.low is not None and found.high is not None:
-        small.append(f"[{number(found.low, head)}, {number(found.high, head)}]")
-    if found.spread is not None:
-        small.append(f"± {number(found.spread, head)}")
-    return Text(text, " ".join(small + [f"({found.detail})"] * bool(found.detail)))
+    if cell.low is not None and cell.high is not None:
+        small.append(f"[{number(cell.low, head)}, {number(cell.high, head)}]")
+    if cell.spread is not None:
+        small.append(f"± {number(cell.spread, head)}")
+    return Text(text, " ".join(small + [f"({cell.detail})"] * bool(cell.detail)))
 
 
-def printed_text(found: Printed | None, measured: Measured | None, head: Head, bold: str) -> Text:
-    """A published cell as text: as printed, its footnotes, and what was measured minus it with the cell's verdict."""
-    text = (bold.format(found.text) if found.best else found.text) if found else ""
-    text += "".join(f" [{mark}]" for mark in found.marks) if found else ""
+def printed_text(cell: Printed | None, measured: Measured | None, head: Head, bold: str) -> Text:
+    """Return a published cell as text: as printed, its footnotes, the measured value minus it and the verdict."""
+    text = (bold.format(cell.text) if cell.best else cell.text) if cell else ""
+    text += "".join(f" [{mark}]" for mark in cell.marks) if cell else ""
     if measured is None or measured.difference is None:
         return Text(text)
-    return Text(text, f"({signed(measured.difference, head)} {VERDICTS[measured.verdict]})")
+    return Text(text, f"({signed(measured.difference, head)} {VERDICT_SIGNS[measured.verdict]})")
 
 
 def label_text(line: Line) -> str:
-    """A line's name as text, with its run, its letters and its warning."""
+    """Return a line's name as text, with its run, its warning and its letters."""
     run = describe(line.group) if line.group and line.detail != describe(line.group) else ""
     text = " · ".join(part for part in (line.label, line.detail, run, line.flag) if part)
     return text + "".join(f" ({mark})" for mark in line.notes)
 
 
 def reasons(table: Table) -> list[str]:
-    """The reasons of the rows' verdicts, those that share one together."""
-    found: dict[str, list[str]] = {}
+    """Return the reasons of the rows' verdicts; rows with the same reason share an entry."""
+    labels_of: dict[str, list[str]] = {}
     for line in table.lines:
         if line.reason:
-            found.setdefault(f"{line.verdict}, {line.reason}", []).append(line.label)
-    return [f"{'; '.join(dict.fromkeys(labels))}: {reason}." for reason, labels in found.items()]
+            labels_of.setdefault(f"{line.verdict}, {line.reason}", []).append(line.label)
+    return [f"{'; '.join(dict.fromkeys(labels))}: {reason}." for reason, labels in labels_of.items()]
 
 
 def legend(table: Table) -> list[str]:
-    """What the marks of a table mean, its verdicts, its conventions, notes and footnotes, a line each."""
-    found = []
+    """Return what the marks of a table mean, its verdicts, conventions, notes and footnotes, one entry per line."""
+    texts = []
     if table.verdict:
-        found.append(f"Verdict: {table.verdict}, {table.reason}.")
-        found += reasons(table)
+        texts.append(f"Verdict: {table.verdict}, {table.reason}.")
+        texts += reasons(table)
     if table.kind != LAYERS:
-        found.append(
+        texts.append(
             "Bold: the best in the column, among measured and among published values apart, and a cost among methods "
             "with weights. ≈: not told apart from the best measured one by a paired Wilcoxon signed-rank test over the "
             f"images, corrected over the column by Holm (5 %); fewer than {FEWEST} images tell nothing apart. [ ]: 95 "
             "% bootstrap interval over images. ±: standard deviation over seeds."
         )
     if table.verdict:
-        found.append(
+        texts.append(
             "Behind a published value: measured minus published, and "
-            + ", ".join(f"{mark} {verdict}" for verdict, mark in VERDICTS.items())
+            + ", ".join(f"{mark} {verdict}" for verdict, mark in VERDICT_SIGNS.items())
             + "."
         )
-    found += [f"Convention: {text}" for text in table.conventions]
-    found += [f"({mark}) {text}" for mark, text in table.notes]
+    texts += [f"Convention: {text}" for text in table.conventions]
+    texts += [f"({mark}) {text}" for mark, text in table.notes]
     whole = ", ".join(str(mark) for mark in table.marks)
-    found += [f"Footnotes {whole} concern the whole table."] if whole else []
-    return found + [f"[{mark}] {kind}: {text}" for mark, kind, text in table.remarks]
+    texts += [f"Footnotes {whole} concern the whole table."] if whole else []
+    return texts + [f"[{mark}] {kind}: {text}" for mark, kind, text in table.remarks]
 
 
-def columns(table: Table, head: Head) -> list[str]:
-    """What stands below a heading: measured, published, or both."""
+def subcolumns(table: Table, head: Head) -> list[str]:
+    """Return the columns below a heading: measured, published, or both."""
     return ["measured"] * (table.kind != LAYERS) + ["published"] * bool(head.printed)
 
 
-def grid(table: Table, heads: Sequence[Head], bold: str, tie: str) -> list[list[Text]]:
-    """A part of a table as texts: a row for each line, two columns a heading that is measured and published."""
+def grid(table: Table, heads: Sequence[Head], bold: str) -> list[list[Text]]:
+    """Return a part of a table as texts: one row per line, one column per entry of `subcolumns`.
+
+    Args:
+        bold: the format of a best value, "**{}**".
+    """
     rows = []
     for line in table.lines:
         row = [Text(label_text(line) + "".join(f" [{mark}]" for mark in line.marks))]
         for head in heads:
-            found = line.measured.get(head.id)
+            measured = line.measured.get(head.id)
             if table.kind != LAYERS:
-                row.append(measured_text(found, head, bold, tie) if line.group else Text("not run"))
+                row.append(measured_text(measured, head, bold) if line.group else Text(NOT_RUN))
             if head.printed:
-                row.append(printed_text(line.printed.get(head.id), found, head, bold))
+                row.append(printed_text(line.printed.get(head.id), measured, head, bold))
         rows.append(row + [Text(line.verdict)] * bool(table.verdict))
     return rows
 
 
 def markdown(table: Table) -> str:
-    """The table as Markdown."""
+    """Return the table as Markdown."""
     out = [f"# {table.title}", ""]
-    for name, heads in parts(table):
+    for name, heads in split_columns(table):
         titles = ["layer" if table.kind == LAYERS else "method"]
         for head in heads:
             marks = "".join(f" [{mark}]" for mark in head.marks)
-            kinds = columns(table, head)
+            kinds = subcolumns(table, head)
             titles += [head.heading + f", {kind}" * table.compares + marks * (kind == kinds[-1]) for kind in kinds]
         titles += ["verdict"] * bool(table.verdict)
         out += [f"## {name}", ""] if name else []
-        rows = [[text.whole for text in row] for row in grid(table, heads, "**{}**", "≈")]
+        rows = [[text.whole for text in row] for row in grid(table, heads, "**{}**")]
         cells = [titles, ["---"] * len(titles), *rows]
         out += ["| " + " | ".join(text.replace("|", "\\|") for text in row) + " |" for row in cells] + [""]
     return "\n".join(out) + "\n".join(f"- {text}" for text in legend(table)) + "\n"
@@ -158,7 +172,7 @@ def markdown(table: Table) -> str:
 
 
 def comma_separated(table: Table) -> str:
-    """The table as CSV, numbers bare and with all their digits: a line a run; `read_csv` reads it."""
+    """Return the table as CSV, numbers with all their digits, one line per line of the table; `read_csv` reads it."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     titles = ["row", "label", "evaluations", "kind", "origin", "verdict"]
@@ -170,16 +184,16 @@ def comma_separated(table: Table) -> str:
     writer.writerow(titles)
     for line in table.lines:
         group = line.group
-        ran = [one.name for found in line.measured.values() for one, *_ in found.parts]
+        ran = [one.name for cell in line.measured.values() for one, *_ in cell.parts]
         names = list(dict.fromkeys([one.name for one in group.evaluations] + ran)) if group else []
         row: list[Any] = [line.row, line.label, " ".join(names)]
         row += [group.record["kind"], group.record["origin"]] if group else ["", ""]
         row.append(line.verdict)
         for head in table.heads:
             if table.kind != LAYERS:
-                found = line.measured.get(head.id, Measured(None))
-                row += [found.value, found.low, found.high, found.spread, found.p]
-                row += [found.difference, found.verdict] if head.printed else []
+                cell = line.measured.get(head.id, Measured(None))
+                row += [cell.value, cell.low, cell.high, cell.spread, cell.p]
+                row += [cell.difference, cell.verdict] if head.printed else []
             if head.printed:
                 row.append(line.printed[head.id].text if head.id in line.printed else "")
         writer.writerow(["" if x is None else x for x in row])
@@ -187,7 +201,7 @@ def comma_separated(table: Table) -> str:
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """Read a table's CSV: floats, exactly those that were written, in the columns of NUMBERS (nan: none), else text."""
+    """Read a table's CSV: in the columns of NUMBERS exactly the floats that were written (nan for none), else text."""
     with path.open(encoding="utf-8", newline="") as file:
         titles = next(csv.reader(file))
     bare = [title for title in titles if title.rpartition(".")[2] in NUMBERS]
@@ -206,7 +220,7 @@ def read_csv(path: Path) -> pd.DataFrame:
 SIGNS = str.maketrans(
     {
         "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
-        "/": r"/\allowbreak{}",  # else no address of a file would fit into a line
+        "/": r"/\allowbreak{}",  # a file's address is longer than a line
         "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
         "|": r"\textbar{}", "↑": r"$\uparrow$", "↓": r"$\downarrow$", "→": r"$\to$", "≈": r"$\approx$", "±": r"$\pm$",
         "×": r"$\times$", "·": r"$\cdot$", "−": "$-$", "≤": r"$\leq$", "≥": r"$\geq$", "∼": r"$\sim$", "µ": r"$\mu$",
@@ -214,7 +228,7 @@ SIGNS = str.maketrans(
         "’": "'", "‘": "`", "“": "``", "”": "''", "…": r"\ldots{}", "\u00a0": "~", "ß": r"\ss{}", "ø": r"\o{}",
         "æ": r"\ae{}", "ł": r"\l{}",
         "⁻": "$^{-}$", **{sign: f"$^{{{digit}}}$" for digit, sign in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-        # Two published labels came out in Cyrillic letters that look like these.
+        # Two published labels contain Cyrillic letters that look like these.
         "х": "x", "с": "c", "б": "6", "р": "p", "т": "m",
     }
 )  # fmt: skip
@@ -234,9 +248,13 @@ def _foreign(sign: str) -> str:
 
 
 def escape(text: str) -> str:
-    """Text for LaTeX in ASCII: signs and accents as commands, any other letter as its code ("[U+4E2D]")."""
+    """Return text for LaTeX in ASCII: signs and accents as commands, any other letter as its code ("[U+4E2D]").
+
+    >>> print(escape("5 % of Köhler"))
+    5 \\% of K\\"{o}hler
+    """
     text = unicodedata.normalize("NFC", text).translate(SIGNS)
-    return text if text.isascii() else re.sub(r"[^\x00-\x7f]", lambda found: _foreign(found[0]), text)
+    return text if text.isascii() else re.sub(r"[^\x00-\x7f]", lambda match: _foreign(match[0]), text)
 
 
 def _cell(text: Text) -> str:
@@ -252,7 +270,7 @@ def _heading(head: Head) -> str:
 
 
 def _tabular(table: Table, heads: Sequence[Head], rows: Sequence[Sequence[Text]], verdict: bool) -> list[str]:
-    kinds = [columns(table, head) for head in heads]
+    kinds = [subcolumns(table, head) for head in heads]
     first, last = "layer" if table.kind == LAYERS else "method", ["verdict"] * verdict
     titles = [f"\\multicolumn{{{len(kind)}}}{{c}}{{{_heading(head)}}}" for head, kind in zip(heads, kinds, strict=True)]
     double = any(len(kind) > 1 for kind in kinds)
@@ -267,26 +285,26 @@ def _tabular(table: Table, heads: Sequence[Head], rows: Sequence[Sequence[Text]]
 
 
 def latex(table: Table) -> str:
-    """The table as LaTeX for a plain article with booktabs, graphicx and amssymb, its legend in small print below it.
+    """Return the table as LaTeX for a plain article with booktabs, graphicx and amssymb, its legend in small print.
 
-    A table too broad or too tall for a page comes in parts; a part that is still too broad is made smaller.
+    A table too broad or too tall for a page is split; a part that is still too broad is made smaller.
     """
-    broad = BROAD[table.compares and table.kind != LAYERS]
-    pieces = [(name, heads[i : i + broad]) for name, heads in parts(table) for i in range(0, len(heads), broad)]
+    most = LATEX_COLUMNS[table.compares and table.kind != LAYERS]
+    pieces = [(name, heads[i : i + most]) for name, heads in split_columns(table) for i in range(0, len(heads), most)]
     out, count = [], 0
     for name, heads in pieces:
         verdict = bool(table.verdict) and (name, heads) == pieces[-1]
-        rows = [row if verdict or not table.verdict else row[:-1] for row in grid(table, heads, "\x01{}\x02", "≈")]
-        for i in range(0, len(rows), TALL):
+        rows = [row if verdict or not table.verdict else row[:-1] for row in grid(table, heads, "\x01{}\x02")]
+        for i in range(0, len(rows), LATEX_LINES):
             caption = escape(table.title + f": {name}" * bool(name)) + " (continued)" * bool(count)
             out += [
                 r"\begin{table*}[htbp]", r"\centering\scriptsize\setlength{\tabcolsep}{3pt}",
                 rf"\caption{{{caption}}}\vspace{{4pt}}",
-                r"\sbox0{%", *_tabular(table, heads, rows[i : i + TALL], verdict), "}%",
+                r"\sbox0{%", *_tabular(table, heads, rows[i : i + LATEX_LINES], verdict), "}%",
                 r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\usebox0}\else\usebox0\fi", r"\end{table*}", "",
             ]  # fmt: skip
             count += 1
-            if count % FLOATS == 0:
+            if count % LATEX_FLOATS == 0:
                 out += [r"\clearpage", ""]
     small = "\n\n".join(escape(text) for text in legend(table))
     return "\n".join([*out, rf"{{\scriptsize\setlength{{\parindent}}{{0pt}}{small}\par}}"]) + "\n"

@@ -1,47 +1,69 @@
-"""A table to show, before it is text: its columns, its lines, its measured and its published cells."""
+"""A table before it becomes text: its columns, its lines, its measured and published cells, its notes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import pandas as pd
 
-from reports.published.printed import Column, Protocol
+from reports.published.printed import PrintedColumn, Protocol
 from reports.scores.measures import MEASURES
 from reports.scores.reading import Evaluation, Stat, convert
+from reports.tables.runs import Group
 
 DECIMALS = 3
-"""Digits after the point of a measure that no declaration is known of."""
+"""Digits after the point of a value whose metric has no declaration."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 WIDEST = 12
 """Tables with more columns are split by metric into parts."""
+OVERVIEW, CONDITIONS, CUSTOM = "overview", "conditions", "custom"
+"""The kinds of tables that no paper prints; a published table has the kind that its file names."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """The evaluations of one run under several seeds, in the order of their names."""
+class Notes:
+    """The lettered notes of a table, in the order in which they come up."""
 
-    evaluations: tuple[Evaluation, ...]
+    def __init__(self) -> None:
+        self.letters: dict[str, str] = {}
 
-    @property
-    def record(self) -> Mapping[str, Any]:
-        """The first evaluation's record, which the others share but for the seed."""
-        return self.evaluations[0].record
+    def letter(self, text: str) -> str:
+        """Return the letter of a note, a new one for a new text: a, b, ..., z, aa, ab, ...
+
+        >>> notes = Notes()
+        >>> [notes.letter(text) for text in ("partial data", "reduced network", "partial data")]
+        ['a', 'b', 'a']
+        """
+        if text not in self.letters:
+            number, name = len(self.letters), ""
+            while number >= 0:
+                number, rest = divmod(number, 26)
+                name, number = chr(ord("a") + rest) + name, number - 1
+            self.letters[text] = name
+        return self.letters[text]
+
+    def entries(self) -> tuple[tuple[str, str], ...]:
+        """Return letter and text of every note."""
+        return tuple((letter, text) for text, letter in self.letters.items())
 
 
 @dataclass(frozen=True)
 class Head:
-    """One column of a shown table.
+    """One column of a table.
 
     Args:
         id: the published column's id, or our metric id.
-        name: the metric's name; `over` what stands above it (dataset, scene, mask).
-        metric: our metric id; `condition` and `size` say which of its rows.
-        printed: the published column, None where only measured values stand.
-        marks: numbers of footnotes.
+        name: the metric's title.
+        over: what the heading shows above the name: dataset, scene, mask; "" for nothing.
+        unit: the unit of the cells, as the published tables spell it ("1", "percent", "dB").
+        better: "higher", "lower", or None where no value is better.
+        metric: our metric id; "" in a table of layers.
+        condition: which of the metric's scores count, as column and value of the scores.
+        size: the image size of a cost, "1680x1120"; None takes the smallest.
+        printed: the published column; None where only measured values are shown.
+        protocol: the paper's protocol for that column; None without one.
+        marks: numbers of the footnotes of the heading.
     """
 
     id: str
@@ -52,7 +74,7 @@ class Head:
     metric: str
     condition: Mapping[str, str] = field(default_factory=dict)
     size: str | None = None
-    printed: Column | None = None
+    printed: PrintedColumn | None = None
     protocol: Protocol | None = None
     marks: tuple[int, ...] = ()
 
@@ -60,8 +82,8 @@ class Head:
     def heading(self) -> str:
         """The heading in one line: "GOPRO PSNR ↑ (dB)"."""
         unit = {"1": "", "percent": "%"}.get(self.unit, self.unit)
-        parts = (self.over, self.name, ARROWS.get(self.better or "", ""), f"({unit})" if unit else "")
-        return " ".join(part for part in parts if part)
+        words = (self.over, self.name, ARROWS.get(self.better or "", ""), f"({unit})" if unit else "")
+        return " ".join(word for word in words if word)
 
 
 @dataclass
@@ -70,17 +92,20 @@ class Measured:
 
     Args:
         value: in the unit of its column, the mean over the seeds; None where it was not measured.
-        low, high: the 95 % bootstrap interval over images; None for counts and for metrics of a set.
-        images: by image and condition, the mean over the seeds.
+        low: the lower end of the 95 % bootstrap interval over images; None for counts and for metrics of a set.
+        high: its upper end.
+        images: values by image and condition, the mean over the seeds; None for counts and for metrics of a set.
         spread: the standard deviation over the seeds, None where there is one or all agree.
         detail: size and device of a cost.
-        note: the letter of the note that says why it was not measured; "" with no value: the dataset was not run.
-        best: the best of the column, which holds others; tie: not told apart from the best.
+        note: the letter of the note with the reason why it was not measured; "" without a value: no run on its dataset.
+        best: whether it is the best of a column that has worse ones too.
+        tie: whether a test cannot tell it from the best.
         p: Holm-corrected over the column, of the paired test against the best; None for the best itself, for a count,
             and where no image is common.
         difference: measured minus published, in the unit of the column; None where one of them is missing.
-        verdict: reproduced, not reproduced or not comparable, `reason` in full; "" where there is no difference.
-        parts: each evaluation's own number.
+        verdict: reproduced, not reproduced or not comparable; "" where there is no difference.
+        reason: of the verdict, in full.
+        parts: each evaluation with its own score and its value in the unit of the column.
     """
 
     value: float | None
@@ -101,7 +126,14 @@ class Measured:
 
 @dataclass
 class Printed:
-    """One published cell: the text as printed, its number, and the numbers of its footnotes."""
+    """One published cell.
+
+    Args:
+        text: as printed.
+        number: the same as a number in the unit of the column; None where the text is none.
+        marks: numbers of its footnotes.
+        best: whether it is the best of a column that has worse ones too.
+    """
 
     text: str
     number: float | None
@@ -111,12 +143,21 @@ class Printed:
 
 @dataclass
 class Line:
-    """One line of a shown table: a published row with one run, or with none, or a further run of the row above.
+    """One line of a table: a row with one of its runs, or with none.
 
     Args:
-        first: whether it opens its row; only then the published values stand in it.
-        flag: a warning ("below input by 0.42 dB").
-        verdict: one of the words of `verdicts.judge_line`; `reason` in full.
+        row: the id of the row; a row with several runs has several lines.
+        label: the name of the row as it is shown.
+        detail: what is shown behind the label.
+        group: the run; None where none fills the row.
+        first: whether it is the first line of its row; only this one shows the published values.
+        measured: the measured cells by column id.
+        printed: the published cells by column id.
+        marks: numbers of the footnotes of the row.
+        notes: letters of the notes on the run.
+        flag: a warning ("below input by 0.42 dB"), or "".
+        verdict: a word of `verdicts`, "" where nothing is published.
+        reason: of the verdict, in full.
     """
 
     row: str
@@ -138,10 +179,19 @@ class Table:
     """A table to show.
 
     Args:
-        conventions: a sentence a metric, which one is shown and which one the paper most likely used.
+        id: the name of its files.
+        title: its caption; it names the origin of the measured data where that is not the originals.
+        task: the task of its runs.
+        datasets: the datasets of its columns.
+        heads: the columns.
+        lines: the lines in order.
+        kind: OVERVIEW, CONDITIONS, CUSTOM, or the kind of a published table.
+        conventions: what its metrics mean, one entry per metric.
         remarks: number, kind and text of the published file's remarks.
         notes: letter and text of what concerns the measured numbers.
         marks: numbers of the remarks that concern the whole table.
+        verdict: a word of `verdicts`, "" where nothing is published.
+        reason: of the verdict, in full.
     """
 
     id: str
@@ -150,7 +200,7 @@ class Table:
     datasets: tuple[str, ...]
     heads: tuple[Head, ...]
     lines: list[Line]
-    kind: str = "overview"
+    kind: str = OVERVIEW
     conventions: tuple[str, ...] = ()
     remarks: tuple[tuple[int, str, str], ...] = ()
     notes: tuple[tuple[str, str], ...] = ()
@@ -160,7 +210,7 @@ class Table:
 
     @property
     def short(self) -> str:
-        """The title without what a published table shows, for a list of contents."""
+        """The title up to its colon for a published table, whole for others: for a list of contents."""
         return self.title.partition(":")[0] if self.compares else self.title
 
     @property
@@ -169,42 +219,24 @@ class Table:
         return any(head.printed for head in self.heads)
 
 
-def name_among(group: Group, members: Iterable[Group]) -> str:
-    """A run's title, with its evaluation's name where another of the runs has the same title (sizes, ablations)."""
-    title = str(group.record["title"])
-    same = sum(other.record["title"] == title for other in members) > 1
-    return f"{title}, {group.evaluations[0].name}" if same else title
-
-
-def letter(notes: dict[str, str], text: str) -> str:
-    """The letter of a note, a new one for a new text: a, b, ..., z, aa, ab, ..."""
-    if text not in notes:
-        number, name = len(notes), ""
-        while number >= 0:
-            number, rest = divmod(number, 26)
-            name, number = chr(ord("a") + rest) + name, number - 1
-        notes[text] = name
-    return notes[text]
-
-
 def number(value: float, head: Head) -> str:
-    """A measured value with the digits that its metric declares, in the unit of the column."""
+    """Return a measured value with the digits that its metric declares, in the unit of the column.
+
+    >>> number(0.98765, Head("ssim", "SSIM", "", "1", "higher", "ssim-gauss11"))
+    '0.9877'
+    >>> number(1.23456, Head("mae", "MAE", "", "percent", "lower", "mae"))  # declared with 4 digits, in units of 1
+    '1.23'
+    """
     digits = DECIMALS
     if measure := MEASURES.get(head.metric):
         digits = max(0, measure.decimals - round(math.log10(convert(1.0, measure.unit, head.unit))))
     return f"{value:.{digits}f}" if math.isfinite(value) else str(value)
 
 
-def describe(group: Group) -> str:
-    """The kind of a run and its seeds, for beside its name."""
-    seeds = len(group.evaluations)
-    return str(group.record["kind"]) + (f", {seeds} seeds" if seeds > 1 else "")
+def split_columns(table: Table) -> list[tuple[str, tuple[Head, ...]]]:
+    """Split the columns of a table into named parts that can be read: all of them, or one part per metric if too many.
 
-
-def parts(table: Table) -> list[tuple[str, tuple[Head, ...]]]:
-    """The columns of a table in parts that can be read: all, or one part a metric where there are too many.
-
-    A table of one column a metric stays whole: it scrolls.
+    A table with one column per metric is not split: it scrolls.
     """
     names = list(dict.fromkeys(head.name for head in table.heads))
     if len(table.heads) <= WIDEST or len(names) == len(table.heads):

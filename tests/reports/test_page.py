@@ -27,7 +27,7 @@ from reports.page import write
 from reports.page.parts import Extra, Plot, Sheet
 from reports.published import printed
 from reports.scores import reading
-from reports.tables import filling
+from reports.tables.runs import join_seeds
 from tests import make_scores
 from tests.make_scores import Spec
 
@@ -244,12 +244,12 @@ def test_nothing_is_drawn_where_the_severity_does_not_vary(tmp_path):
     one = in_memory(Spec("mine", "gopro", "deblur", 29))
     key = sections.key_of(one)
     names = {path.stem for path in tmp_path.glob("*.svg")}
-    sections.severity_plots(filling.groups([one]), key, tmp_path)
+    sections.severity_plots(join_seeds([one]), key, tmp_path)
     names = {path.stem for path in tmp_path.glob("*.svg")}
     suffix = "deblur-gopro-offline-photographs-blurred"
     assert names == {f"{metric}-by-{kind}-{suffix}" for metric in ("psnr", "ssim") for kind in ("length", "sigma")}
     same = {name: rows.assign(severity='{"length": 5, "sigma": 1}') for name, rows in one.scores.items()}
-    assert sections.severity_plots(filling.groups([replace(one, scores=same)]), key, tmp_path) == []
+    assert sections.severity_plots(join_seeds([replace(one, scores=same)]), key, tmp_path) == []
 
 
 # Comparisons ----------------------------------------------------------------------------------------------------------

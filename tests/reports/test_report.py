@@ -24,8 +24,10 @@ from reports.page import write
 from reports.published import printed
 from reports.scores import reading, statistics
 from reports.scores.measures import MEASURES
-from reports.tables import custom, filling, formats, model, overview, papers, verdicts
-from reports.tables.model import letter
+from reports.tables import custom, formats, model, overviews, papers, verdicts
+from reports.tables.cells import cell_records
+from reports.tables.model import Notes
+from reports.tables.runs import join_seeds
 from tests import make_scores
 from tests.make_scores import OFFLINE, Spec
 
@@ -49,7 +51,7 @@ def in_memory(spec: Spec, images: int = 12, **means: float) -> reading.Evaluatio
 
 def join(table: str, *evaluations: reading.Evaluation) -> model.Table:
     """The published table beside these evaluations."""
-    return papers.published_table(KNOWN.tables[table], filling.groups(evaluations), KNOWN)
+    return papers.published_table(KNOWN.tables[table], join_seeds(evaluations), KNOWN)
 
 
 def line_of(table: model.Table, row: str) -> model.Line:
@@ -200,7 +202,7 @@ def test_equal_images_give_an_infinite_psnr_and_no_error(recwarn):
     one.scores["psnr-rgb8"].iloc[0, one.scores["psnr-rgb8"].columns.get_loc("value")] = math.inf
     shown = join("mrfnet-2", one)
     assert "inf [inf, inf]" in formats.markdown(shown)
-    assert next(cell["value"] for cell in filling.measured_cells(shown)) == "inf"
+    assert next(cell["value"] for cell in cell_records(shown)) == "inf"
     assert [str(w.message) for w in recwarn if issubclass(w.category, RuntimeWarning)] == []
 
 
@@ -231,7 +233,7 @@ def test_the_order_alone_can_be_reproduced():
     assert shown.verdict == "not comparable" and "other metric conventions" in shown.reason
     assert "mean -1.00" in shown.reason
     for head, tau, count in verdicts.orders(
-        verdicts.spokesmen(join("lmfn-1", *apart).lines), join("lmfn-1", *apart).heads
+        verdicts.representatives(join("lmfn-1", *apart).lines), join("lmfn-1", *apart).heads
     ):
         assert count == 4 and (tau == pytest.approx(1) or head.id not in ("psnr", "ssim"))
 
@@ -286,7 +288,7 @@ def test_a_table_is_filled_by_runs_of_the_task_that_its_reading_says():
         assert found == pytest.approx(rows[rows["input"] == given]["value"].mean())
         assert shown.task == "sharp-inpaint"
         assert ("Our reading: the rows are the whole DFFNet" in formats.markdown(shown)) == (table != "dffnet-4.3.3-4")
-    inpaint = filling.groups([in_memory(Spec("dffnet", "visdrone", "inpaint", 30, "dffnet"))])
+    inpaint = join_seeds([in_memory(Spec("dffnet", "visdrone", "inpaint", 30, "dffnet"))])
     assert papers.published_table(KNOWN.tables["dffnet-4.4-4"], inpaint, KNOWN).verdict == "not run"
 
 
@@ -315,7 +317,7 @@ def test_one_run_fills_every_row_that_it_names():
         shown = join(table, one)
         assert [line.row for line in shown.lines if line.group] == [row]
         psnr[row] = line_of(shown, row).measured["visdrone-psnr"].value
-        cells = filling.measured_cells(shown)
+        cells = cell_records(shown)
         assert {cell["evaluation"] for cell in cells} == {one.name} and {cell["row"] for cell in cells} == {row}
     assert len(psnr) == 3 and len(set(psnr.values())) == 1
     stage_one = replace(real("mrfnet", 30), record={**real("mrfnet", 30).record, "also_as": ["dffnet"]})
@@ -323,7 +325,7 @@ def test_one_run_fills_every_row_that_it_names():
     assert [line.row for line in shown.lines if line.group] == ["dffnet"]
     assert line_of(join("mrfnet-5", stage_one), "mrfnet").measured["gopro-psnr"].value == pytest.approx(30)
     seeds = [replace(stage_one, record={**stage_one.record, "evaluation": f"s{i}", "seed": i}) for i in (0, 1)]
-    assert len(filling.groups(seeds)) == 1
+    assert len(join_seeds(seeds)) == 1
 
 
 def test_random_helpers_are_said_wherever_the_run_stands():
@@ -333,7 +335,7 @@ def test_random_helpers_are_said_wherever_the_run_stands():
     shown = join("lmfn-1", one)
     text = "losses through a network of random weights: perceptual, style (vgg)"
     assert text in formats.markdown(shown) and text in formats.latex(shown)
-    assert text in dict(overview.overviews(filling.groups([one]))[0].notes).values()
+    assert text in dict(overviews.overviews(join_seeds([one]))[0].notes).values()
     line = line_of(shown, "lmfn")
     assert (line.verdict, line.reason) == ("not comparable", "because of losses through random weights")
 
@@ -364,7 +366,7 @@ def test_seeds_are_put_together_and_their_spread_shown():
     cell = line_of(join("lmfn-1", one, other), "lmfn").measured["psnr"]
     assert cell.value == pytest.approx(29.5) and cell.spread == pytest.approx(math.sqrt(0.5))
     assert cell.images is not None and len(cell.images) == 12
-    twice = filling.groups([one, replace(one, record={**one.record, "evaluation": "again"})])
+    twice = join_seeds([one, replace(one, record={**one.record, "evaluation": "again"})])
     assert len(twice) == 2  # the same seed is another run
 
 
@@ -389,7 +391,7 @@ def test_an_overview_shows_every_run_and_who_does_not_beat_the_input():
         in_memory(Spec("deblurgan", "gopro", "deblur", 25, "deblurgan"), psnr_rgb8=24.58),
         in_memory(Spec("mine", "gopro", "deblur", 29), psnr_rgb8=29.0),
     ]
-    (shown,) = overview.overviews(filling.groups(runs))
+    (shown,) = overviews.overviews(join_seeds(runs))
     assert shown.id == "overview-deblur-gopro-offline-photographs" and OFFLINE in shown.title
     assert [(line.label, line.flag) for line in shown.lines] == [
         ("MINE", ""), ("Input", ""), ("Deblurgan", "below input by 0.42 dB"),
@@ -403,7 +405,7 @@ def test_inpainting_has_an_overview_an_input_and_psnr_by_mask():
         in_memory(Spec("telea", "paris-streetview", "inpaint", 27, kind="no training", noise=0)),
         in_memory(Spec("ec", "paris-streetview", "inpaint", 26, "ec", noise=0)),
     ]
-    found = {table.id.removesuffix("-offline-photographs"): table for table in overview.overviews(filling.groups(runs))}
+    found = {table.id.removesuffix("-offline-photographs"): table for table in overviews.overviews(join_seeds(runs))}
     assert set(found) == {
         f"{kind}-inpaint-paris-streetview-{given}"
         for kind in ("overview", "conditions")
@@ -419,7 +421,7 @@ def test_runs_of_one_title_are_told_apart():
         in_memory(Spec("mrfnet", "gopro", "deblur", 29, "mrfnet", seed=seed, named=name, record={"network": {"k": k}}))
         for seed, name, k in ((0, "four", 4), (1, "four-again", 4), (0, "two", 2))
     ] + [in_memory(Spec("lmfn", "gopro", "deblur", 28, "lmfn"))]
-    (shown,) = overview.overviews(filling.groups(runs))
+    (shown,) = overviews.overviews(join_seeds(runs))
     assert {line.label for line in shown.lines} == {"Mrfnet, four", "Mrfnet, two", "LMFN"}
     assert [sections.seed_label(one, runs) for one in runs] == [
         "Mrfnet, four",
@@ -432,7 +434,7 @@ def test_runs_of_one_title_are_told_apart():
 
 def test_sharper_inpainting_has_an_overview_an_input():
     one = in_memory(Spec("dffnet", "visdrone", "sharp-inpaint", 27, "dffnet", noise=0))
-    found = {table.id: table for table in overview.overviews(filling.groups([one]))}
+    found = {table.id: table for table in overviews.overviews(join_seeds([one]))}
     blurred, sharp = (found[f"overview-sharp-inpaint-visdrone-{g}-offline-photographs"] for g in ("blurred", "sharp"))
     assert "sharp-inpaint of blurred images" in blurred.title
     gain = sharp.lines[0].measured["psnr-rgb8"].value - blurred.lines[0].measured["psnr-rgb8"].value
@@ -448,9 +450,9 @@ def test_the_table_of_paths_shows_what_was_run():
         Spec("mrfnet", "gopro", "deblur", 29.0, "mrfnet", named="mrfnet-gopro", params=6.0),
         Spec("mrfnet", "gopro", "deblur", 30.0, "mrfnet", named="mrfnet-gopro-1", params=6.0, seed=1),
     ]
-    runs = filling.groups(in_memory(spec, psnr_rgb8=spec.psnr) for spec in specs)
+    runs = join_seeds(in_memory(spec, psnr_rgb8=spec.psnr) for spec in specs)
     (paths,) = [entry for entry in custom.load(KNOWN) if entry.id == "mrfnet-paths"]
-    shown = custom.own_table(paths, runs)
+    shown = custom.custom_table(paths, runs)
     assert shown is not None
     assert [line.row for line in shown.lines] == list(paths.rows) and len(shown.lines) == 6
     assert [head.id for head in shown.heads] == [
@@ -467,8 +469,8 @@ def test_the_table_of_paths_shows_what_was_run():
     assert [line.row for line in shown.lines if line.measured["params"].best] == ["mrfnet-paths2-gopro"]
     text = formats.markdown(shown)
     assert OFFLINE in text.splitlines()[0] and text.count("| not run | not run |") == 8 and "is not reproduced" in text
-    assert not shown.verdict and not shown.compares and len(filling.measured_cells(shown)) == 3 * 5
-    assert custom.own_table(paths, filling.groups([real("lmfn", 30)])) is None  # nothing of it was run
+    assert not shown.verdict and not shown.compares and len(cell_records(shown)) == 3 * 5
+    assert custom.custom_table(paths, join_seeds([real("lmfn", 30)])) is None  # nothing of it was run
 
 
 def test_a_table_under_one_input(tmp_path):
@@ -476,7 +478,7 @@ def test_a_table_under_one_input(tmp_path):
     (tmp_path / "mine.yaml").write_text(text + "rows: [{run: one, label: One}]}")
     spec = Spec("rn", "places2", "inpaint", 28.0, "rn", named="one")
     one = in_memory(spec)
-    shown = custom.own_table(custom.load(KNOWN, tmp_path)[0], filling.groups([one]))
+    shown = custom.custom_table(custom.load(KNOWN, tmp_path)[0], join_seeds([one]))
     assert shown is not None
     rows = one.scores["psnr-rgb8"]
     expected = rows[rows["input"] == "blurred"]["value"].mean()
@@ -485,7 +487,7 @@ def test_a_table_under_one_input(tmp_path):
     assert "mae-hole was not part of this evaluation" in formats.markdown(shown)
     with pytest.raises(DataError, match="one is inpaint on places2, expected deblur on gopro"):
         wrong = replace(custom.load(KNOWN, tmp_path)[0], task="deblur", dataset="gopro")
-        custom.own_table(wrong, filling.groups([one]))
+        custom.custom_table(wrong, join_seeds([one]))
 
 
 @pytest.mark.parametrize(
@@ -497,7 +499,7 @@ def test_a_table_under_one_input(tmp_path):
         ("title:", "titel:", "titel: unknown field; the nearest are: title"),
         ("task: deblur\n", "", "lacks task"),
         ("id: mrfnet-paths", "id: mrfnet-path", "id: found 'mrfnet-path', expected the file's name"),
-        ("mrfnet-paths2-gopro", "mrfnet-paths1-gopro", "rows: mrfnet-paths1-gopro stands there twice"),
+        ("mrfnet-paths2-gopro", "mrfnet-paths1-gopro", "rows: mrfnet-paths1-gopro is listed twice"),
         ("label: 1 path}", "labels: 1 path}", "expected run and label"),
         ("task: deblur\n", "task: inpaint\n", "input: found '', expected sharp or blurred"),
         ("task: deblur\n", "task: deblur\ninput: sharp\n", "expected none: deblur has one input"),
@@ -743,5 +745,5 @@ def test_durations_and_headings():
     assert [write.duration(seconds) for seconds in (None, 12, 312, 12_000)] == ["", "12 s", "5 min", "3 h 20 min"]
     assert write.spans([("a", 2), ("a", 1), ("b", 1)]) == [("a", 3), ("b", 1)]
     assert write.recipe({"lr": 1, "losses": {"l1": 2}}) == [("lr", "1"), ("losses.l1", "2")]
-    notes: dict[str, str] = {}
-    assert [letter(notes, str(i)) for i in range(28)][-3:] == ["z", "aa", "ab"]
+    notes = Notes()
+    assert [notes.letter(str(i)) for i in range(28)][-3:] == ["z", "aa", "ab"]

@@ -23,8 +23,11 @@ from bench.scoring.rows import Table
 from reports.published import printed
 from reports.scores import reading, statistics
 from reports.scores.training_mse import MSE_TRAINING
-from reports.tables import custom, filling, formats, model, overview, verdicts
+from reports.tables import custom, formats, model, overviews, verdicts
+from reports.tables.all_tables import all_tables
+from reports.tables.cells import cell_records
 from reports.tables.model import Head, Measured
+from reports.tables.runs import Group, join_seeds
 from tests import make_scores
 from tests.make_scores import OFFLINE, Spec
 from tests.reports.test_report import KNOWN, in_memory, join, line_of, real, series
@@ -35,7 +38,7 @@ PREAMBLE = r"\documentclass{article}\usepackage{booktabs,graphicx,amssymb}\begin
 @pytest.fixture(scope="module")
 def shown() -> list[model.Table]:
     """All tables of a store with every task, several seeds, stand-ins and failures."""
-    return custom.all_tables([in_memory(spec) for spec in make_scores.few()], KNOWN, custom.load(KNOWN))
+    return all_tables([in_memory(spec) for spec in make_scores.few()], KNOWN, custom.load(KNOWN))
 
 
 # Statistics -----------------------------------------------------------------------------------------------------------
@@ -168,7 +171,7 @@ def test_doing_nothing_is_not_the_cheapest_method():
         Spec("lmfn", "gopro", "deblur", 29.0, params=2.0),
         Spec("mine", "gopro", "deblur", 26.0, params=3.0),
     ]
-    (shown,) = overview.overviews(filling.groups(in_memory(spec) for spec in specs))
+    (shown,) = overviews.overviews(join_seeds(in_memory(spec) for spec in specs))
     seconds = {line.label: line.measured["seconds"] for line in shown.lines}
     assert min(seconds, key=lambda label: seconds[label].value) == "Input"
     assert [label for label, found in seconds.items() if found.best] == ["LMFN"]
@@ -229,13 +232,13 @@ def test_every_reason_why_a_run_is_not_comparable(record, reason):
 
 
 def test_all_26_tables_are_shown_without_a_run():
-    found = [table for table in custom.all_tables([], KNOWN, custom.load(KNOWN)) if table.compares]
+    found = [table for table in all_tables([], KNOWN, custom.load(KNOWN)) if table.compares]
     assert [table.id for table in found] == list(KNOWN.tables) and len(found) == 26
     layers = [table for table in found if table.kind == printed.LAYERS]
     assert len(layers) == 3 and {table.verdict for table in layers} == {""}
     for table in found:
         assert table in layers or (table.verdict, {line.verdict for line in table.lines}) == ("not run", {"not run"})
-        assert len(table.lines) == len(KNOWN.tables[table.id].rows) and filling.measured_cells(table) == []
+        assert len(table.lines) == len(KNOWN.tables[table.id].rows) and cell_records(table) == []
         text = formats.markdown(table)
         assert all(value in text for row in KNOWN.tables[table.id].rows for value in row.values.values() if value)
         assert (f"Verdict: not run, none of its {len(table.lines)} rows has a run." in text) == (table not in layers)
@@ -245,7 +248,7 @@ def test_kendalls_tau_of_a_table_is_scipys():
     printed = {row.method: row.numbers["psnr"] for row in KNOWN.tables["lmfn-1"].rows}
     psnr = {"deepdeblur": 28.0, "srn": 29.0, "dmphn": 27.5, "lmfn": 31.0}
     table = join("lmfn-1", *(real(name, value, ssim_matlab_rgb=0.9) for name, value in psnr.items()))
-    taus = {head.id: tau for head, tau, _ in verdicts.orders(verdicts.spokesmen(table.lines), table.heads)}
+    taus = {head.id: tau for head, tau, _ in verdicts.orders(verdicts.representatives(table.lines), table.heads)}
     assert taus["psnr"] == pytest.approx(kendalltau(list(psnr.values()), [printed[name] for name in psnr]).statistic)
 
 
@@ -297,7 +300,7 @@ def test_csv_gives_the_very_same_values(shown, tmp_path):
             if head.printed:
                 text = line.printed[head.id].text if head.id in line.printed else ""
                 assert frame.at[i, f"{head.id}.published"] == text
-        for entry in filling.measured_cells(table):
+        for entry in cell_records(table):
             rows = frame[
                 (frame["row"] == entry["row"]) & frame["evaluations"].str.contains(entry["evaluation"], regex=False)
             ]
@@ -361,10 +364,10 @@ def test_all_latex_tables_compile_in_a_plain_article(shown, tmp_path):
 
 def test_a_long_table_comes_in_parts():
     runs = [in_memory(Spec("mine", "gopro", "deblur", 29, seed=None, named=f"run-{i:02d}")) for i in range(50)]
-    (table,) = custom.all_tables(runs, replace(KNOWN, tables={}), [])
+    (table,) = all_tables(runs, replace(KNOWN, tables={}), [])
     text = formats.latex(table)
-    pieces = math.ceil(len(table.heads) / formats.BROAD[False]) * math.ceil(50 / formats.TALL)
-    assert text.count(r"\begin{table*}") == pieces and text.count(r"\clearpage") == pieces // formats.FLOATS
+    pieces = math.ceil(len(table.heads) / formats.LATEX_COLUMNS[False]) * math.ceil(50 / formats.LATEX_LINES)
+    assert text.count(r"\begin{table*}") == pieces and text.count(r"\clearpage") == pieces // formats.LATEX_FLOATS
 
 
 # A new metric ---------------------------------------------------------------------------------------------------------
@@ -409,7 +412,7 @@ def test_a_new_metric_is_scored_and_printed_as_it_is_declared(tmp_path, monkeypa
     one = in_memory(Spec("mine", "gopro", "deblur", 29))
     one = replace(one, scores={**one.scores, "largest-error": scores.frame().astype({"version": str})})
 
-    (shown,) = overview.overviews(filling.groups([one]))
+    (shown,) = overviews.overviews(join_seeds([one]))
     assert [head.id for head in shown.heads][:3] == ["psnr-rgb8", "largest-error", "ssim-gauss11"]
     cell = shown.lines[0].measured["largest-error"]
     assert cell.value == pytest.approx(11.1)
@@ -419,14 +422,14 @@ def test_a_new_metric_is_scored_and_printed_as_it_is_declared(tmp_path, monkeypa
     assert "- Convention: largest-error: the largest absolute error of a pixel, in percent of white\n" in text
 
     entry = own_file(tmp_path, "[{run: " + one.name + ", label: Mine}]", columns="[largest-error]")
-    table = custom.own_table(entry, filling.groups([one]))
+    table = custom.custom_table(entry, join_seeds([one]))
     assert table is not None and number in formats.markdown(table)
 
 
 # Tables of one's own --------------------------------------------------------------------------------------------------
 
 
-def own_file(folder: Path, rows: str, columns: str = "[psnr-rgb8]") -> custom.Own:
+def own_file(folder: Path, rows: str, columns: str = "[psnr-rgb8]") -> custom.CustomTable:
     """A table with these rows."""
     text = "{id: mine, title: Mine, task: deblur, dataset: gopro, columns: " + columns + ", rows: " + rows + "}"
     (folder / "mine.yaml").write_text(text, encoding="utf-8")
@@ -469,17 +472,17 @@ def ablation() -> list[reading.Evaluation]:
 )  # fmt: skip
 def test_rows_are_selected_by_what_runs_have(tmp_path, rows, labels):
     entry = own_file(tmp_path, rows)
-    runs = filling.groups(ablation()[:3] + ablation()[4:])
-    table = custom.own_table(entry, runs)
+    runs = join_seeds(ablation()[:3] + ablation()[4:])
+    table = custom.custom_table(entry, runs)
     assert table is not None and {line.row: line.label for line in table.lines} == labels
     assert all(line.measured["psnr-rgb8"].value for line in table.lines)
 
 
 def test_runs_of_one_network_are_told_apart_by_name(tmp_path):
     entry = own_file(tmp_path, "{run: 'mrfnet-[cd]'}")
-    runs = [model.Group((one,)) for one in ablation()]
+    runs = [Group((one,)) for one in ablation()]
     assert custom.select(entry, runs) == {"mrfnet-c": "Mrfnet, mrfnet-c", "mrfnet-d": "Mrfnet, mrfnet-d"}
-    assert custom.own_table(own_file(tmp_path, "{method: rfr}"), runs) is None  # no run fits
+    assert custom.custom_table(own_file(tmp_path, "{method: rfr}"), runs) is None  # no run fits
 
 
 @pytest.mark.parametrize(
