@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import DataError, ParamsError, WeightsError, supervised
-from methods.layers.winograd import serves, winograd
+from methods.layers.winograd import winograd_available, winograd_conv
 from methods.losses.pixel import mse
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def join(x: Tensor, axis: int) -> Tensor:
 
 def lean(layers: nn.Module, x: Tensor) -> Tensor:
     """What `layers(x)` gives, with the pairs in place; (N, C, H, W), left as it is; no gradients."""
-    if serves(x):
+    if winograd_available(x):
         return torch.cat(
-            [_lean(layers, image.clone(memory_format=torch.contiguous_format), winograd) for image in x.split(1)]
+            [_lean(layers, image.clone(memory_format=torch.contiguous_format), winograd_conv) for image in x.split(1)]
         )
     return _lean(layers, x.clone(memory_format=torch.channels_last), lambda layer, x: layer(x))
 

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ParamsError, supervised
 from methods.layers.initial import Tap, select_pixels_
-from methods.layers.insides import own_range
+from methods.layers.insides import to_unit_range
 from methods.layers.window_attention import WindowBlock
 from methods.losses.pixel import charbonnier
 
@@ -392,7 +392,7 @@ def insides(networks: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
     for i, (weights, maps) in enumerate(zip(details.scale_weights, details.scale_maps, strict=True), 1):
         found[f"DMSSRM {i}: scales {', '.join(names)}"] = weights[0]
         for name, map_ in zip(names, maps, strict=True):
-            found[f"DMSSRM {i}, scale {name}: mean of the channels, own range"] = own_range(map_.mean(1, True))
+            found[f"DMSSRM {i}, scale {name}: mean of the channels, own range"] = to_unit_range(map_.mean(1, True))
     return found
 
 

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import DataError, ParamsError, supervised
-from methods.layers.insides import own_range
+from methods.layers.insides import to_unit_range
 from methods.layers.precision import full_precision
 from methods.layers.rfdb import RFDB, rename_block
 from methods.losses.pixel import mse
@@ -360,7 +360,7 @@ def insides(networks: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     if isinstance(network.encoder, MSHF):
         for name, features_ in zip(("1/4", "1/8", "1/16"), network.encoder.scales(features), strict=True):
-            found[f"MSHF at {name}: mean of the channels, own range"] = own_range(features_.mean(1, True))
+            found[f"MSHF at {name}: mean of the channels, own range"] = to_unit_range(features_.mean(1, True))
     if network.attention == "none":
         return found
     outputs = network.decode(network.reduce(network.encoder(features)))

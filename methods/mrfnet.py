@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from bench.contracts import supervised
-from methods.families.multipath import COARSEST, WATCHED, MRFNet, losses, path_insides, reach
+from methods.families.multipath import COARSEST_SCALE, SCALE_LOSSES, MRFNet, path_insides, path_losses, receptive_radius
 
 if TYPE_CHECKING:
     from bench.contracts import Batch
@@ -38,16 +38,17 @@ def insides(networks: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
 method = supervised(
     "deblur",
     MRFNet,
-    losses,
+    path_losses,
     tiny={"channels": 4},
-    multiple=COARSEST,
-    min_size=COARSEST,
-    margin=reach,
-    tiling=f"Pixels farther than {reach()} away do not influence a pixel of the published network, more or fewer in "
-    "networks of other arguments: tiles that overlap by as much agree with the whole image.",
-    watched=WATCHED,
+    multiple=COARSEST_SCALE,
+    min_size=COARSEST_SCALE,
+    margin=receptive_radius,
+    tiling=f"Pixels farther than {receptive_radius()} away do not influence a pixel of the published network, more or "
+    "fewer in networks of other arguments: tiles that overlap by as much agree with the whole image.",
+    watched=SCALE_LOSSES,
     insides=insides,
     limits=(
-        f"sides must be multiples of {COARSEST} pixels: so that every number of paths up to six takes the same images",
+        f"sides must be multiples of {COARSEST_SCALE} pixels: so that every number of paths up to six takes the same "
+        "images",
     ),
 )

@@ -15,7 +15,7 @@ Our readings:
   Canny edges of the blurred image stand in the map's place.
 - The classes are the two kinds of blur. The N object categories with a kernel each are not kept apart from them: no
   data names objects. "Different blur kernels" are 3x3 convolutions, one a class, whose results are mixed at each place
-  by class and location (`places` in `methods/families/blur_class.py`).
+  by class and location (`class_shares` in `methods/families/blur_class.py`).
 - The last stage joins the finest map of the encoder (b_1), the finest result of the paths (l_1) and the edge map; what
   it makes of them is added to the finest image and starts at 0, so that training begins with MRFNet's own image.
 - alpha is the share of the network's own edges in the edge map that the last stage is given; the rest is the truth's.
@@ -39,10 +39,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import Method, ParamsError, Phase, Player, in_order, numbered
-from methods.families.blur_class import CLASSES, BlurClassifier, draw_blurred, location, logits, places
+from methods.families.blur_class import (
+    CLASSES,
+    BlurClassifier,
+    class_logits,
+    class_shares,
+    draw_blurred,
+    location_scores,
+)
 from methods.families.edge_model import EDGE_PHASE, Generator, canny, edge_input, luminance
-from methods.families.multipath import COARSEST, WATCHED, MRFNet, conv, losses, path_insides
-from methods.layers.insides import own_range
+from methods.families.multipath import COARSEST_SCALE, SCALE_LOSSES, MRFNet, conv, path_insides, path_losses
+from methods.layers.insides import to_unit_range
 from methods.layers.patch_critic import PatchCritic
 
 if TYPE_CHECKING:
@@ -164,7 +171,7 @@ def classify_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
 def classifier_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What the classifier lowers."""
     scores, labels = outputs["scores"], outputs["labels"]
-    return {"cross_entropy": F.cross_entropy(logits(scores), labels)}
+    return {"cross_entropy": F.cross_entropy(class_logits(scores), labels)}
 
 
 def deblur(networks: nn.ModuleDict, batch: Batch) -> list[Tensor]:
@@ -172,7 +179,7 @@ def deblur(networks: nn.ModuleDict, batch: Batch) -> list[Tensor]:
     x = batch["x"]
     edges, scores = look(networks, x)
     edges = None if edges is None else mix_edges(edges, batch)
-    shares = None if scores is None else places(scores, *x.shape[-2:])
+    shares = None if scores is None else class_shares(scores, *x.shape[-2:])
     return networks["network"](x, edges, shares)
 
 
@@ -184,7 +191,7 @@ def deblur_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
 
 def deblur_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
     """What the multipath network and the last stage lower: the losses of MRFNet."""
-    return losses(in_order("scale", outputs), batch["target"])
+    return path_losses(in_order("scale", outputs), batch["target"])
 
 
 # The entry ------------------------------------------------------------------------------------------------------------
@@ -243,9 +250,9 @@ def insides(networks: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
     edges, scores = look(networks, batch["x"])
     found = {} if edges is None else {"edge map": edges}
     if scores is not None:
-        for name, where in zip(CLASSES, location(scores).split(1, dim=1), strict=True):
-            found[f"location of {name}, own range"] = own_range(where)
-        found[f"probability: {', '.join(CLASSES)}"] = logits(scores).softmax(1)[0]
+        for name, where in zip(CLASSES, location_scores(scores).split(1, dim=1), strict=True):
+            found[f"location of {name}, own range"] = to_unit_range(where)
+        found[f"probability: {', '.join(CLASSES)}"] = class_logits(scores).softmax(1)[0]
     return found | path_insides(batch["x"], deblur(networks, {"x": batch["x"]}))
 
 
@@ -271,14 +278,14 @@ method = Method(
         "critic_channels": 8,
         "class_channels": 4,
     },
-    multiple=COARSEST,
-    min_size=COARSEST,
+    multiple=COARSEST_SCALE,
+    min_size=COARSEST_SCALE,
     tiling="The edge generator's instance norm and the classifier's averages are over the whole image: tiles, which "
     "overlap, have their own edges and their own classes.",
-    watched=WATCHED,
+    watched=SCALE_LOSSES,
     insides=insides,
     limits=(
-        f"sides must be multiples of {COARSEST} pixels, as MRFNet's",
+        f"sides must be multiples of {COARSEST_SCALE} pixels, as MRFNet's",
         "contextual attention, which the paper's text names beside the edges without its layers, is left to DFFNet",
     ),
 )

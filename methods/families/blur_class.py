@@ -28,7 +28,7 @@ READINGS = (
 )
 """How the paper was read where it is silent or contradicts itself, in what this file defines."""
 CLASSES = ("Gaussian blur", "motion blur")
-REACH = 15
+KERNEL_RADIUS = 15
 """Pixels that the longest motion, of 30, reaches from the middle of its kernel."""
 
 # Labelled training data -----------------------------------------------------------------------------------------------
@@ -44,7 +44,7 @@ def gaussian_kernels(sizes: Tensor, sigmas: Tensor) -> Tensor:
     Returns:
         (N, 31, 31), each of sum 1.
     """
-    at = torch.arange(-REACH, REACH + 1, device=sizes.device) + (0.5 - 0.5 * (sizes[:, None] % 2))
+    at = torch.arange(-KERNEL_RADIUS, KERNEL_RADIUS + 1, device=sizes.device) + (0.5 - 0.5 * (sizes[:, None] % 2))
     line = torch.exp(-(at**2) / (2 * sigmas[:, None] ** 2)) * (at.abs() <= (sizes[:, None] - 1) / 2)
     kernels = line[:, :, None] * line[:, None]
     return kernels / kernels.sum((1, 2), keepdim=True)
@@ -60,7 +60,7 @@ def motion_kernels(lengths: Tensor, angles: Tensor) -> Tensor:
     Returns:
         (N, 31, 31), each of sum 1.
     """
-    axis = torch.arange(-REACH, REACH + 1, device=lengths.device)
+    axis = torch.arange(-KERNEL_RADIUS, KERNEL_RADIUS + 1, device=lengths.device)
     x, up = axis[None, None], -axis[None, :, None]
     phi = (angles * math.pi / 180)[:, None, None]
     half = ((lengths - 1) / 2)[:, None, None]
@@ -74,7 +74,7 @@ def motion_kernels(lengths: Tensor, angles: Tensor) -> Tensor:
 
 def convolve(images: Tensor, kernels: Tensor) -> Tensor:
     """Convolve each of the images (N, 1, H, W) with its own kernel (N, k, k), the border's pixels repeated outside."""
-    images = F.pad(images, (REACH,) * 4, mode="replicate")
+    images = F.pad(images, (KERNEL_RADIUS,) * 4, mode="replicate")
     with full_precision(images):
         return F.conv2d(images.transpose(0, 1), kernels.flip(1, 2)[:, None], groups=len(kernels)).transpose(0, 1)
 
@@ -107,7 +107,7 @@ def draw_blurred(sharp: Tensor) -> tuple[Tensor, Tensor]:
 # The classifier -------------------------------------------------------------------------------------------------------
 
 
-def slopes(grey: Tensor) -> Tensor:
+def normalised_gradients(grey: Tensor) -> Tensor:
     """The differences of `grey` (N, 1, H, W) to the next pixel along x and y over their root mean square: (N, 2, H, W).
 
     So neither brightness nor contrast tells; an image of one colour has none.
@@ -143,12 +143,12 @@ class BlurClassifier(nn.Module):
             grey: the image, (N, 1, H, W) in [0, 1], sides multiples of 8.
             edges: its edge map, of the same shape and range.
         """
-        filtered = self.filters(torch.cat([slopes(grey), edges], dim=1)).float()
+        filtered = self.filters(torch.cat([normalised_gradients(grey), edges], dim=1)).float()
         energy = F.avg_pool2d(filtered.square(), 16, stride=8, padding=4)
         return self.weights(self.layers(torch.log(energy + 1e-3)))  # 1e-3 of an image's mean energy counts as none
 
 
-def logits(scores: Tensor) -> Tensor:
+def class_logits(scores: Tensor) -> Tensor:
     """The input of the softmax, the sums over l of A_l G_l: (N, 2, h, w) to (N, 2).
 
     G_l is the average of g_l over all places. Weighting is linear: the average of the weighted maps is the weighted
@@ -157,7 +157,7 @@ def logits(scores: Tensor) -> Tensor:
     return scores.float().mean((2, 3))
 
 
-def location(scores: Tensor) -> Tensor:
+def location_scores(scores: Tensor) -> Tensor:
     """The location score S of eq. 4: the positive part of a class's score at a place over its sum over all places.
 
     A class without a positive score has S = 0 everywhere.
@@ -172,7 +172,7 @@ def location(scores: Tensor) -> Tensor:
     return positive / positive.sum((2, 3), keepdim=True).clamp(min=1e-6)
 
 
-def places(scores: Tensor, height: int, width: int) -> Tensor:
+def class_shares(scores: Tensor, height: int, width: int) -> Tensor:
     """How much of each class's kernels each pixel gets: its probability Q times S, relative to the largest S.
 
     Relative to the largest, S does not depend on the size of the image.
@@ -183,7 +183,7 @@ def places(scores: Tensor, height: int, width: int) -> Tensor:
     Returns:
         (N, 2, height, width) in [0, 1], enlarged bilinearly.
     """
-    where = location(scores)
+    where = location_scores(scores)
     where = where / where.amax((2, 3), keepdim=True).clamp(min=1e-12)
-    share = logits(scores).softmax(1)[:, :, None, None] * where
+    share = class_logits(scores).softmax(1)[:, :, None, None] * where
     return F.interpolate(share, size=(height, width), mode="bilinear", align_corners=False)

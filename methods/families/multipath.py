@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import DataError, ParamsError
-from methods.layers.insides import own_range
+from methods.layers.insides import to_unit_range
 from methods.losses.pixel import mse, scale_refinement
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ READINGS = (
     "Residual units (RCU) on the encoder's maps and after the pooling are left out, as in table I; `rcus` adds them.",
 )
 """How the paper was read where it is silent or contradicts itself, in what this file defines."""
-COARSEST = 32
+COARSEST_SCALE = 32
 """The coarsest scale is at most 1/32 of the image: six paths, or four behind a stem of stride 4 (figure 2)."""
-WATCHED = tuple(f"scale_{k}" for k in range(1, 7))
+SCALE_LOSSES = tuple(f"scale_{k}" for k in range(1, 7))
 """A loss for every path that there can be (Section III.B): logged for the curves by scale, never lowered."""
 
 
@@ -296,10 +296,10 @@ def check_arguments(channels: int, num_paths: int, residual: bool, rounds: int, 
     if stem_stride not in (1, 4):
         raise ParamsError(f"mrfnet: stem_stride is {stem_stride}, expected 1 (table I) or 4 (figure 2)")
     coarsest = stem_stride * 2 ** (num_paths - 1)
-    if coarsest > COARSEST:
+    if coarsest > COARSEST_SCALE:
         raise ParamsError(
             f"mrfnet: {num_paths} paths behind a stem of stride {stem_stride} end at 1/{coarsest} "
-            f"of the image, expected 1/{COARSEST} at most; take fewer paths or stem_stride 1"
+            f"of the image, expected 1/{COARSEST_SCALE} at most; take fewer paths or stem_stride 1"
         )
 
 
@@ -313,7 +313,7 @@ def check_size(x: Tensor, multiple: int) -> None:
         )
 
 
-def reach(
+def receptive_radius(
     num_paths: int = 4,
     light: bool = True,
     residual: bool = True,
@@ -355,7 +355,7 @@ def reach(
     return max(before + 5, after + 2) if stem_stride == 4 else max(before, after)  # bilinear enlarging by 4
 
 
-def losses(preds: Sequence[Tensor], target: Tensor) -> Losses:
+def path_losses(preds: Sequence[Tensor], target: Tensor) -> Losses:
     """Both losses of the paper, for `params.yaml` to weight: all scales (eq. 5), or the final image alone.
 
     Beside them stands the squared error per value of each path, `scale_1` the finest: for the curves alone.
@@ -381,5 +381,7 @@ def path_insides(x: Tensor, preds: Sequence[Tensor]) -> dict[str, Tensor]:
         height, width = pred.shape[-2:]
         blurred = F.adaptive_avg_pool2d(x, (height, width))
         found[f"path {k}: image"] = pred.clamp(0, 1)
-        found[f"path {k}: difference to the blurred image, own range"] = own_range((pred - blurred).abs().mean(1, True))
+        found[f"path {k}: difference to the blurred image, own range"] = to_unit_range(
+            (pred - blurred).abs().mean(1, True)
+        )
     return found

@@ -12,7 +12,7 @@ from bench.contracts import DataError, ParamsError, WeightsError
 from benchmarks.dmphn_frame import Authors
 from methods import dmphn
 from methods.dmphn import COLUMNS, DMPHN, ROWS, Pair, join, lean, method, split
-from methods.layers.winograd import serves, winograd
+from methods.layers.winograd import winograd_available, winograd_conv
 
 
 def tiny(num_levels: int = 4) -> DMPHN:
@@ -122,13 +122,13 @@ def test_initial_weights_have_the_spread_of_the_code_and_no_bias() -> None:
         assert not layer.bias.any()
 
 
-@pytest.mark.parametrize(("convolve", "channels"), [(nn.Module.__call__, 4), (winograd, 64)])
+@pytest.mark.parametrize(("convolve", "channels"), [(nn.Module.__call__, 4), (winograd_conv, 64)])
 def test_a_pair_in_place_is_the_pair(convolve: Callable[[nn.Module, Tensor], Tensor], channels: int) -> None:
     torch.manual_seed(0)
     pair, x = Pair(channels), torch.randn(1, channels, 17, 11)
     with torch.no_grad():
         expected, own = pair(x), x.clone()
-        assert serves(x)
+        assert winograd_available(x)
         assert pair.add_(own, convolve) is own
         assert relative(own, expected) < 1e-5
 

@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.contracts import DataError, ParamsError
-from methods.families.multipath import MRFNet, MRFUnit, max_pool5, reach
-from methods.layers.insides import own_range
-from methods.mrfnet import losses, method
+from methods.families.multipath import MRFNet, MRFUnit, max_pool5, path_losses, receptive_radius
+from methods.layers.insides import to_unit_range
+from methods.mrfnet import method
 
 
 def count(**arguments) -> int:
@@ -187,7 +187,7 @@ def test_an_image_a_path_and_every_parameter_trains(arguments, sides):
     x, target = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
     preds = network(x)
     assert [tuple(pred.shape) for pred in preds] == [(2, 3, side, side) for side in sides]
-    losses(preds, target)["scale_refinement"].backward()
+    path_losses(preds, target)["scale_refinement"].backward()
     assert [name for name, parameter in network.named_parameters() if parameter.grad is None] == []
 
 
@@ -246,7 +246,7 @@ def test_losses_of_a_constant_error():
     """Every scale off by 0.1: eq. 5 is 1/(2K) * K * 0.01 = 0.005, the final image's mean square 0.01."""
     target = torch.full((2, 3, 32, 32), 0.5)
     preds = [F.avg_pool2d(target, 2**k) + 0.1 for k in range(4)]
-    values = losses(preds, target)
+    values = path_losses(preds, target)
     assert set(values) == {"scale_refinement", "mse", "scale_1", "scale_2", "scale_3", "scale_4"}
     assert values["scale_refinement"].item() == pytest.approx(0.005)
     assert values["mse"].item() == pytest.approx(0.01)
@@ -257,7 +257,7 @@ def test_the_curves_of_the_scales_are_watched_and_train_nothing(num_paths):
     network = MRFNet(channels=4, num_paths=num_paths)
     x, target = torch.rand(2, 2, 3, 32, 32)
     preds = network(x)
-    values = losses(preds, target)
+    values = path_losses(preds, target)
     names = [f"scale_{k}" for k in range(1, num_paths + 1)]
     assert set(values) - {"scale_refinement", "mse"} == set(names) <= set(method.watched)
     assert len(method.watched) == 6
@@ -271,7 +271,7 @@ def test_the_curves_of_the_scales_are_watched_and_train_nothing(num_paths):
 
 def test_a_perfect_pyramid_costs_nothing():
     target = torch.rand(1, 3, 32, 32)
-    values = losses([F.interpolate(target, scale_factor=0.5**k, mode="area") for k in range(4)], target)
+    values = path_losses([F.interpolate(target, scale_factor=0.5**k, mode="area") for k in range(4)], target)
     assert values["scale_refinement"].item() == pytest.approx(0, abs=1e-12)
 
 
@@ -288,7 +288,7 @@ def seen(channels: int, **arguments) -> int:
     for parameter in network.parameters():
         nn.init.constant_(parameter, 1 / 16 if parameter.dim() > 1 else 0)
     multiple = network.multiple
-    width = 2 * (reach(**arguments) // multiple + 2) * multiple
+    width = 2 * (receptive_radius(**arguments) // multiple + 2) * multiple
     edges = range(width // 2, width // 2 + multiple)
     x = torch.zeros(2 * multiple, 3, multiple, width, dtype=torch.float64)
     for index, edge in enumerate(edges):
@@ -307,28 +307,28 @@ def seen(channels: int, **arguments) -> int:
     [{}, {"light": False}, {"residual": False}, {"rounds": 3}, {"num_paths": 1}, {"num_paths": 3, "rcus": True}],
 )
 def test_reach_is_how_far_it_sees(arguments):
-    assert reach(**arguments) - 4 <= seen(4, **arguments) <= reach(**arguments)
+    assert receptive_radius(**arguments) - 4 <= seen(4, **arguments) <= receptive_radius(**arguments)
 
 
 @pytest.mark.parametrize("arguments", [{"num_paths": 2, "stem_stride": 4}, {"num_paths": 2}])
 def test_reach_bounds_grids_that_do_not_line_up(arguments):
-    assert reach(**arguments) - 4 <= seen(4, **arguments) <= reach(**arguments)
+    assert receptive_radius(**arguments) - 4 <= seen(4, **arguments) <= receptive_radius(**arguments)
 
 
 def test_the_margin_is_exact_for_the_full_network():
     """Widths change nothing: the published 32 and the tests' 4 see equally far, 219 pixels."""
-    assert reach() == 219 == seen(4)
+    assert receptive_radius() == 219 == seen(4)
 
 
 def test_pixels_beyond_the_margin_have_no_gradient():
     """The published widths, in float32, by the gradient of one pixel of the result."""
     network = MRFNet().eval()
-    width = 2 * (reach() // 8 + 3) * 8
+    width = 2 * (receptive_radius() // 8 + 3) * 8
     x = torch.rand(1, 3, 8, width, requires_grad=True)
     column = width // 2
     network(x)[0][..., column].sum().backward()
     where = x.grad.abs().sum((0, 1, 2)).nonzero().flatten() - column
-    assert where.abs().max() <= reach()
+    assert where.abs().max() <= receptive_radius()
     assert where.abs().max() > 100  # and it does look far
 
 
@@ -411,5 +411,5 @@ def test_insides_are_the_paths_images_and_what_each_changes():
 
 
 def test_a_map_is_stretched_over_the_whole_range_and_a_constant_one_is_0():
-    assert own_range(torch.tensor([2.0, 3.0, 6.0])).tolist() == [0.0, 0.25, 1.0]
-    assert own_range(torch.full((2, 2), 7.0)).unique().tolist() == [0.0]
+    assert to_unit_range(torch.tensor([2.0, 3.0, 6.0])).tolist() == [0.0, 0.25, 1.0]
+    assert to_unit_range(torch.full((2, 2), 7.0)).unique().tolist() == [0.0]

@@ -17,14 +17,14 @@ from methods import mrfnet
 from methods.families.blur_class import (
     CLASSES,
     BlurClassifier,
+    class_logits,
+    class_shares,
     convolve,
     draw_blurred,
     gaussian_kernels,
-    location,
-    logits,
+    location_scores,
     motion_kernels,
-    places,
-    slopes,
+    normalised_gradients,
 )
 from methods.families.edge_model import canny, edge_input, luminance
 from methods.families.multipath import MRFNet
@@ -229,29 +229,29 @@ def test_logits_are_the_weighted_averages_of_the_maps():
     scores = classifier(torch.rand(2, 1, 32, 48), torch.rand(2, 1, 32, 48))
     assert scores.shape == (2, 2, 4, 6)
     expected = seen[0].mean((2, 3)) @ classifier.weights.weight[:, :, 0, 0].T
-    torch.testing.assert_close(logits(scores), expected)
+    torch.testing.assert_close(class_logits(scores), expected)
 
 
 def test_slopes_know_neither_brightness_nor_contrast():
     grey = torch.rand(2, 1, 9, 12)
-    found = slopes(grey)
-    torch.testing.assert_close(slopes(0.3 * grey + 0.5), found, rtol=1e-3, atol=1e-4)
+    found = normalised_gradients(grey)
+    torch.testing.assert_close(normalised_gradients(0.3 * grey + 0.5), found, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found.square().mean((1, 2, 3)), torch.ones(2))
     assert (found[:, 0, :, -1] == 0).all() and (found[:, 1, -1] == 0).all()
     scale = (grey[0, 0, 0, 1] - grey[0, 0, 0, 0]) / found[0, 0, 0, 0]
     torch.testing.assert_close(found[0, 1, :-1] * scale, grey[0, 0, 1:] - grey[0, 0, :-1])
-    assert (slopes(torch.full((1, 1, 4, 4), 0.7)) == 0).all()
+    assert (normalised_gradients(torch.full((1, 1, 4, 4), 0.7)) == 0).all()
 
 
 def test_location_by_hand():
     scores = torch.tensor([[[[1.0, 3.0], [-4.0, 0.0]], [[-1.0, -2.0], [-3.0, -4.0]]]])
-    assert location(scores)[0, 0].tolist() == [[0.25, 0.75], [0.0, 0.0]]
-    assert location(scores)[0, 1].unique().tolist() == [0.0]
-    shares = places(scores, 2, 2)
+    assert location_scores(scores)[0, 0].tolist() == [[0.25, 0.75], [0.0, 0.0]]
+    assert location_scores(scores)[0, 1].unique().tolist() == [0.0]
+    shares = class_shares(scores, 2, 2)
     probability = 1 / (1 + math.exp(-2.5))  # mean scores of 0 and -2.5
     torch.testing.assert_close(shares[0, 0], probability * torch.tensor([[1 / 3, 1.0], [0.0, 0.0]]))
     assert (shares[0, 1] == 0).all()
-    assert places(scores, 16, 24).shape == (1, 2, 16, 24)
+    assert class_shares(scores, 16, 24).shape == (1, 2, 16, 24)
 
 
 def test_the_last_stage_mixes_the_kernels_by_place():
@@ -330,7 +330,7 @@ def test_a_short_training_tells_the_blurs_of_photographs_it_never_saw():
         optimiser.step()
     with torch.no_grad():
         outputs = classify_forward(networks, {"target": crops(held, 48, 64, generator)})
-    accuracy = (logits(outputs["scores"]).argmax(1) == outputs["labels"]).float().mean().item()
+    accuracy = (class_logits(outputs["scores"]).argmax(1) == outputs["labels"]).float().mean().item()
     print("ACC", accuracy, loss.item())
     assert accuracy > 0.75  # of 144 images: guessing reaches 0.63 once in a thousand times
 
@@ -345,7 +345,7 @@ def test_insides_show_edges_classes_and_paths():
         edges, scores = look(networks, batch["x"])
     assert torch.equal(found["edge map"], edges)
     vector = found[f"probability: {CLASSES[0]}, {CLASSES[1]}"]
-    torch.testing.assert_close(vector, logits(scores)[0].softmax(0))
+    torch.testing.assert_close(vector, class_logits(scores)[0].softmax(0))
     assert vector.sum().item() == pytest.approx(1)
     for name, map_ in found.items():
         assert map_ is vector or (map_.dim() == 4 and map_.min() >= 0 and map_.max() <= 1), name

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from methods.layers.winograd import by_parity, serves, winograd
+from methods.layers.winograd import parity_kernel, winograd_available, winograd_conv
 
 
 def relative(x: Tensor, truth: Tensor) -> float:
@@ -41,8 +41,8 @@ def test_it_gives_what_the_layer_gives(
     x = torch.randn(1, layer.in_channels, *size)
     before = x.clone()
     with torch.no_grad():
-        assert serves(x)
-        made = winograd(layer, x)
+        assert winograd_available(x)
+        made = winograd_conv(layer, x)
         plain = nn.functional.conv2d if isinstance(layer, nn.Conv2d) else nn.functional.conv_transpose2d
         more = (layer.output_padding,) if isinstance(layer, nn.ConvTranspose2d) else ()
         bias = None if layer.bias is None else layer.bias.double()
@@ -59,19 +59,19 @@ def test_a_transposed_convolution_is_a_convolution_by_parity() -> None:
     torch.manual_seed(0)
     weight = torch.randn(5, 3, 4, 4, dtype=torch.float64)
     x = torch.randn(2, 5, 7, 4, dtype=torch.float64)
-    made = nn.functional.pixel_shuffle(nn.functional.conv2d(x, by_parity(weight), padding=1), 2)
+    made = nn.functional.pixel_shuffle(nn.functional.conv2d(x, parity_kernel(weight), padding=1), 2)
     torch.testing.assert_close(made, nn.functional.conv_transpose2d(x, weight, stride=2, padding=1))
 
 
 def test_it_serves_float32_without_gradients_on_a_cpu() -> None:
     x = torch.randn(1, 32, 8, 8)
-    assert not serves(x)  # gradients are on
+    assert not winograd_available(x)  # gradients are on
     with torch.inference_mode():
-        assert serves(x)
+        assert winograd_available(x)
     with torch.no_grad():
-        assert serves(x)
-        assert not serves(x.bfloat16())
-        assert not serves(x.double())
-        assert not serves(x.to("meta"))
+        assert winograd_available(x)
+        assert not winograd_available(x.bfloat16())
+        assert not winograd_available(x.double())
+        assert not winograd_available(x.to("meta"))
         with torch.autocast("cpu", torch.bfloat16):
-            assert not serves(x)
+            assert not winograd_available(x)
