@@ -57,7 +57,7 @@ def resolve(params: Params, name: str) -> tuple[Recipe, Method]:
             f"params.yaml: run {name}: {found.method} does {', '.join(method.tasks)}, {found.dataset} serves "
             f"{', '.join(tasks)}" + (f", the run asks for {task}" if task else "")
         )
-    given = layer_options(params, found.dataset, method)
+    given = auxiliary_options(params, found.dataset, method)
     found = found.model_copy(
         update={"task": task, "network": given | found.network, "paper_network": given | found.paper_network}
     )
@@ -67,16 +67,16 @@ def resolve(params: Params, name: str) -> tuple[Recipe, Method]:
     return found, with_options(method, found.network)
 
 
-def layer_options(params: Params, dataset: str, method: Method) -> dict[str, Any]:
-    """Return what params.yaml sets of a method's layers on a dataset: arguments of its networks, by name.
+def auxiliary_options(params: Params, dataset: str, method: Method) -> dict[str, Any]:
+    """Return the options in params.yaml of a method's auxiliary maps on a dataset: arguments of its networks, by name.
 
     Raises:
-        ParamsError: an option that the layer does not have, or of the wrong type.
+        ParamsError: an option that the map does not have, or of the wrong type.
     """
     found: dict[str, Any] = {}
-    for key, stage in params.layers.items():
-        if stage.dataset == dataset and stage.layer in method.layers:
-            where, options = f"params.yaml: layers.{key}.options", method.layers[stage.layer].options
+    for key, stage in params.auxiliary.items():
+        if stage.dataset == dataset and stage.map in method.auxiliary:
+            where, options = f"params.yaml: auxiliary.{key}.options", method.auxiliary[stage.map].options
             for name in stage.options:
                 if name not in options:
                     near = nearest(name, options) or "none"
@@ -87,14 +87,14 @@ def layer_options(params: Params, dataset: str, method: Method) -> dict[str, Any
 
 
 def with_options(method: Method, arguments: Mapping[str, Any]) -> Method:
-    """Return the method with its layers as these network arguments have them."""
-    if not method.layers:
+    """Return the method with the options of its auxiliary maps taken from these network arguments."""
+    if not method.auxiliary:
         return method
     made = {
-        key: replace(layer, options={name: arguments.get(name, value) for name, value in layer.options.items()})
-        for key, layer in method.layers.items()
+        key: replace(one_map, options={name: arguments.get(name, value) for name, value in one_map.options.items()})
+        for key, one_map in method.auxiliary.items()
     }
-    return replace(method, layers=made)
+    return replace(method, auxiliary=made)
 
 
 def _check_train(found: Recipe, method: Method) -> None:
@@ -161,7 +161,7 @@ def without_training(record: dict[str, Any], method: Method) -> Trained:
 
 
 def settled(method: Method, arguments: Mapping[str, Any]) -> Method:
-    """Return the method as it is with these network arguments: its layers, and its margin a number or None."""
+    """Return the method as it is with these network arguments: its auxiliary maps, and its margin a number or None."""
     method = with_options(method, arguments)
     if not callable(method.margin):
         return method

@@ -19,7 +19,7 @@ Our reading, where the paper is silent:
   paper takes it from the masked image always: `masked_texture` does so in training too, of each crop at each step, as
   it depends on the mask. What T has to become is the truth's either way.
 - RTV has the values of StructureFlow and MEDFE: the paper gives none and compares with the latter. `params.yaml` sets
-  all four (`layers`), and a run keeps those that it was trained with.
+  all four (`auxiliary`), and a run keeps those that it was trained with.
 - Masks are the dataset's, in the bands of the tests; RFR's code trains with strokes of its own, 54 % on average. The
   dataset's options `generator` and `bands` choose others.
 - Fine-tuning freezes batch norms, as RFR's does. Its players have names of their own for their rate.
@@ -340,7 +340,7 @@ method = Method(
     tiling="RFR's attention and the texture branch's instance norm look at the whole image: a tile, which overlaps its "
     "neighbours, sees only itself, and a hole should lie within one tile with known pixels around it.",
     helpers={"vgg16": perceptual.vgg_helper("vgg16", VGG_LOSSES)},
-    layers={"texture": TEXTURE},
+    auxiliary={"texture": TEXTURE},
     insides=insides,
     limits=(
         "The attention of RFR holds a score for every two places of a map of an eighth of the sides: its memory grows "

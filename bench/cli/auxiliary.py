@@ -1,4 +1,4 @@
-"""The command `layers`."""
+"""The command `auxiliary`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bench.cli.common import GlobalOptions
 from bench.contracts import UserError
 
 
-@click.command("layers")
+@click.command("auxiliary")
 @click.argument("dataset")
 @click.option("--only", default="", metavar="MAP", help="Make one map; default: all that its runs need.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; default: one per core.")
@@ -17,13 +17,13 @@ def command(options: GlobalOptions, dataset: str, only: str, jobs: int | None) -
     """Make the auxiliary maps of a built dataset, such as the texture of each training image.
 
     Some methods take a further image per training image that is too slow to make in each training step. This command
-    makes it once, into <dataset>.layers next to the built dataset, for all runs on the dataset in params.yaml. Run it
-    after `build` and before `train`; if it is stopped, the same command continues. `restore` makes the maps of its
+    makes it once, into <dataset>.auxiliary next to the built dataset, for all runs on the dataset in params.yaml. Run
+    it after `build` and before `train`; if it is stopped, the same command continues. `restore` makes the maps of its
     images itself.
 
     \b
     Example:
-      python -m bench layers paris-streetview
+      python -m bench auxiliary paris-streetview
     """
     from bench import registry, runs
     from bench.data import auxiliary, manifest

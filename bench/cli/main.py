@@ -33,7 +33,7 @@ SECTIONS = {
     "Data": {
         "verify": "bench.cli.verify",
         "build": "bench.cli.build",
-        "layers": "bench.cli.auxiliary",
+        "auxiliary": "bench.cli.auxiliary",
     },
     "Runs": {
         "train": "bench.cli.train",
@@ -89,7 +89,7 @@ The usual way:
 By hand:
   python -m bench build gopro                 the stand-in, from photographs inside installed packages
   python -m bench build gopro --originals originals/gopro
-  python -m bench layers paris-streetview     auxiliary maps that some methods need (textures)
+  python -m bench auxiliary paris-streetview  auxiliary maps that some methods need (textures)
   python -m bench train mrfnet-gopro          stop it at any time: the same command continues
   python -m bench search mrfnet-gopro         search its loss weights, into out/<profile>/search
   python -m bench evaluate mrfnet-gopro

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Batch: TypeAlias = "Mapping[str, Tensor]"
-"""A batch: `x`, or `left` and `right`; `mask` where the task has one; the method's `layers` by name.
+"""A batch: `x`, or `left` and `right`; `mask` where the task has one; the method's auxiliary maps by name.
 
 In training also `target`, `progress` (a scalar: the share of the phase's steps that are done, in [0, 1)), and for
 sharp-inpaint `blurred`, the blurred image without its hole.
@@ -84,17 +84,17 @@ class Helper:
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A further image of every sample, too slow to be made at each training step (the texture of an image).
+class AuxiliaryMap:
+    """A further image per sample, such as its texture, that is too slow to compute at each training step.
 
-    A stage of the pipeline makes it once for every training image; then it is cut and flipped like the images. For an
-    image to restore it is made on the spot, from what a method is given there.
+    The command `auxiliary` computes it once for every training image; training crops and flips it with the images. For
+    an image to restore it is computed at once, from the method's input.
 
     Args:
-        of_target: the truth (H, W, 3), float32 in [0, 1], to the layer (H, W, C), float32 in [-1, 1].
-        of_input: x (H, W, 3) and mask (H, W, 1), 1 = hole, both float32 in [0, 1], to the layer of the same shape.
+        of_target: the truth (H, W, 3), float32 in [0, 1], to the map (H, W, C), float32 in [-1, 1].
+        of_input: x (H, W, 3) and mask (H, W, 1), 1 = hole, both float32 in [0, 1], to a map of the same shape.
         module: the file that makes it, relative to the project ("methods/auxiliary/rtv.py").
-        options: keyword arguments of both, by name. `params.yaml` sets them by dataset (section `layers`), for the
+        options: keyword arguments of both, by name. `params.yaml` sets them by dataset (section `auxiliary`), for the
             network's arguments of the same names, which the method has too: a run keeps those it was trained with.
     """
 
@@ -124,7 +124,7 @@ class Method:
         tiling: one sentence on how an image too large for memory is cut, shown to the user when it is. A method without
             networks never cuts one.
         helpers: frozen networks by name; in training they are in `networks` under these names where available.
-        layers: further images of every sample, which are in the batch under these names.
+        auxiliary: further images per sample; the batch holds them under these names.
         watched: names of losses that are logged for their curves alone: never weighted, never lowered.
         insides: (networks, batch) to what happens inside while one image is restored, by the name that a figure prints:
             images (1, 1 or 3, h, w) in [0, 1], or weights (K,). Runs in eval mode without gradients; None without any.
@@ -144,7 +144,7 @@ class Method:
     margin: int | Callable[..., int | None] | None = None
     tiling: str = ""
     helpers: Mapping[str, Helper] = field(default_factory=dict)
-    layers: Mapping[str, Layer] = field(default_factory=dict)
+    auxiliary: Mapping[str, AuxiliaryMap] = field(default_factory=dict)
     watched: tuple[str, ...] = ()
     insides: Callable[[nn.ModuleDict, Batch], Mapping[str, Tensor]] | None = None
     readings: tuple[str, ...] = ()

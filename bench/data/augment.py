@@ -2,8 +2,8 @@
 
 A sample is a dict of float32 arrays (H, W, C) in [0, 1]: `blurred` or `x`, `left`, `right`, `centre` and `target` with
 three channels, `mask` with one, 1 = hole. An operation returns a new dict and leaves the given arrays as they are.
-A method's layers of any number of channels and range go with the images wherever pixels move, and stay those of the
-stored image where colours change: they are made once, and a layer of the changed colours would have to be made anew.
+Auxiliary maps, of any number of channels and any range, follow the images wherever pixels move. Changes of colour leave
+them as they are: they were computed once, from the stored colours.
 
 MRFNet (Section IV.B) and DFFNet (Section 4.2) flip, rotate by random angles, exchange channels, change the saturation
 and add noise; DMTNet (Section 4.1) flips; LMFN does nothing of it.
@@ -74,7 +74,7 @@ def rotate(sample: Sample, rng: np.random.Generator, degrees: float = 180.0) -> 
 
     def turn(name: str, image: np.ndarray) -> np.ndarray:
         flags = cv2.INTER_NEAREST if name == "mask" else cv2.INTER_LINEAR
-        # OpenCV interpolates other numbers of channels, which layers may have, at places rounded to 1/32 pixel.
+        # OpenCV interpolates other numbers of channels, which auxiliary maps may have, at places rounded to 1/32 pixel.
         parts = [image] if image.shape[2] in (1, 3) else [np.ascontiguousarray(c) for c in np.moveaxis(image, 2, 0)]
         turned = [
             cv2.warpAffine(part, matrix, (width, height), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
@@ -148,7 +148,7 @@ def apply(
     operations: Sequence[str | Mapping[str, Mapping[str, Any]]],
     sample: Sample,
     rng: np.random.Generator,
-    layers: Sequence[str] = (),
+    auxiliary: Sequence[str] = (),
 ) -> Sample:
     """Run the named operations in order.
 
@@ -156,7 +156,7 @@ def apply(
         operations: names, or a name with its options: ["flip_horizontal", {"saturation": {"low": 0.5, "high": 1.5}}].
         sample: float32 (H, W, C) in [0, 1] by field.
         rng: the sample's own generator.
-        layers: names in the sample that are layers, (H, W, C) of any range: no operation on colours changes them.
+        auxiliary: the auxiliary maps of the sample, (H, W, C) in any range; operations on colours leave them alone.
 
     Returns:
         contiguous arrays by the same fields.
@@ -165,7 +165,7 @@ def apply(
     """
     for entry in operations:
         operation, options = resolve(entry)
-        kept = {name: sample[name] for name in layers} if operation.__name__ in COLOURS else {}
+        kept = {name: sample[name] for name in auxiliary} if operation.__name__ in COLOURS else {}
         images = {name: image for name, image in sample.items() if name not in kept}
         sample = {**operation(images, rng, **options), **kept}
     return {name: np.ascontiguousarray(image) for name, image in sample.items()}

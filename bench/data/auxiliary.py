@@ -1,9 +1,8 @@
-"""Make the layers of a built set: further images of every training image, too slow to be made at each training step.
+"""Make the auxiliary maps of a built set: a further image per training image, too slow to compute at each step.
 
-A layer stands in `<dataset>.layers/<layer>/` beside its built set: one packed file of float16, the training images one
-after the other in the order of their manifest rows, and a manifest that says of which set and by which file it was
-made, and with which options. A layer of another set or of other options, or by a file that has changed since, is not
-used.
+A map is the folder `<dataset>.auxiliary/<map>/`, next to the built set: one packed file of float16, the training images
+one after the other in the order of their manifest rows, and a manifest with the set, the source file and the options
+that it was made with. A map of another build or of other options, or whose source file has changed since, is not used.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ import cv2
 import numpy as np
 
 from bench import registry, runs
-from bench.contracts import DataError, Layer, ParamsError, UserError
+from bench.contracts import AuxiliaryMap, DataError, ParamsError, UserError
 from bench.data.build import KILLED, ROWS, hand_over, one_thread, processes, start_or_resume, tidy
 from bench.data.manifest import BuiltSet
 from bench.data.png import as_float, read_png
@@ -36,8 +35,8 @@ PACKED, MANIFEST = "packed.bin", "manifest.json"
 
 
 @dataclass(frozen=True)
-class MadeLayer:
-    """A layer on disk.
+class MadeMap:
+    """An auxiliary map on disk.
 
     Args:
         packed: the file of all its pixels, float16 (H, W, C) an image.
@@ -53,101 +52,103 @@ class MadeLayer:
 
 
 def folder(built: BuiltSet, name: str) -> Path:
-    """Return the folder of a layer of a built set."""
-    return built.folder.with_name(f"{built.folder.name}.layers") / name
+    """Return the folder of an auxiliary map of a built set."""
+    return built.folder.with_name(f"{built.folder.name}.auxiliary") / name
 
 
-def declared(params: Params, dataset: str) -> dict[str, Layer]:
-    """Return the layers that the methods of a dataset's runs declare, by name, with the options of params.yaml.
+def declared(params: Params, dataset: str) -> dict[str, AuxiliaryMap]:
+    """Return the auxiliary maps that the methods of a dataset's runs declare, by name, with params.yaml's options.
 
     Raises:
-        ParamsError: two methods mean different layers by one name; the section `layers` of params.yaml says otherwise.
+        ParamsError: two methods declare different maps under one name; section `auxiliary` names another map or file.
     """
-    found: dict[str, Layer] = {}
+    found: dict[str, AuxiliaryMap] = {}
     for name, run in all_runs(params).items():
         if run.dataset == dataset:
             method = registry.method(run.method)
-            method = runs.with_options(method, runs.layer_options(params, dataset, method))
-            for key, layer in method.layers.items():
-                if found.setdefault(key, layer) != layer:
-                    raise ParamsError(f"{PATH}: run {name}: {run.method} means another layer {key!r} than another run")
-    for key, stage in params.layers.items():
-        expected = found[stage.layer].module if stage.layer in found else "none of this name"
+            method = runs.with_options(method, runs.auxiliary_options(params, dataset, method))
+            for key, auxiliary_map in method.auxiliary.items():
+                if found.setdefault(key, auxiliary_map) != auxiliary_map:
+                    raise ParamsError(
+                        f"{PATH}: run {name}: {run.method} declares another auxiliary map {key!r} than another run"
+                    )
+    for key, stage in params.auxiliary.items():
+        expected = found[stage.map].module if stage.map in found else "none of this name"
         if stage.dataset == dataset and stage.module != expected:
             raise ParamsError(
-                f"{PATH}: layers.{key}: found layer {stage.layer} made by {stage.module}; the methods of the runs on "
+                f"{PATH}: auxiliary.{key}: found map {stage.map} made by {stage.module}; the methods of the runs on "
                 f"{dataset} declare {expected}"
             )
     return found
 
 
-def read(built: BuiltSet, name: str, layer: Layer) -> MadeLayer:
-    """Find a layer of a built set, made of these very images by the present code.
+def read(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> MadeMap:
+    """Find an auxiliary map of a built set, made of exactly these images by the present code.
 
     Raises:
         DataError: it is missing, stale or cut short; the message says which and what to run.
     """
     place = folder(built, name)
-    again = f"run: python -m bench layers {built.folder.name}"
+    again = f"run: python -m bench auxiliary {built.folder.name}"
     if not (place / MANIFEST).is_file():
-        raise DataError(f"{place}: the layer {name!r} has not been made yet; {again}")
+        raise DataError(f"{place}: the auxiliary map {name!r} has not been made yet; {again}")
     about = read_json(place / MANIFEST)
     if about["manifest_sha256"] != built.digest:
         raise DataError(f"{place}: made of another build of {built.folder.name} than the one that is there; {again}")
-    if about["module_sha256"] != _module_digest(layer):
-        raise DataError(f"{place}: {layer.module} has changed since the layer was made; {again}")
-    if (made := about.get("options", {})) != dict(layer.options):
-        raise DataError(f"{place}: made with {made}, expected {dict(layer.options)}; {again}")
+    if about["module_sha256"] != _module_digest(auxiliary_map):
+        raise DataError(f"{place}: {auxiliary_map.module} has changed since the map was made; {again}")
+    if (made := about.get("options", {})) != dict(auxiliary_map.options):
+        raise DataError(f"{place}: made with {made}, expected {dict(auxiliary_map.options)}; {again}")
     sizes = _pixels(built) * about["channels"] * KIND.itemsize
     file = place / PACKED
     found = file.stat().st_size if file.is_file() else 0
     if found != sizes.sum():
         raise DataError(f"{file}: found {found:,} bytes, expected {sizes.sum():,}; delete the folder, then {again}")
-    return MadeLayer(file, about["channels"], np.cumsum(sizes) - sizes, sha256(place / MANIFEST))
+    return MadeMap(file, about["channels"], np.cumsum(sizes) - sizes, sha256(place / MANIFEST))
 
 
-def make(built: BuiltSet, name: str, layer: Layer, workers: int | None = None) -> Path:
-    """Make a layer of every training image and return its folder; what is there and fresh is left as it is.
+def make(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap, workers: int | None = None) -> Path:
+    """Make an auxiliary map of every training image and return its folder; what is there and fresh is left as it is.
 
     Everything is made in a folder beside it that takes its place at the end. Interrupted, the next call goes on there.
     Where it is a symbolic link, all this is done to the folder that it points to.
 
     Raises:
-        DataError: what the layer's function gave is no layer of its image; an image that cannot be read.
-        UserError: the folder cannot be written, the disk is full, or another process makes this layer.
+        DataError: the map's function returned a wrong shape or range; an image that cannot be read.
+        UserError: the folder cannot be written, the disk is full, or another process makes this map.
     """
     out = folder(built, name)
     out = out.resolve() if out.is_symlink() else out
     work = out.with_name(f".{out.name}.making")
-    what = f"making the layer {name} of {built.folder.name}"
+    what = f"making the auxiliary map {name} of {built.folder.name}"
     images = len(built.split("train"))
     with locked(work, what):
         bring_back(out)
-        if _fresh(built, name, layer):
+        if _fresh(built, name, auxiliary_map):
             shutil.rmtree(work)
         else:
             about = {
-                "layer": name,
+                "map": name,
                 "dataset": built.folder.name,
                 "origin": built.about["origin"],
                 "profile": built.about["profile"],
                 "images": images,
                 "manifest_sha256": built.digest,
-                "module": layer.module,
-                "module_sha256": _module_digest(layer),
-                "options": dict(layer.options),
+                "module": auxiliary_map.module,
+                "module_sha256": _module_digest(auxiliary_map),
+                "options": dict(auxiliary_map.options),
             }
             start_or_resume(work, about)
             (work / PACKED).touch()
             if not (work / MANIFEST).is_file():  # it is written when all else is
-                write_json(work / MANIFEST, about | _make_all(built, name, layer, work, workers))
+                write_json(work / MANIFEST, about | _make_all(built, name, auxiliary_map, work, workers))
             hand_over(work, out)
     tidy(out, what)
     return out
 
 
 def _one_thread() -> None:
-    """Prepare a process: further than images, layers are made by linear algebra, whose libraries have own threads."""
+    """Prepare a process: unlike images, maps are made by linear algebra, whose libraries start threads."""
     import torch
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
@@ -156,18 +157,20 @@ def _one_thread() -> None:
     threadpool_limits(1)
 
 
-def _fresh(built: BuiltSet, name: str, layer: Layer) -> bool:
+def _fresh(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> bool:
     try:
-        read(built, name, layer)
+        read(built, name, auxiliary_map)
     except UserError:
         return False
     return True
 
 
-def _module_digest(layer: Layer) -> str:
-    path = ROOT / layer.module
+def _module_digest(auxiliary_map: AuxiliaryMap) -> str:
+    path = ROOT / auxiliary_map.module
     if not path.is_file():
-        raise ParamsError(f"{layer.module}: no such file in the project; a layer names the file that makes it")
+        raise ParamsError(
+            f"{auxiliary_map.module}: no such file in the project; an auxiliary map names the file that makes it"
+        )
     return sha256(path)
 
 
@@ -176,8 +179,10 @@ def _pixels(built: BuiltSet) -> np.ndarray:
     return built.split("train")[["height", "width"]].to_numpy(np.int64).prod(axis=1)
 
 
-def _make_all(built: BuiltSet, name: str, layer: Layer, work: Path, workers: int | None) -> dict[str, Any]:
-    """Make, or find made, the layer of every training image; return its channels and the digest of its pixels."""
+def _make_all(
+    built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap, work: Path, workers: int | None
+) -> dict[str, Any]:
+    """Make, or find made, the map of every training image; return its channels and the digest of its pixels."""
     from tqdm import tqdm
 
     rows = built.split("train")
@@ -190,19 +195,19 @@ def _make_all(built: BuiltSet, name: str, layer: Layer, work: Path, workers: int
     # Processes are forked later: a pool of OpenCV's threads in this one would leave them waiting for ever.
     cv2.setNumThreads(1)
     made: list[dict[str, Any]] = []
-    title = f"layer {name} of {built.folder.name}"
+    title = f"auxiliary map {name} of {built.folder.name}"
     with processes(workers, _one_thread) as pool:
-        waiting = {pool.submit(_make, partial(layer.of_target, **layer.options), work, *job) for job in jobs}
+        waiting = {
+            pool.submit(_make, partial(auxiliary_map.of_target, **auxiliary_map.options), work, *job) for job in jobs
+        }
         try:
             for done in tqdm(as_completed(waiting), title, len(jobs), disable=None, unit="image"):
                 made.append(done.result())
         except BrokenProcessPool:
-            raise UserError(
-                f"{work}: {KILLED}; what is made is kept: make the layers again with fewer --jobs"
-            ) from None
+            raise UserError(f"{work}: {KILLED}; what is made is kept: make the maps again with fewer --jobs") from None
     made.sort(key=lambda row: row["number"])
     if len({row["channels"] for row in made}) != 1:
-        raise DataError(f"{layer.module}: the layer {name!r} has not the same channels for every image")
+        raise DataError(f"{auxiliary_map.module}: the auxiliary map {name!r} differs in channels between images")
     pixels = hashlib.sha256("".join(row["sha256"] for row in made).encode()).hexdigest()
     return {"channels": made[0]["channels"], "pixels_sha256": pixels}
 
@@ -210,7 +215,7 @@ def _make_all(built: BuiltSet, name: str, layer: Layer, work: Path, workers: int
 def _make(
     of_target: Callable[[np.ndarray], np.ndarray], work: Path, image: Path, number: int, start: int
 ) -> dict[str, Any]:
-    """Make one image's layer and write it at its place, or find it made; return its row.
+    """Make one image's map and write it at its place, or find it made; return its row.
 
     Args:
         start: bytes of the images before this one at one channel; how many channels there are is known only then.
@@ -222,23 +227,23 @@ def _make(
             if hashlib.sha256(file.read(row["bytes"])).hexdigest() == row["sha256"]:
                 return row
         target = as_float(read_png(image))
-        layer = of_target(target)
-        fits = layer.ndim == 3 and layer.shape[:2] == target.shape[:2]
-        if not fits or not np.isfinite(layer).all() or np.abs(layer).max() > 1:
-            bounds = f"from {layer.min():g} to {layer.max():g}" if layer.size else "empty"
+        made = of_target(target)
+        fits = made.ndim == 3 and made.shape[:2] == target.shape[:2]
+        if not fits or not np.isfinite(made).all() or np.abs(made).max() > 1:
+            bounds = f"from {made.min():g} to {made.max():g}" if made.size else "empty"
             raise DataError(
-                f"{image}: its layer is {layer.shape}, {bounds}; expected {(*target.shape[:2], 'C')} in [-1, 1]"
+                f"{image}: its auxiliary map is {made.shape}, {bounds}; expected {(*target.shape[:2], 'C')} in [-1, 1]"
             )
-        data = layer.astype(KIND).tobytes()
+        data = made.astype(KIND).tobytes()
         try:
-            file.seek(start * layer.shape[2])
+            file.seek(start * made.shape[2])
             file.write(data)
             file.flush()
         except OSError as error:
             raise explained(error, work) from error
-        file.seek(start * layer.shape[2])
+        file.seek(start * made.shape[2])
         if file.read(len(data)) != data:
             raise DataError(f"{work / PACKED}: what was read back differs from what was written; check the disk")
-    row = {"number": number, "channels": layer.shape[2], "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    row = {"number": number, "channels": made.shape[2], "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     write_json(note, row)
     return row

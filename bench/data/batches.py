@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.contracts import DataError
 from bench.data import augment
-from bench.data.auxiliary import KIND, MadeLayer
+from bench.data.auxiliary import KIND, MadeMap
 from bench.data.manifest import BuiltSet
 from bench.data.png import as_float
 
@@ -72,10 +72,10 @@ def needed_fields(task: str, source: str = "") -> tuple[str, ...]:
 
 
 class Crops:
-    """Random crops of a built set's training images and of their layers, from memory-mapped packed files.
+    """Random crops of a built set's training images and of their auxiliary maps, from memory-mapped packed files.
 
     Args:
-        layers: the layers of the set that the method declares, by name, as `bench.data.auxiliary.read` gives them.
+        auxiliary: the maps that the method declares, by name, as `bench.data.auxiliary.read` gives them.
 
     Raises:
         DataError: the set does not serve the task, or an image is smaller than the crop.
@@ -89,14 +89,14 @@ class Crops:
         operations: Sequence[Any],
         seed: int,
         source: str = "",
-        layers: Mapping[str, MadeLayer] | None = None,
+        auxiliary: Mapping[str, MadeMap] | None = None,
     ):
         self.rows = built.split("train").reset_index(drop=True)
         self.task, self.size, self.operations, self.seed, self.source = task, crop_size, operations, seed, source
         self.fields = needed_fields(task, source)
         noisy = any(augment.resolve(entry)[0] is augment.noise for entry in operations)
         self.own_x = noisy and holed_field(task, source) == "target"
-        self.layers = dict(layers or {})
+        self.auxiliary = dict(auxiliary or {})
         if missing := [field for field in self.fields if f"packed_{field}" not in self.rows]:
             raise DataError(
                 f"{built.folder}: task {task!r} needs {', '.join(missing)}, which this dataset does not have"
@@ -112,17 +112,17 @@ class Crops:
         self.depth = np.uint16 if self.rows["bits"].iloc[0] == 16 else np.uint8
         self.offsets = {field: self.rows[f"packed_{field}"].to_numpy() for field in self.fields}
         self.packed = {field: self._open(built.folder / "packed" / f"{field}.bin", field) for field in self.fields}
-        for name, layer in self.layers.items():
-            self.packed[name] = np.memmap(layer.packed, np.uint8, "r")
-            self.offsets[name] = layer.offsets
+        for name, made in self.auxiliary.items():
+            self.packed[name] = np.memmap(made.packed, np.uint8, "r")
+            self.offsets[name] = made.offsets
         self._order = (-1, np.empty(0, int))
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def _layout(self, field: str) -> tuple[np.dtype, int]:
-        if field in self.layers:
-            return KIND, self.layers[field].channels
+        if field in self.auxiliary:
+            return KIND, self.auxiliary[field].channels
         return (np.dtype(np.uint8), 1) if field == "mask" else (np.dtype(self.depth), 3)
 
     def _open(self, path: Path, field: str) -> np.ndarray:
@@ -148,7 +148,7 @@ class Crops:
     def sample(self, epoch: int, index: int) -> dict[str, np.ndarray]:
         """Return one training sample, cropped and augmented: float32 (size, size, C) by name.
 
-        Images are in [0, 1]; layers, cut by the same window, in their own range.
+        Images are in [0, 1]; auxiliary maps, cut by the same window, in their own range.
         """
         rng = np.random.default_rng([self.seed, epoch, index])
         top, left = self._corner(rng, index)
@@ -157,9 +157,9 @@ class Crops:
             fields["mask"] = self._mask(rng)
         if self.own_x:  # noise belongs on what the network sees and not on the truth, of which that is made
             fields["x"] = fields["target"]
-        fields |= {name: self._window(name, index, top, left).astype(np.float32) for name in self.layers}
-        changed = augment.apply(self.operations, fields, rng, tuple(self.layers))
-        return task_arrays(self.task, changed, self.source) | {name: changed[name] for name in self.layers}
+        fields |= {name: self._window(name, index, top, left).astype(np.float32) for name in self.auxiliary}
+        changed = augment.apply(self.operations, fields, rng, tuple(self.auxiliary))
+        return task_arrays(self.task, changed, self.source) | {name: changed[name] for name in self.auxiliary}
 
     def _mask(self, rng: np.random.Generator) -> np.ndarray:
         """Cut a mask from any image's, so that a picture is seen with many holes; never an empty or a full one."""

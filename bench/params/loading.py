@@ -59,7 +59,10 @@ def _check_entries(params: Params, path: Path) -> None:
             for profile, how in params.evaluate.items()
             for name in how.images
         ),
-        *((f"layers.{name}.dataset", "dataset", stage.dataset, datasets) for name, stage in params.layers.items()),
+        *(
+            (f"auxiliary.{name}.dataset", "dataset", stage.dataset, datasets)
+            for name, stage in params.auxiliary.items()
+        ),
     ]
     for place, kind, name, known in places:
         if name not in known:

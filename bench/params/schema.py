@@ -363,12 +363,12 @@ class DatasetParams(Section):
     """Values laid on `offline` in the profile tour."""
 
 
-class LayerStage(Section):
-    """A layer that the pipeline makes for a dataset's training images: its name with the methods, and their file."""
+class AuxiliaryStage(Section):
+    """An auxiliary map that the pipeline makes of a dataset's training images."""
 
     dataset: DatasetName
-    """The dataset whose training images it is made for."""
-    layer: str
+    """The dataset whose training images it is made of."""
+    map: str
     """Its name in the methods' declarations."""
     module: str
     """The file that makes it."""
@@ -448,8 +448,8 @@ class Params(Section):
     """Values laid on the methods' own recipes, in the same form."""
     datasets: dict[DatasetName, DatasetParams] = {}
     """The datasets that are built, and their options."""
-    layers: dict[str, LayerStage] = {}
-    """The layers that are made beside datasets."""
+    auxiliary: dict[str, AuxiliaryStage] = {}
+    """The auxiliary maps that are made of datasets, by the name of their stage."""
     runs: dict[str, dict[str, Run]] = {}
     """What is trained, by group and name."""
     baselines: dict[str, Run] = {}

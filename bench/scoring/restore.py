@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import Layer, Method
+from bench.contracts import AuxiliaryMap, Method
 from bench.runs import Trained
 
 TILE = 448
@@ -51,17 +51,17 @@ def restore(
 
 
 def prepared(method: Method, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what a method is given: the inputs, padded to sizes that it takes, and the layers that it declares.
+    """Return what a method is given: the inputs, padded to sizes that it takes, and the auxiliary maps it declares.
 
-    A layer is made of the whole image, before anything is cut: a tile alone would have another one at its rim.
+    A map is made of the whole image, before anything is cut: a tile alone would have another one at its rim.
     """
     padded = {name: pad(value, method.multiple, method.min_size) for name, value in batch.items()}
-    return padded | {name: _layer_of_input(layer, padded) for name, layer in method.layers.items()}
+    return padded | {name: _map_of_input(one_map, padded) for name, one_map in method.auxiliary.items()}
 
 
-def _layer_of_input(layer: Layer, batch: Mapping[str, Tensor]) -> Tensor:
+def _map_of_input(auxiliary_map: AuxiliaryMap, batch: Mapping[str, Tensor]) -> Tensor:
     x, mask = (batch[name].permute(0, 2, 3, 1).float().cpu().numpy() for name in ("x", "mask"))
-    made = np.stack([layer.of_input(*pair, **layer.options) for pair in zip(x, mask, strict=True)])
+    made = np.stack([auxiliary_map.of_input(*pair, **auxiliary_map.options) for pair in zip(x, mask, strict=True)])
     return torch.from_numpy(made).permute(0, 3, 1, 2).to(batch["x"])
 
 

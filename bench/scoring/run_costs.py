@@ -84,7 +84,7 @@ def work(part: Trained, height: int, width: int, device: str) -> cost.Work:
         return method.restore(networks, {n: pad(v, method.multiple, method.min_size) for n, v in batch.items()})  # type: ignore[arg-type]
 
     sizes = shapes(method.tasks[0], height, width)
-    # Layers are no work of the network and cannot be made where tensors have no values: here they are shapes alone.
+    # Auxiliary maps are not the network's work and cannot be made of tensors without values: only their shapes count.
     small = prepared(method, {name: torch.zeros(size) for name, size in shapes(method.tasks[0], 8, 8).items()})
-    sizes |= {name: (1, small[name].shape[1], height, width) for name in method.layers}
+    sizes |= {name: (1, small[name].shape[1], height, width) for name in method.auxiliary}
     return cost.work(padded, part.networks, sizes, device)

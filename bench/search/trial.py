@@ -211,7 +211,7 @@ def prepare(params: Params, run: str, trials: int | None = None) -> Shared:
         laid_on(recipe, space.values({name: span[end] for name, span in space.ranges.items()}), where)
     own = {name: present(recipe, name) for name in space.choices}
     built = manifest.read(runs.data_folder(params, recipe.dataset))
-    made = {key: auxiliary.read(built, key, layer) for key, layer in method.layers.items()}
+    made = {key: auxiliary.read(built, key, one_map) for key, one_map in method.auxiliary.items()}
     train = recipe.train
     crops = Crops(built, recipe.task, train.crop_size, train.augment, recipe.seed, train.input or "", made)
     away, touched = held_out(crops.rows, settings.validation, recipe.seed, str(built.folder))
@@ -230,14 +230,14 @@ def prepare(params: Params, run: str, trials: int | None = None) -> Shared:
     shared = Shared(
         params, search, settings, recipe, miniature(recipe, method, settings.share, steps_per_epoch), method, space,
         own, {}, metric, without(crops, touched), tuple(_cases(built, away_rows, recipe, method, accelerator.device)),
-        tuple(sorted(set(photographs(crops.rows)[away]))), built, {key: layer.digest for key, layer in made.items()},
+        tuple(sorted(set(photographs(crops.rows)[away]))), built, {key: value.digest for key, value in made.items()},
         threads, accelerator,
     )  # fmt: skip
     return _effective(shared)
 
 
 def _cases(built: BuiltSet, rows: pd.DataFrame, recipe: Recipe, method: Method, device: Any) -> list[Case]:
-    """Read validation images. Layers of their inputs are made once, not at each rung."""
+    """Read validation images. The auxiliary maps of their inputs are made once, not at each rung."""
     import torch
 
     from bench.scoring.cases import inputs_of, read_case
@@ -327,7 +327,7 @@ def score(shared: Shared, training: Training) -> float:
     from bench.training.loop import Diverged
 
     networks = [training.networks[name] for name in training.own]
-    method = replace(shared.method, layers={})
+    method = replace(shared.method, auxiliary={})
     values = []
     for network in networks:
         network.eval()

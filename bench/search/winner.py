@@ -297,7 +297,7 @@ def _write(
             "provenance": here()
             | {
                 "manifest_sha256": shared.built.digest,
-                "layers": dict(shared.digests),
+                "auxiliary": dict(shared.digests),
                 "mlflow_run": parent,
                 "device": shared.accelerator.device.type,
                 "threads": shared.threads,

@@ -345,8 +345,8 @@ def random_batch(method: Method) -> dict[str, Tensor]:
     if "mask" not in INPUTS[task]:
         known["x"] = target
     made = {
-        name: torch.stack([torch.from_numpy(layer.of_target(image.permute(1, 2, 0).numpy())) for image in target])
-        for name, layer in method.layers.items()
+        name: torch.stack([torch.from_numpy(one_map.of_target(image.permute(1, 2, 0).numpy())) for image in target])
+        for name, one_map in method.auxiliary.items()
     }
     return {
         **{name: known[name] for name in INPUTS[task]},
@@ -534,8 +534,8 @@ def _recipe(method: Method, recipe: Recipe | None, loaded: Params) -> str:
     dataset = recipe.dataset
     start = f"python -m bench --profile {loaded.profile}"
     stages = [("build", dataset), ("train", recipe.name), ("evaluate", recipe.name)]
-    if method.layers:
-        stages.insert(1, ("layers", dataset))
+    if method.auxiliary:
+        stages.insert(1, ("auxiliary", dataset))
     if method.networks is None:
         stages.pop(1)
     lines = "\n".join(f"{start} {stage} {what}" for stage, what in stages)
@@ -571,7 +571,8 @@ def _limits(method: Method) -> str:
         facts.append(f"Tiles of a large image overlap by {margin} pixels and agree with the whole.")
     facts += [text for text in (method.tiling, *method.limits) if text]
     facts += [
-        f"Needs the layer `{name}` of every image, made by `{one.module}`." for name, one in method.layers.items()
+        f"Needs the auxiliary map `{name}` of every image, made by `{one.module}`."
+        for name, one in method.auxiliary.items()
     ]
     return "\n".join(wrapped(escaped(f"{fact[0].upper()}{fact[1:].rstrip('.')}."), "- ") for fact in facts)
 

@@ -34,19 +34,19 @@ def fingerprint(
     threads: int,
     processes: int,
     device: str,
-    layers: Mapping[str, str] | None = None,
+    auxiliary_digests: Mapping[str, str] | None = None,
 ) -> str:
     """Return what a training is a function of, as a hash: a checkpoint of another one is never gone on from.
 
     Args:
         helpers: the frozen networks whose losses take part.
-        layers: the digests of the layers in its batches, by name.
+        auxiliary_digests: the digests of the auxiliary maps in its batches, by name.
     """
     module = ROOT / "methods" / f"{recipe.method.replace('-', '_')}.py"
     shared = [path for place in ("methods/_*", "bench/training/*", "bench/data/*") for path in ROOT.glob(f"{place}.py")]
     code = {str(path.relative_to(ROOT)): sha256(path) for path in [module, *shared]}
     machine = [threads, processes, device, here()["packages"]]
-    whole = [recipe.model_dump(mode="json"), built.digest, code, helpers, machine, dict(layers or {})]
+    whole = [recipe.model_dump(mode="json"), built.digest, code, helpers, machine, dict(auxiliary_digests or {})]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
@@ -62,7 +62,7 @@ def train(params: Params, name: str) -> Path:
         raise UserError(f"{name}: {recipe.method} needs no training; run: python -m bench evaluate {name}")
     built = manifest.read(runs.data_folder(params, recipe.dataset))
     chosen = recipe.train
-    made = {key: auxiliary.read(built, key, layer) for key, layer in method.layers.items()}
+    made = {key: auxiliary.read(built, key, one_map) for key, one_map in method.auxiliary.items()}
     crops = Crops(built, recipe.task, chosen.crop_size, chosen.augment, recipe.seed, chosen.input or "", made)
     out = runs.folder(params, name)
     need_writable(out.parent)
@@ -85,7 +85,7 @@ def train(params: Params, name: str) -> Path:
         )
     phase_steps(recipe, method, 1)
     found = helpers(method, recipe, weights_folder(params))
-    digests = {key: layer.digest for key, layer in made.items()}
+    digests = {key: one_map.digest for key, one_map in made.items()}
     identity = fingerprint(
         recipe, built, sorted(found[0]), threads, accelerator.num_processes, accelerator.device.type, digests
     )
@@ -174,8 +174,8 @@ def _train(
     record = about(recipe, method, built, "trained")
     record["train"] = recipe.train.model_dump(mode="json")
     record["missing_losses"], record["random_helpers"] = missing, drawn
-    if crops.layers:
-        record["provenance"]["layers"] = {name: layer.digest for name, layer in crops.layers.items()}
+    if crops.auxiliary:
+        record["provenance"]["auxiliary"] = {name: made.digest for name, made in crops.auxiliary.items()}
     run_id, client = "", None
 
     def log(points: list[store.Point]) -> None:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.contracts import DataError, Layer, ParamsError
+from bench.contracts import AuxiliaryMap, DataError, ParamsError
 from methods.auxiliary.grid_laplacian import LaplacianSolver
 from methods.auxiliary.nested_dissection import MIN_SIDE
 
@@ -186,7 +186,7 @@ def texture_of_masked(
     return np.where(near[..., None], 0, x - smooth(x, lam, sigma, eps, iterations, hole)).astype(np.float32)
 
 
-TEXTURE = Layer(
+TEXTURE = AuxiliaryMap(
     texture_of_target,
     texture_of_masked,
     "methods/auxiliary/rtv.py",

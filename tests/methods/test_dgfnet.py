@@ -369,15 +369,15 @@ def test_masked_texture_trains_on_what_restoring_is_given(phase: str) -> None:
     assert generator_losses(networks, batch, outputs)["texture_hole"].item() == pytest.approx(error.mean().item(), 1e-3)
 
 
-def test_the_layer_is_the_texture_by_relative_total_variation() -> None:
+def test_the_auxiliary_map_is_the_texture_by_relative_total_variation() -> None:
     """A flat image has none; what is made of an image with a hole is 0 in the hole and does not see the hole's rim."""
-    layer = method.layers["texture"]
-    assert layer.module == "methods/auxiliary/rtv.py"
+    auxiliary_map = method.auxiliary["texture"]
+    assert auxiliary_map.module == "methods/auxiliary/rtv.py"
     flat = np.full((32, 32, 3), 0.6, np.float32)
     mask = np.zeros((32, 32, 1), np.float32)
     mask[8:20, 10:18] = 1
-    np.testing.assert_allclose(layer.of_target(flat), 0, atol=1e-6)
-    made = layer.of_input(flat * (1 - mask), mask)
+    np.testing.assert_allclose(auxiliary_map.of_target(flat), 0, atol=1e-6)
+    made = auxiliary_map.of_input(flat * (1 - mask), mask)
     assert made.shape == flat.shape and made.dtype == np.float32
     assert np.abs(made[mask[..., 0] > 0]).max() == 0
     assert np.abs(made).max() < 0.05

@@ -93,8 +93,8 @@ def training_batch(name: str, count: int = 2, side: int = 48) -> dict[str, Tenso
         for key, value in batch_of(method.tasks[0], count, side, side).items()
     }
     images = found["target"].permute(0, 2, 3, 1).numpy()
-    for key, layer in method.layers.items():
-        found[key] = torch.from_numpy(np.stack([layer.of_target(image) for image in images])).permute(0, 3, 1, 2)
+    for key, one_map in method.auxiliary.items():
+        found[key] = torch.from_numpy(np.stack([one_map.of_target(image) for image in images])).permute(0, 3, 1, 2)
     return found | {"progress": torch.tensor(0.25)}
 
 
@@ -119,7 +119,7 @@ def test_the_entry_is_whole(name):
     assert method.min_size >= 1
     assert method.margin is not None or method.tiling, "a method whose field is not bounded says how it is tiled"
     if method.networks is None:
-        assert not (method.phases or method.reference or method.tiny or method.helpers or method.layers)
+        assert not (method.phases or method.reference or method.tiny or method.helpers or method.auxiliary)
         assert not (method.watched or method.insides)
         return
     assert len(method.tasks) == 1
@@ -339,23 +339,23 @@ def test_watched_losses_are_given_and_have_no_weight(name, monkeypatch):
     assert set(method.watched).isdisjoint(loss for helper in method.helpers.values() for loss in helper.losses)
 
 
-# Layers and insides ---------------------------------------------------------------------------------------------------
+# Auxiliary maps and insides -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [name for name in TRAINED if registry.method(name).layers])
-def test_layers_are_of_one_shape_in_training_and_restoring(name):
+@pytest.mark.parametrize("name", [name for name in TRAINED if registry.method(name).auxiliary])
+def test_auxiliary_maps_are_of_one_shape_in_training_and_restoring(name):
     method = entry(name)
-    for layer in method.layers.values():
-        assert (ROOT / layer.module).is_file()
+    for auxiliary_map in method.auxiliary.values():
+        assert (ROOT / auxiliary_map.module).is_file()
         target, x, mask = (
             batch_of("inpaint", 1, 37, 50)[key][0].permute(1, 2, 0).numpy() for key in ("target", "x", "mask")
         )
-        made = [layer.of_target(target), layer.of_input(x, mask)]
+        made = [auxiliary_map.of_target(target), auxiliary_map.of_input(x, mask)]
         assert {image.dtype for image in made} == {np.dtype(np.float32)}
         assert made[0].shape == made[1].shape
         assert made[0].shape[:2] == (37, 50)
         assert all(np.abs(image).max() <= 1 for image in made)
-        other = layer.of_input(x + 0.3 * mask, mask)
+        other = auxiliary_map.of_input(x + 0.3 * mask, mask)
         np.testing.assert_array_equal(other, made[1], "what stands in the hole is not looked at")
 
 

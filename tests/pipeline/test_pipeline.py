@@ -111,23 +111,23 @@ def test_the_report_depends_on_all_that_it_is_rendered_by(file):
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_a_group_depends_on_the_layers_of_its_methods_and_the_pipeline_makes_them(group):
-    """A run whose method has layers stands in a group that depends on them; other runs are not burdened."""
+def test_a_group_depends_on_the_auxiliary_maps_of_its_methods_and_the_pipeline_makes_them(group):
+    """A run whose method has auxiliary maps is in a group that depends on them; other runs are not burdened."""
     deps = yaml.safe_load((ROOT / "pipeline" / group / "dvc.yaml").read_text())["stages"]["train"]["do"]["deps"]
-    depended = {Path(dep).parent.name for dep in deps if ".layers/" in dep}
-    made = {(stage["dataset"], stage["layer"]): stage["module"] for stage in PROJECT["layers"].values()}
+    depended = {Path(dep).parent.name for dep in deps if ".auxiliary/" in dep}
+    made = {(stage["dataset"], stage["map"]): stage["module"] for stage in PROJECT["auxiliary"].values()}
     for run in runs_of(group).values():
-        declared = registry.method(run["method"]).layers
+        declared = registry.method(run["method"]).auxiliary
         assert set(declared) == depended
-        for name, layer in declared.items():
-            assert made[run["dataset"], name] == layer.module
-            assert (ROOT / layer.module).is_file()
+        for name, auxiliary_map in declared.items():
+            assert made[run["dataset"], name] == auxiliary_map.module
+            assert (ROOT / auxiliary_map.module).is_file()
 
 
-def test_the_pipeline_makes_no_layer_that_no_run_needs():
+def test_the_pipeline_makes_no_auxiliary_map_that_no_run_needs():
     loaded = loading.load(ROOT / "params.yaml")
-    for stage in loaded.layers.values():
-        assert auxiliary.declared(loaded, stage.dataset)[stage.layer].module == stage.module
+    for stage in loaded.auxiliary.values():
+        assert auxiliary.declared(loaded, stage.dataset)[stage.map].module == stage.module
 
 
 def repro(folder: Path, *arguments: str, warm: bool = False) -> str:
@@ -176,7 +176,7 @@ def cloned(folder: Path) -> Path:
     winner = {"mrfnet-gopro-searched": values["searches"]["search"]["mrfnet-gopro-searched"]}
     values["searches"] = {group: {} for group in values["searches"]} | {"search": winner}
     values["search"] = {"sample": {"trials": 2, "share": 1.0, "rungs": [], "images": 1}}
-    values["layers"] = {}
+    values["auxiliary"] = {}
     values["methods"]["mrfnet"]["sample"] = {"network": {"channels": 4}, "train": {"steps": 3}}
     values["defaults"]["sample"]["train"] |= {"steps": 3, "batch_size": 2}
     values["baselines"] = {"input-gopro": {"method": "input", "dataset": "gopro"}}
@@ -242,7 +242,7 @@ def test_a_changed_report_or_readme_trains_nothing(clone, steps):
 TEXTURED = """
 from torch import nn
 
-from bench.contracts import Layer, Method, Phase, Player
+from bench.contracts import AuxiliaryMap, Method, Phase, Player
 from methods.auxiliary.rtv import dark, light
 
 
@@ -259,7 +259,7 @@ method = Method(
     lambda: {"network": nn.Conv2d(3, 3, 3, padding=1)},
     {"train": Phase(forward, {"network": Player(("network",), losses)})},
     lambda networks, batch: forward(networks, batch)["pred"],
-    layers={"texture": Layer(dark, light, "methods/auxiliary/rtv.py")},
+    auxiliary={"texture": AuxiliaryMap(dark, light, "methods/auxiliary/rtv.py")},
     tiling="in tiles",
 )
 """
@@ -273,7 +273,7 @@ def light(x, mask):
 """
 
 
-def test_a_layer_is_made_once_and_its_file_trains_its_runs_again(tmp_path):
+def test_an_auxiliary_map_is_made_once_and_its_file_trains_its_runs_again(tmp_path):
     folder = cloned(tmp_path)
     (folder / "methods" / "textured.py").write_text(TEXTURED)
     (folder / "methods" / "_rtv.py").write_text(DARK)
@@ -283,7 +283,7 @@ def test_a_layer_is_made_once_and_its_file_trains_its_runs_again(tmp_path):
     values = yaml.safe_load((folder / "params.yaml").read_text())
     values["datasets"] = {"places2": {"offline": {"draws": 1, "test_draws": 1}}}
     values["methods"]["textured"] = {}
-    values["layers"] = {"a": {"dataset": "places2", "layer": "texture", "module": "methods/auxiliary/rtv.py"}}
+    values["auxiliary"] = {"a": {"dataset": "places2", "map": "texture", "module": "methods/auxiliary/rtv.py"}}
     values["searches"] = {group: {} for group in values["searches"]}
     values["runs"] |= {
         "deblur": {},
@@ -291,11 +291,11 @@ def test_a_layer_is_made_once_and_its_file_trains_its_runs_again(tmp_path):
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
     target = "pipeline/inpaint-texture/dvc.yaml"
-    own = ["layers@a", "train@textured-places2", "evaluate@textured-places2"]
+    own = ["auxiliary@a", "train@textured-places2", "evaluate@textured-places2"]
     first = ran(repro(folder, target, warm=True))
     assert set(first) == {"settings", "build@places2", *own}
     assert [stage for stage in first if stage in own] == own
-    about = json.loads((folder / "data" / "sample" / "places2.layers" / "texture" / "manifest.json").read_text())
+    about = json.loads((folder / "data" / "sample" / "places2.auxiliary" / "texture" / "manifest.json").read_text())
     assert about["channels"] == 3
     (folder / "methods" / "_rtv.py").write_text(DARK.replace("target / 2", "target / 4"))
     assert ran(repro(folder, target, warm=True)) == own

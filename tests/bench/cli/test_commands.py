@@ -55,7 +55,7 @@ def refused(capsys, *arguments: str) -> str:
         (("train", "mrfnet-gorpo"), "no run 'mrfnet-gorpo'; the nearest are: mrfnet-gopro"),
         (("evaluate", "mrfnt-gopro"), "no run 'mrfnt-gopro'; the nearest are: mrfnet-gopro"),
         (("build", "gopr"), "no entry 'gopr' in datasets/; the nearest are: gopro"),
-        (("layers", "gopr"), "no entry 'gopr' in datasets/; the nearest are: gopro"),
+        (("auxiliary", "gopr"), "no entry 'gopr' in datasets/; the nearest are: gopro"),
         (("verify", "gopr", "--originals", "."), "no entry 'gopr' in datasets/; the nearest are: gopro"),
         (
             ("import", "mrfnt", "w.pth", "--dataset", "gopro", "--name", "x"),
@@ -137,7 +137,7 @@ def test_partial_in_params_yaml_is_refused_with_the_command_to_use_instead(proje
         (("train", "mrfnet-gopro"), "manifest.parquet: not built yet; run: python -m bench build gopro"),
         (("train", "input-gopro"), "input needs no training; run: python -m bench evaluate input-gopro"),
         (("evaluate", "mrfnet-gopro"), "python -m bench"),
-        (("layers", "gopro"), "gopro: no method of a run on it needs auxiliary maps; train at once"),
+        (("auxiliary", "gopro"), "gopro: no method of a run on it needs auxiliary maps; train at once"),
         (("build", "gopro", "--originals", "none"), "none: no such folder. GOPRO"),
         (("report",), "nothing was scored yet; run: dvc repro"),
         (("dashboard",), "mlflow.db: no runs yet; run: dvc repro"),

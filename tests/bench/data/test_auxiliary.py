@@ -1,4 +1,4 @@
-"""Layers: made once for the training images, cut and turned with them, made on the spot for an image to restore."""
+"""Auxiliary maps: made once for the training images, cut and turned with them, made at once for an image to restore."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bench import registry, runs
 from bench.cli.main import main
-from bench.contracts import DataError, Dataset, Item, Layer, Made, Method, ParamsError, Phase, Player, UserError
+from bench.contracts import AuxiliaryMap, DataError, Dataset, Item, Made, Method, ParamsError, Phase, Player, UserError
 from bench.data import auxiliary, manifest
 from bench.data.batches import Crops
 from bench.data.build import Job, build
@@ -48,7 +48,7 @@ def offline() -> list[Item]:
 
 
 def signed(target: np.ndarray) -> np.ndarray:
-    """The layer of these tests: red and green, from [0, 1] to [-1, 1]."""
+    """The map of these tests: red and green, from [0, 1] to [-1, 1]."""
     return 2 * target[..., :2] - 1
 
 
@@ -57,7 +57,7 @@ def signed_input(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def stored(target: np.ndarray) -> np.ndarray:
-    """The layer as it comes back from its file."""
+    """The map as it comes back from its file."""
     return signed(target).astype(np.float16).astype(np.float32)
 
 
@@ -78,11 +78,11 @@ def calls_of(calls: Path) -> dict[int, int]:
 
 
 def wrong(target: np.ndarray, kind: str) -> np.ndarray:
-    layer = signed(target)
+    texture = signed(target)
     if kind == "turned":
-        return layer.transpose(1, 0, 2)
-    layer[3, 4, 0] = np.nan if kind == "nan" else 1.5
-    return layer
+        return texture.transpose(1, 0, 2)
+    texture[3, 4, 0] = np.nan if kind == "nan" else 1.5
+    return texture
 
 
 def scaled(target: np.ndarray, gain: float) -> np.ndarray:
@@ -93,13 +93,13 @@ def scaled_input(x: np.ndarray, mask: np.ndarray, gain: float) -> np.ndarray:
     return gain * signed_input(x, mask)
 
 
-SCALED = Layer(scaled, scaled_input, "methods/_sign.py", {"gain": 1.0})
-"""A layer with an option."""
+SCALED = AuxiliaryMap(scaled, scaled_input, "methods/_sign.py", {"gain": 1.0})
+"""A map with an option."""
 
 
 @pytest.fixture
 def built(tmp_path, monkeypatch) -> BuiltSet:
-    """A built set of noise in a project whose file methods/_sign.py makes the layer."""
+    """A built set of noise in a project whose file methods/_sign.py makes the map."""
     entry = Dataset("Toys", ("inpaint",), ("target", "mask"), lambda root, partial=False: [], offline, {}, "nowhere")
     monkeypatch.setattr(registry, "dataset", lambda name: entry)
     monkeypatch.setattr(auxiliary, "ROOT", tmp_path)
@@ -108,8 +108,8 @@ def built(tmp_path, monkeypatch) -> BuiltSet:
     return manifest.read(build(Job("gopro", None, {}, 0, "sample"), tmp_path / "data" / "sample" / "gopro", 1).parent)
 
 
-def layer_of(of_target: Callable[[np.ndarray], np.ndarray] = signed) -> Layer:
-    return Layer(of_target, signed_input, "methods/_sign.py")
+def map_of(of_target: Callable[[np.ndarray], np.ndarray] = signed) -> AuxiliaryMap:
+    return AuxiliaryMap(of_target, signed_input, "methods/_sign.py")
 
 
 def targets(built: BuiltSet) -> list[np.ndarray]:
@@ -120,9 +120,9 @@ def targets(built: BuiltSet) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_layer_holds_each_training_image_in_the_manifests_order(built, workers):
-    out = auxiliary.make(built, "sign", layer_of(), workers)
-    assert out == built.folder.parent / "gopro.layers" / "sign"
+def test_a_map_holds_each_training_image_in_the_manifests_order(built, workers):
+    out = auxiliary.make(built, "sign", map_of(), workers)
+    assert out == built.folder.parent / "gopro.auxiliary" / "sign"
     packed = np.fromfile(out / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([signed(t).astype(np.float16).ravel() for t in targets(built)]))
     about = json.loads((out / "manifest.json").read_text())
@@ -130,7 +130,7 @@ def test_a_layer_holds_each_training_image_in_the_manifests_order(built, workers
     assert about["manifest_sha256"] == built.digest
     assert sorted(path.name for path in out.parent.iterdir()) == ["sign"]
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "packed.bin"]
-    found = auxiliary.read(built, "sign", layer_of())
+    found = auxiliary.read(built, "sign", map_of())
     assert found.channels == 2 and found.digest == sha256(out / "manifest.json")
     areas = [28 * 37, 29 * 37, 30 * 37]
     assert list(found.offsets) == [0, 4 * areas[0], 4 * sum(areas[:2]), 4 * sum(areas)]
@@ -141,14 +141,14 @@ def test_interrupted_it_makes_only_what_is_missing(built, tmp_path, dies):
     calls = tmp_path / "calls"
     calls.mkdir()
     (calls / "marker").touch()
-    layer = layer_of(partial(counted, calls=calls, dies=dies))
+    auxiliary_map = map_of(partial(counted, calls=calls, dies=dies))
     message = "was killed, perhaps for want of memory.*fewer --jobs" if dies else "somewhere: damaged"
     with pytest.raises(UserError, match=message):
-        auxiliary.make(built, "sign", layer, 1)
+        auxiliary.make(built, "sign", auxiliary_map, 1)
     assert not auxiliary.folder(built, "sign").exists()
     assert calls_of(calls) == {28: 1, 29: 1} | ({} if dies else {31: 1} if 31 in calls_of(calls) else {})
     (calls / "marker").unlink()
-    out = auxiliary.make(built, "sign", layer, 1)
+    out = auxiliary.make(built, "sign", auxiliary_map, 1)
     assert calls_of(calls) == {28: 1, 29: 1, 30: 1, 31: 1}
     packed = np.fromfile(out / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([signed(t).astype(np.float16).ravel() for t in targets(built)]))
@@ -158,15 +158,15 @@ def test_what_is_damaged_on_going_on_is_made_again(built, tmp_path):
     calls = tmp_path / "calls"
     calls.mkdir()
     (calls / "marker").touch()
-    layer = layer_of(partial(counted, calls=calls))
+    auxiliary_map = map_of(partial(counted, calls=calls))
     with pytest.raises(DataError):
-        auxiliary.make(built, "sign", layer, 1)
+        auxiliary.make(built, "sign", auxiliary_map, 1)
     packed = auxiliary.folder(built, "sign").with_name(".sign.making") / "packed.bin"
     with packed.open("r+b") as file:
         file.seek(4 * 28 * 37 + 100)  # in the second image
         file.write(b"\xff\xff")
     (calls / "marker").unlink()
-    out = auxiliary.make(built, "sign", layer, 1)
+    out = auxiliary.make(built, "sign", auxiliary_map, 1)
     assert (calls_of(calls)[28], calls_of(calls)[29]) == (1, 2)
     packed = np.fromfile(out / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([signed(t).astype(np.float16).ravel() for t in targets(built)]))
@@ -176,8 +176,8 @@ def test_what_is_damaged_on_going_on_is_made_again(built, tmp_path):
 def test_interrupted_at_the_end_it_makes_nothing_anew(built, tmp_path, monkeypatch, name):
     calls = tmp_path / "calls"
     calls.mkdir()
-    layer = layer_of(partial(counted, calls=calls))
-    auxiliary.make(built, "sign", layer, 1)
+    auxiliary_map = map_of(partial(counted, calls=calls))
+    auxiliary.make(built, "sign", auxiliary_map, 1)
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
     delete = shutil.rmtree
 
@@ -189,15 +189,15 @@ def test_interrupted_at_the_end_it_makes_nothing_anew(built, tmp_path, monkeypat
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shutil, "rmtree", interrupted)
-        auxiliary.make(built, "sign", layer, 1)
-    out = auxiliary.make(built, "sign", layer, 1)
+        auxiliary.make(built, "sign", auxiliary_map, 1)
+    out = auxiliary.make(built, "sign", auxiliary_map, 1)
     assert calls_of(calls) == {28: 2, 29: 2, 30: 2, 31: 2}
     assert sorted(path.name for path in out.parent.iterdir()) == ["sign"]
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "packed.bin"]
-    digest = auxiliary.read(built, "sign", layer).digest
+    digest = auxiliary.read(built, "sign", auxiliary_map).digest
     shutil.rmtree(out)
-    auxiliary.make(built, "sign", layer, 1)
-    assert auxiliary.read(built, "sign", layer).digest == digest
+    auxiliary.make(built, "sign", auxiliary_map, 1)
+    assert auxiliary.read(built, "sign", auxiliary_map).digest == digest
 
 
 def test_a_symbolic_link_is_kept_and_its_folder_made(built, tmp_path):
@@ -206,8 +206,8 @@ def test_a_symbolic_link_is_kept_and_its_folder_made(built, tmp_path):
     link.symlink_to(disk)
     for text in ("first\n", "second\n"):
         (tmp_path / "methods" / "_sign.py").write_text(text)
-        auxiliary.make(built, "sign", layer_of(), 1)
-        assert auxiliary.read(built, "sign", layer_of()).packed == link / "packed.bin"
+        auxiliary.make(built, "sign", map_of(), 1)
+        assert auxiliary.read(built, "sign", map_of()).packed == link / "packed.bin"
         assert link.is_symlink() and [path.name for path in disk.parent.iterdir()] == ["sign"]
         assert sorted(path.name for path in disk.iterdir()) == ["manifest.json", "packed.bin"]
 
@@ -216,78 +216,81 @@ def test_a_changed_file_keeps_nothing_of_an_interrupted_one(built, tmp_path):
     calls = tmp_path / "calls"
     calls.mkdir()
     (calls / "marker").touch()
-    layer = layer_of(partial(counted, calls=calls))
+    auxiliary_map = map_of(partial(counted, calls=calls))
     with pytest.raises(DataError):
-        auxiliary.make(built, "sign", layer, 1)
+        auxiliary.make(built, "sign", auxiliary_map, 1)
     (calls / "marker").unlink()
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
-    auxiliary.make(built, "sign", layer, 1)
+    auxiliary.make(built, "sign", auxiliary_map, 1)
     assert (calls_of(calls)[28], calls_of(calls)[29]) == (2, 2)
 
 
-def test_a_fresh_layer_is_left_and_a_stale_one_is_made_anew(built, tmp_path):
+def test_a_fresh_map_is_left_and_a_stale_one_is_made_anew(built, tmp_path):
     calls = tmp_path / "calls"
     calls.mkdir()
-    layer = layer_of(partial(counted, calls=calls))
-    auxiliary.make(built, "sign", layer, 1)
-    first = auxiliary.read(built, "sign", layer).digest
-    auxiliary.make(built, "sign", layer, 1)
+    auxiliary_map = map_of(partial(counted, calls=calls))
+    auxiliary.make(built, "sign", auxiliary_map, 1)
+    first = auxiliary.read(built, "sign", auxiliary_map).digest
+    auxiliary.make(built, "sign", auxiliary_map, 1)
     assert set(calls_of(calls).values()) == {1}
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
-    auxiliary.make(built, "sign", layer, 1)
+    auxiliary.make(built, "sign", auxiliary_map, 1)
     assert set(calls_of(calls).values()) == {2}
-    assert auxiliary.read(built, "sign", layer).digest != first
+    assert auxiliary.read(built, "sign", auxiliary_map).digest != first
 
 
-def test_a_missing_stale_or_short_layer_says_what_to_run(built, tmp_path):
-    again = r"; run: python -m bench layers gopro$"
-    with pytest.raises(DataError, match=r"gopro\.layers/sign: the layer 'sign' has not been made yet" + again):
-        auxiliary.read(built, "sign", layer_of())
-    out = auxiliary.make(built, "sign", layer_of(), 1)
+def test_a_missing_stale_or_short_map_says_what_to_run(built, tmp_path):
+    again = r"; run: python -m bench auxiliary gopro$"
+    missing = r"gopro\.auxiliary/sign: the auxiliary map 'sign' has not been made yet"
+    with pytest.raises(DataError, match=missing + again):
+        auxiliary.read(built, "sign", map_of())
+    out = auxiliary.make(built, "sign", map_of(), 1)
     other = replace(built, digest="other")
     with pytest.raises(DataError, match="made of another build of gopro than the one that is there" + again):
-        auxiliary.read(other, "sign", layer_of())
+        auxiliary.read(other, "sign", map_of())
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
-    with pytest.raises(DataError, match=r"methods/_sign\.py has changed since the layer was made" + again):
-        auxiliary.read(built, "sign", layer_of())
+    with pytest.raises(DataError, match=r"methods/_sign\.py has changed since the map was made" + again):
+        auxiliary.read(built, "sign", map_of())
     (tmp_path / "methods" / "_sign.py").write_text("first\n")
     size = (out / "packed.bin").stat().st_size
     os.truncate(out / "packed.bin", size - 2)
     with pytest.raises(
         DataError, match=rf"packed\.bin: found {size - 2:,} bytes, expected {size:,}; delete the folder"
     ):
-        auxiliary.read(built, "sign", layer_of())
+        auxiliary.read(built, "sign", map_of())
     with pytest.raises(ParamsError, match=r"methods/_no\.py: no such file in the project"):
-        auxiliary.read(built, "sign", Layer(signed, signed_input, "methods/_no.py"))
+        auxiliary.read(built, "sign", AuxiliaryMap(signed, signed_input, "methods/_no.py"))
 
 
 def test_two_at_once_are_refused(built):
     place = auxiliary.folder(built, "sign").with_name(".sign.making")
-    expected = pytest.raises(UserError, match="another process is making the layer sign of gopro here")
-    with locked(place, "making the layer sign of gopro"), expected:
-        auxiliary.make(built, "sign", layer_of(), 1)
+    expected = pytest.raises(UserError, match="another process is making the auxiliary map sign of gopro here")
+    with locked(place, "making the auxiliary map sign of gopro"), expected:
+        auxiliary.make(built, "sign", map_of(), 1)
 
 
 @pytest.mark.parametrize(
     ("kind", "found"), [("turned", r"\(37, 28, 2\)"), ("nan", "from nan to nan"), ("high", r"from -1 to 1\.5")]
 )
-def test_what_is_no_layer_of_its_image_is_named(built, kind, found):
-    with pytest.raises(DataError, match=rf"n0\.png: its layer is .*{found}.*; expected \(28, 37, 'C'\) in \[-1, 1\]"):
-        auxiliary.make(built, "sign", layer_of(partial(wrong, kind=kind)), 1)
+def test_a_map_of_a_wrong_shape_or_range_is_refused(built, kind, found):
+    message = rf"n0\.png: its auxiliary map is .*{found}.*; expected \(28, 37, 'C'\) in \[-1, 1\]"
+    with pytest.raises(DataError, match=message):
+        auxiliary.make(built, "sign", map_of(partial(wrong, kind=kind)), 1)
     assert not auxiliary.folder(built, "sign").exists()
 
 
 # In a training's batches ----------------------------------------------------------------------------------------------
 
 
-def crops_of(built: BuiltSet, operations: list[Any], layer: Layer | None = None) -> Crops:
-    layer = layer or layer_of()
-    auxiliary.make(built, "sign", layer, 1)
-    return Crops(built, "inpaint", 16, operations, 3, layers={"sign": auxiliary.read(built, "sign", layer)})
+def crops_of(built: BuiltSet, operations: list[Any], auxiliary_map: AuxiliaryMap | None = None) -> Crops:
+    auxiliary_map = auxiliary_map or map_of()
+    auxiliary.make(built, "sign", auxiliary_map, 1)
+    made = auxiliary.read(built, "sign", auxiliary_map)
+    return Crops(built, "inpaint", 16, operations, 3, auxiliary={"sign": made})
 
 
 @pytest.mark.parametrize("operations", [[], ["flip_horizontal", "flip_vertical", "rotate_right_angles"]])
-def test_a_layers_crop_is_the_crop_of_the_layer(built, operations):
+def test_a_maps_crop_is_the_crop_of_the_map(built, operations):
     crops = crops_of(built, operations)
     for epoch in range(6):
         for index in range(TRAIN):
@@ -295,7 +298,7 @@ def test_a_layers_crop_is_the_crop_of_the_layer(built, operations):
             assert np.array_equal(sample["sign"], stored(sample["target"]))
 
 
-def test_a_layer_rotates_with_its_image(built):
+def test_a_map_rotates_with_its_image(built):
     crops = crops_of(built, ["rotate"])
     for index in range(TRAIN):
         sample = crops.sample(0, index)
@@ -303,7 +306,7 @@ def test_a_layer_rotates_with_its_image(built):
         np.testing.assert_allclose(sample["sign"], signed(sample["target"]), rtol=0, atol=1e-3)
 
 
-def test_colours_change_no_layer(built):
+def test_changes_of_colour_leave_the_map_alone(built):
     plain, coloured = crops_of(built, []), crops_of(built, ["permute_channels", "saturation", "noise"])
     changed = 0
     for index in range(TRAIN):
@@ -313,7 +316,7 @@ def test_colours_change_no_layer(built):
     assert changed == TRAIN
 
 
-def test_a_batch_holds_the_layer_as_float32_and_is_a_function_of_seed_and_step(built):
+def test_a_batch_holds_the_map_as_float32_and_is_a_function_of_seed_and_step(built):
     crops = crops_of(built, ["flip_horizontal"])
     batch = crops.batch(5, 3)
     assert batch["sign"].shape == (3, 2, 16, 16) and batch["sign"].dtype == torch.float32
@@ -325,7 +328,7 @@ def test_a_batch_holds_the_layer_as_float32_and_is_a_function_of_seed_and_step(b
 
 
 class Spy(nn.Module):
-    """Gives the layer's red channel back as the image, and keeps the sizes it saw."""
+    """Gives the map's red channel back as the image, and keeps the sizes it saw."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -337,8 +340,8 @@ class Spy(nn.Module):
         return (self.scale * sign[:, :1] + 1).expand_as(x) / 2
 
 
-def spying(layer: Layer, **about: Any) -> Method:
-    """A method that is given the layer, and that has an argument of its option's name."""
+def spying(auxiliary_map: AuxiliaryMap, **about: Any) -> Method:
+    """A method that needs the map, and that has an argument of its option's name."""
 
     def forward(networks: nn.ModuleDict, batch: Any) -> dict[str, Tensor]:
         return {"pred": networks["network"](batch["x"], batch["sign"])}
@@ -352,7 +355,7 @@ def spying(layer: Layer, **about: Any) -> Method:
         lambda gain=1.0: {"network": Spy()},
         {"train": phase},
         lambda networks, batch: forward(networks, batch)["pred"],  # type: ignore[arg-type]
-        layers={"sign": layer},
+        auxiliary={"sign": auxiliary_map},
         **about,
     )
 
@@ -363,8 +366,8 @@ def image_and_hole(height: int, width: int) -> dict[str, Tensor]:
     return {"x": x * (1 - mask), "mask": mask}
 
 
-def test_a_layer_of_an_image_to_restore_is_made_whole_and_padded_with_it():
-    method, batch = spying(layer_of(), multiple=16, tiling="none"), image_and_hole(30, 41)
+def test_a_map_of_an_image_to_restore_is_made_whole_and_padded_with_it():
+    method, batch = spying(map_of(), multiple=16, tiling="none"), image_and_hole(30, 41)
     made = prepared(method, batch)
     assert {name: tuple(value.shape[1:]) for name, value in made.items()} == {
         "x": (3, 32, 48),
@@ -378,12 +381,12 @@ def test_a_layer_of_an_image_to_restore_is_made_whole_and_padded_with_it():
 
 
 def of_whole(x: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """A layer that no tile could make: each pixel's share of the whole image's brightest."""
+    """A map that no tile could make: each pixel's share of the whole image's brightest."""
     return x[..., :2] / x.max()
 
 
-def test_tiles_see_the_layer_of_the_whole_image():
-    method = spying(Layer(signed, of_whole, "methods/_sign.py"), margin=0)
+def test_tiles_see_the_map_of_the_whole_image():
+    method = spying(AuxiliaryMap(signed, of_whole, "methods/_sign.py"), margin=0)
     networks = nn.ModuleDict({"network": Spy()})
     batch = {"x": torch.linspace(0, 0.5, 3 * 90 * 120).reshape(1, 3, 90, 120), "mask": torch.ones(1, 1, 90, 120)}
     whole = restore(method, networks, batch)
@@ -393,14 +396,14 @@ def test_tiles_see_the_layer_of_the_whole_image():
     assert torch.equal(tiled, whole) and (1, 2, 32, 32) in networks["network"].sizes
 
 
-def test_costs_and_imports_know_of_layers():
-    method = spying(layer_of(), tiling="none")
+def test_costs_and_imports_know_of_auxiliary_maps():
+    method = spying(map_of(), tiling="none")
     networks = nn.ModuleDict({"network": Spy()}).eval()
     assert work(Trained({}, method, networks), 32, 48, "meta").parameters == 1
     assert networks_in_use(method, "inpaint", networks) == ["network"]
 
 
-# Which layers a dataset needs -----------------------------------------------------------------------------------------
+# Which auxiliary maps a dataset needs ---------------------------------------------------------------------------------
 
 TEXT = """\
 profile: sample
@@ -416,38 +419,39 @@ runs:
 
 @pytest.fixture
 def project(built, tmp_path, monkeypatch) -> Path:
-    """A project in which rn is a method with a layer, and telea one without."""
+    """A project in which rn is a method with an auxiliary map, and telea one without."""
     (tmp_path / "params.yaml").write_text(TEXT)
     plain = Method(("inpaint",), None, {}, lambda networks, batch: batch["x"], margin=0)
-    entries = {"rn": spying(layer_of(), tiling="none"), "telea": plain}
+    entries = {"rn": spying(map_of(), tiling="none"), "telea": plain}
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
+    monkeypatch.setattr(registry, "method_file", lambda name: tmp_path / "methods" / f"{name}.py")  # without a recipe
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_the_layers_of_a_dataset_are_those_of_its_runs_methods(project, monkeypatch):
+def test_the_maps_of_a_dataset_are_those_of_its_runs_methods(project, monkeypatch):
     loaded = loading.load()
     assert set(auxiliary.declared(loaded, "gopro")) == {"sign"}
     assert auxiliary.declared(loaded, "kohler") == {}
-    entries = {"rn": spying(layer_of()), "telea": spying(layer_of(wrong))}
+    entries = {"rn": spying(map_of()), "telea": spying(map_of(wrong))}
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
-    with pytest.raises(ParamsError, match="run other: telea means another layer 'sign' than another run"):
+    with pytest.raises(ParamsError, match="run other: telea declares another auxiliary map 'sign' than another run"):
         auxiliary.declared(loaded, "gopro")
 
 
-def test_the_pipelines_layers_must_be_those_that_methods_declare(project):
+def test_the_pipelines_maps_must_be_those_that_methods_declare(project):
     def with_stage(stage: str) -> schema.Params:
-        (project / "params.yaml").write_text(TEXT + f"layers: {{a: {stage}}}\n")
+        (project / "params.yaml").write_text(TEXT + f"auxiliary: {{a: {stage}}}\n")
         return loading.load()
 
-    fine = with_stage("{dataset: gopro, layer: sign, module: methods/_sign.py}")
+    fine = with_stage("{dataset: gopro, map: sign, module: methods/_sign.py}")
     assert set(auxiliary.declared(fine, "gopro")) == {"sign"}
-    with pytest.raises(ParamsError, match=r"layers\.a: found layer sgn made by m\.py; .* declare none of this name"):
-        auxiliary.declared(with_stage("{dataset: gopro, layer: sgn, module: m.py}"), "gopro")
-    with pytest.raises(ParamsError, match=r"layers\.a: found layer sign made by m\.py; .* declare methods/_sign\.py"):
-        auxiliary.declared(with_stage("{dataset: gopro, layer: sign, module: m.py}"), "gopro")
-    with pytest.raises(ParamsError, match=r"layers\.a: no dataset 'gopr'; the nearest are: gopro"):
-        with_stage("{dataset: gopr, layer: sign, module: m.py}")
+    with pytest.raises(ParamsError, match=r"auxiliary\.a: found map sgn made by m\.py; .* declare none of this name"):
+        auxiliary.declared(with_stage("{dataset: gopro, map: sgn, module: m.py}"), "gopro")
+    with pytest.raises(ParamsError, match=r"auxiliary\.a: found map sign made by m\.py; .* declare methods/_sign\.py"):
+        auxiliary.declared(with_stage("{dataset: gopro, map: sign, module: m.py}"), "gopro")
+    with pytest.raises(ParamsError, match=r"auxiliary\.a\.dataset: no dataset 'gopr'; the nearest are: gopro"):
+        with_stage("{dataset: gopr, map: sign, module: m.py}")
 
 
 def test_the_command_makes_them_and_a_training_depends_on_them(project, capsys):
@@ -455,31 +459,32 @@ def test_the_command_makes_them_and_a_training_depends_on_them(project, capsys):
         assert main(arguments) == 2
         return capsys.readouterr().err
 
-    assert "the layer 'sign' has not been made yet; run: python -m bench layers gopro" in refused("train", "spy-gopro")
+    missing = "the auxiliary map 'sign' has not been made yet; run: python -m bench auxiliary gopro"
+    assert missing in refused("train", "spy-gopro")
     assert not (project / "out").exists() and not (project / ".resume").exists()
-    assert "kohler: no method of a run on it needs auxiliary maps; train at once" in refused("layers", "kohler")
-    assert "gopro: no auxiliary map 'sgn'; its runs need: sign" in refused("layers", "gopro", "--only", "sgn")
-    assert "--jobs: 0 is not in the range x>=1" in refused("layers", "gopro", "--jobs", "0")
-    assert main(["layers", "gopro", "--jobs", "1"]) == 0
-    assert capsys.readouterr().out == "gopro: layer sign -> data/sample/gopro.layers/sign\n"
+    assert "kohler: no method of a run on it needs auxiliary maps; train at once" in refused("auxiliary", "kohler")
+    assert "gopro: no auxiliary map 'sgn'; its runs need: sign" in refused("auxiliary", "gopro", "--only", "sgn")
+    assert "--jobs: 0 is not in the range x>=1" in refused("auxiliary", "gopro", "--jobs", "0")
+    assert main(["auxiliary", "gopro", "--jobs", "1"]) == 0
+    assert capsys.readouterr().out == "gopro: auxiliary map sign -> data/sample/gopro.auxiliary/sign\n"
     assert main(["train", "spy-gopro"]) == 0
     record = json.loads((project / "out/sample/runs/spy-gopro/record.json").read_text())
-    digest = sha256(project / "data/sample/gopro.layers/sign/manifest.json")
-    assert record["steps"] == 3 and record["provenance"]["layers"] == {"sign": digest}
+    digest = sha256(project / "data/sample/gopro.auxiliary/sign/manifest.json")
+    assert record["steps"] == 3 and record["provenance"]["auxiliary"] == {"sign": digest}
 
 
 def with_options(project: Path, options: str) -> schema.Params:
-    stage = f"{{dataset: gopro, layer: sign, module: methods/_sign.py, options: {options}}}"
-    (project / "params.yaml").write_text(TEXT + f"layers: {{a: {stage}}}\n")
+    stage = f"{{dataset: gopro, map: sign, module: methods/_sign.py, options: {options}}}"
+    (project / "params.yaml").write_text(TEXT + f"auxiliary: {{a: {stage}}}\n")
     return loading.load()
 
 
-def test_a_layer_is_made_with_the_options_of_params_yaml_and_a_run_keeps_its_own(project, built, monkeypatch, capsys):
+def test_a_map_is_made_with_the_options_of_params_yaml_and_a_run_keeps_its_own(project, built, monkeypatch, capsys):
     entries = {"rn": spying(SCALED, tiling="none"), "telea": registry.method("telea")}
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
     assert auxiliary.declared(loading.load(), "gopro")["sign"].options == {"gain": 1.0}
     with_options(project, "{gain: 0.5}")
-    assert main(["layers", "gopro", "--jobs", "1"]) == 0
+    assert main(["auxiliary", "gopro", "--jobs", "1"]) == 0
     place = auxiliary.folder(built, "sign")
     packed = np.fromfile(project / place / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([scaled(t, 0.5).astype(np.float16).ravel() for t in targets(built)]))
@@ -501,11 +506,11 @@ def test_a_layer_is_made_with_the_options_of_params_yaml_and_a_run_keeps_its_own
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("{gian: 0.5}", r"params\.yaml: layers\.a\.options\.gian: unknown option; the nearest are: gain"),
-        ("{gain: high}", r"params\.yaml: layers\.a\.options\.gain: found 'high', expected float like 1\.0"),
+        ("{gian: 0.5}", r"params\.yaml: auxiliary\.a\.options\.gian: unknown option; the nearest are: gain"),
+        ("{gain: high}", r"params\.yaml: auxiliary\.a\.options\.gain: found 'high', expected float like 1\.0"),
     ],
 )
-def test_options_that_a_layer_does_not_have_are_refused(project, monkeypatch, options, message):
+def test_options_that_a_map_does_not_have_are_refused(project, monkeypatch, options, message):
     entries = {"rn": spying(SCALED), "telea": registry.method("telea")}
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
     loaded = with_options(project, options)

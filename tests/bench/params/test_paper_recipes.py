@@ -203,14 +203,14 @@ def _group(run: str) -> str:
 
 
 def built_set(name: str) -> manifest.BuiltSet:
-    """The synthetic set of a method's run, built once, with the layers that the method wants."""
+    """The synthetic set of a method's run, built once, with the auxiliary maps that the method needs."""
     recipe = resolving.recipe(PAPER, RUNS[name])
     place = Path("data", "paper", recipe.dataset)
     if not (place / manifest.NAME).is_file():
         build(Job(recipe.dataset, None, {}, 0, "paper"), place, 1)
     built = manifest.read(place)
-    for layer, one in registry.method(name).layers.items():
-        auxiliary.make(built, layer, one, 1)
+    for key, auxiliary_map in registry.method(name).auxiliary.items():
+        auxiliary.make(built, key, auxiliary_map, 1)
     return built
 
 
