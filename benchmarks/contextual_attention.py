@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks._side_by_side import compare_layers
-from methods.layers.contextual_attention import SMALLEST_NORM, SOFTMAX_SCALE, ContextualAttention, resize_nearest
+from methods.layers.contextual_attention import MIN_NORM, SOFTMAX_SCALE, ContextualAttention, resize_nearest
 
 
 class Convolutions(nn.Module):
@@ -26,7 +26,7 @@ class Convolutions(nn.Module):
         small, hole = resize_nearest(x, h, w), resize_nearest(mask, h, w)
         kernels = F.unfold(small, 3, padding=1)[0].T.reshape(h * w, channels, 3, 3)
         norms = torch.linalg.vector_norm(kernels, dim=(1, 2, 3), keepdim=True)
-        scores = F.conv2d(small, kernels / norms.clamp(min=SMALLEST_NORM), padding=1)[0].permute(1, 2, 0)
+        scores = F.conv2d(small, kernels / norms.clamp(min=MIN_NORM), padding=1)[0].permute(1, 2, 0)
         diagonal = torch.eye(3, dtype=x.dtype)[None, None]
         scores = F.conv2d(scores.reshape(1, 1, h * w, h * w), diagonal, padding=1).view(h, w, h, w)
         scores = scores.permute(1, 0, 3, 2).reshape(1, 1, h * w, h * w)

@@ -1,30 +1,30 @@
-"""Coherent attention: what stands in the hole is put together from known places, each close to the one before it.
+"""Coherent attention: fills a hole with features of known places, each blended with the feature filled before it.
 
-Paper: DFFNet, equations 7 to 9 and algorithm 1 ("MCA"), after CSA (Liu, Jiang, Xiao, Yang, "Coherent Semantic Attention
-for Image Inpainting", ICCV 2019). With p_i the features at the hole's places in row order, and cos the cosine of two:
+Paper: DFFNet, equations 7 to 9 and algorithm 1 ("MCA"), after H. Liu, B. Jiang, Y. Xiao, C. Yang, "Coherent Semantic
+Attention for Image Inpainting" (CSA), ICCV 2019. With p_i the features at the hole's places in row order, and cos the
+cosine of two features:
 
-    p'_i   the known place with the greatest cosine to p_i, C_max that cosine            (eq. 7)
+    p'_i   the known feature with the greatest cosine to p_i, C_max that cosine          (eq. 7)
     C_ad = cos(p_i, q_{i-1})                                                             (eq. 8)
     q_i  = a q_{i-1} + (1 - a) p'_i,   a = C_ad / (C_ad + C_max),   q_1 = p'_1           (eq. 9)
 
-Hole places become q_i, known places stay; `READINGS` lists what the paper leaves open. The weights a are constants in
-the gradient, as in CSA's code. That code mixes cosines and products, unlike the equations.
+Hole places become q_i, known places are kept; `READINGS` lists what the paper leaves open. The weights a are constants
+in the gradient, as in CSA's code. That code mixes cosines and products, unlike the equations.
 
-The layer has no weights. The search is a few matrix products; the recursion, a few thousand short steps that no product
-can hold, runs over NumPy rows. `python -m benchmarks.coherent_attention` times it beside the layer in torch operations.
+The layer has no weights. The search is a few matrix products. The recursion is a few thousand short steps that cannot
+be one product and runs over rows in NumPy; `python -m benchmarks.coherent_attention` compares it with torch operations.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch.autograd.function import FunctionCtx, once_differentiable
 
 from bench.contracts import DataError
 from methods.layers.precision import full_precision
@@ -39,13 +39,16 @@ READINGS = (
 )
 """How the paper was read where it is silent or contradicts itself."""
 EPS = 1e-8
-"""Added to the sum of the cosines in eq. 9, and the least length that a patch is divided by."""
-CHUNK = 1 << 22
-"""Entries of the score matrix that stand in memory at once: 16 MB."""
+"""Added to the sum of the cosines in eq. 9, and the smallest length that a feature is divided by."""
+MAX_SCORES = 1 << 22
+"""Entries of the score matrix that are in memory at once: 16 MB."""
+
+Rows = NDArray[np.floating]
+"""Features, one row per place."""
 
 
-def check(x: Tensor, mask: Tensor) -> None:
-    """Raise DataError where the mask does not fit the features."""
+def check_mask(x: Tensor, mask: Tensor) -> None:
+    """Raise DataError when the mask does not fit the features."""
     if x.dim() != 4 or mask.shape != (x.shape[0], 1, *x.shape[2:]):
         raise DataError(
             f"coherent attention: features {tuple(x.shape)} and mask {tuple(mask.shape)}; expected (N, C, h, w) and"
@@ -53,43 +56,52 @@ def check(x: Tensor, mask: Tensor) -> None:
         )
 
 
-def places_of(x: Tensor) -> Tensor:
-    """The features as rows: (N, C, h, w) to (N, h w, C); no copy of a channels-last tensor."""
+def as_rows(x: Tensor) -> Tensor:
+    """Reshape a map (N, C, h, w) to one row per place, (N, h w, C); no copy of a channels-last tensor."""
     return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def best_known(hole: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Eq. 7: the greatest cosine of each hole place to a known one.
+def best_matches(hole: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the known feature with the greatest cosine to each feature of the hole (eq. 7).
 
     Args:
-        hole: (n, C) directions of the hole's places, each of length 1.
-        known: (m, C) directions of the known places, at least one.
+        hole: (n, C) features of the hole, each of length 1.
+        known: (m, C) known features, each of length 1, at least one.
 
     Returns:
-        (n,) the cosine, and (n,) the row of `known` that has it, the first of equal ones.
+        (n,) the cosine, and (n,) the row of `known`, the first of equal ones.
+
+    >>> cosines, rows = best_matches(torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.6, 0.8]]))
+    >>> round(cosines.item(), 4), rows.item()
+    (0.6, 1)
     """
-    rows = max(CHUNK // len(known), 1)
-    found = [(part @ known.T).max(dim=1) for part in hole.split(rows)]
-    return torch.cat([best.values for best in found]), torch.cat([best.indices for best in found])
+    rows = max(MAX_SCORES // len(known), 1)
+    maxima = [(part @ known.T).max(dim=1) for part in hole.split(rows)]
+    return torch.cat([best.values for best in maxima]), torch.cat([best.indices for best in maxima])
 
 
-def recursion(directions: NDArray[Any], matches: NDArray[Any], cosines: NDArray[Any]) -> list[float]:
-    """Eq. 8 and 9: turn `matches` into the patches q, in place.
+def blend_matches(directions: Rows, matches: Rows, cosines: Rows) -> list[float]:
+    """Turn `matches` into the features q of eq. 8 and 9, in place.
 
     Args:
-        directions: (n, C) the hole's old patches over their lengths.
-        matches: (n, C) p', the best known patch of each.
+        directions: (n, C) the hole's features p, each of length 1.
+        matches: (n, C) p', the best known feature of each.
         cosines: (n,) C_max, at least 0.
 
     Returns:
-        The n weights a of the patch before; the first is 0.
+        the n weights a of the previous feature; the first is 0.
+
+    >>> q = np.array([[2.0, 0.0], [0.0, 3.0]])
+    >>> weights = blend_matches(np.array([[1.0, 0.0], [0.6, 0.8]]), q, np.array([1.0, 0.8]))
+    >>> round(weights[1], 4), q[1].round(4).tolist()  # a = 0.6 / (0.6 + 0.8)
+    (0.4286, [0.8571, 1.7143])
     """
     weights = [0.0]
-    bests = cosines.tolist()
+    greatest = cosines.tolist()
     q = matches[0]
     for i in range(1, len(matches)):
         adjacent = max(float(directions[i] @ q) / max(math.sqrt(q @ q), EPS), 0.0)
-        a = adjacent / (adjacent + bests[i] + EPS)
+        a = adjacent / (adjacent + greatest[i] + EPS)
         weights.append(a)
         row = matches[i]
         row *= 1 - a
@@ -98,56 +110,70 @@ def recursion(directions: NDArray[Any], matches: NDArray[Any], cosines: NDArray[
     return weights
 
 
-def reverse_recursion(gradient: NDArray[Any], weights: list[float]) -> None:
-    """g_k = gradient_k + a_{k+1} g_{k+1} from the last row to the first, then times 1 - a_k: (n, C), in place."""
+def blend_gradient(gradient: Rows, weights: list[float]) -> None:
+    """Turn the gradient of q into that of p', in place: the reverse of `blend_matches`.
+
+    From the last row to the first g_k = gradient_k + a_{k+1} g_{k+1}; then all are multiplied by 1 - a_k.
+
+    Args:
+        gradient: (n, C).
+        weights: the n weights a.
+    """
     for k in range(len(weights) - 2, -1, -1):
         gradient[k] += weights[k + 1] * gradient[k + 1]
     gradient *= 1 - np.asarray(weights, dtype=gradient.dtype)[:, None]
 
 
-class Coherent(torch.autograd.Function):
+class FillContext(FunctionCtx):
+    """What the forward pass of `CoherentFill` keeps for its gradient."""
+
+    filled: list[tuple[int, Tensor, Tensor, list[float]]]
+    """For each image with a hole: its index, the places of the hole, the places of their matches, the weights a."""
+
+
+class CoherentFill(torch.autograd.Function):
     """The layer and its gradient. The recursions run on the CPU wherever the features are."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mask: Tensor) -> Tensor:
-        """`x` (N, C, h, w) float32 or float64, `mask` (N, 1, h, w)."""
-        out = places_of(x).clone(memory_format=torch.contiguous_format)
+    def forward(ctx: FillContext, x: Tensor, mask: Tensor) -> Tensor:
+        """Fill `x` (N, C, h, w), float32 or float64, where `mask` (N, 1, h, w) is above 0."""
+        out = as_rows(x).clone(memory_format=torch.contiguous_format)
         ctx.filled = []
-        for number, (image, inside) in enumerate(zip(out, mask.flatten(1) > 0, strict=True)):
+        for index, (image, inside) in enumerate(zip(out, mask.flatten(1) > 0, strict=True)):
             hole, known = inside.nonzero().flatten(), (~inside).nonzero().flatten()
             if not len(hole) or not len(known):
                 continue
             directions = F.normalize(image, dim=1, eps=EPS)
-            cosines, rows = best_known(directions[hole], directions[known])
+            cosines, rows = best_matches(directions[hole], directions[known])
             matched = known[rows]
-            patches = image[matched].cpu().numpy()
-            weights = recursion(directions[hole].cpu().numpy(), patches, cosines.clamp(min=0).cpu().numpy())
-            image[hole] = torch.from_numpy(patches).to(image.device)
-            ctx.filled.append((number, hole, matched, weights))
+            filled = image[matched].cpu().numpy()
+            weights = blend_matches(directions[hole].cpu().numpy(), filled, cosines.clamp(min=0).cpu().numpy())
+            image[hole] = torch.from_numpy(filled).to(image.device)
+            ctx.filled.append((index, hole, matched, weights))
         return out.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """A known place gets its own and its share of every hole place's that it went into; a hole place gets none."""
+    def backward(ctx: FillContext, gradient: Tensor) -> tuple[Tensor, None]:
+        """Give each known place its own gradient and its share of those of the hole; a hole place gets 0."""
         size = gradient.shape[2:]
-        given = places_of(gradient).clone(memory_format=torch.contiguous_format)
-        for number, hole, matched, weights in ctx.filled:
-            of_hole = given[number, hole].cpu().numpy()
-            given[number, hole] = 0
-            reverse_recursion(of_hole, weights)
-            given[number].index_add_(0, matched, torch.from_numpy(of_hole).to(given.device))
-        return given.unflatten(1, size).permute(0, 3, 1, 2), None
+        rows = as_rows(gradient).clone(memory_format=torch.contiguous_format)
+        for index, hole, matched, weights in ctx.filled:
+            of_hole = rows[index, hole].cpu().numpy()
+            rows[index, hole] = 0
+            blend_gradient(of_hole, weights)
+            rows[index].index_add_(0, matched, torch.from_numpy(of_hole).to(rows.device))
+        return rows.unflatten(1, size).permute(0, 3, 1, 2), None
 
 
 class CoherentAttention(nn.Module):
-    """Fill the hole of a feature map from its known places. No weights, no arguments.
+    """Fills the hole of a feature map from its known places. No weights, no arguments.
 
-    An image without a hole, and one without a known place, comes out as it went in.
+    An image without a hole, or without a known place, is returned unchanged.
     """
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attend within each image.
+        """Fill the hole of each image.
 
         Args:
             x: (N, C, h, w) features; float16 and bfloat16 are computed in float32.
@@ -156,12 +182,12 @@ class CoherentAttention(nn.Module):
         Returns:
             (N, C, h, w) of x's type.
         Raises:
-            DataError: where the mask does not fit.
+            DataError: when the mask does not fit the features.
         """
-        check(x, mask)
+        check_mask(x, mask)
         with full_precision(x):
             exact = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-            return Coherent.apply(exact, mask).to(x.dtype)
+            return CoherentFill.apply(exact, mask).to(x.dtype)
 
 
 # Figures --------------------------------------------------------------------------------------------------------------
@@ -169,39 +195,39 @@ class CoherentAttention(nn.Module):
 
 @torch.no_grad()
 def coherent_match(x: Tensor, mask: Tensor) -> Tensor:
-    """The place of the best known match p' of every hole place (eq. 7), for figures.
+    """Find the place of the best known match p' of each hole place (eq. 7), for figures.
 
     Args:
         x: (N, C, h, w) features.
         mask: (N, 1, h, w), hole where above 0.
 
     Returns:
-        (N, h, w) int64: row * w + column of the match; a known place's own, and every place's own in an image without a
-        hole or without a known place.
+        (N, h, w) int64: row * w + column of the match. A known place matches itself, and so does every place of an
+        image without a hole or without a known place.
     Raises:
-        DataError: where the mask does not fit.
+        DataError: when the mask does not fit the features.
     """
-    check(x, mask)
+    check_mask(x, mask)
     height, width = x.shape[2:]
     matches = torch.arange(height * width, device=x.device).repeat(len(x), 1)
     with full_precision(x):
-        directions = F.normalize(places_of(x if x.dtype == torch.float64 else x.float()), dim=2, eps=EPS)
+        directions = F.normalize(as_rows(x if x.dtype == torch.float64 else x.float()), dim=2, eps=EPS)
     for image, inside, match in zip(directions, mask.flatten(1) > 0, matches, strict=True):
         known = (~inside).nonzero().flatten()
         if inside.any() and len(known):
-            match[inside] = known[best_known(image[inside], image[known])[1]]
+            match[inside] = known[best_matches(image[inside], image[known])[1]]
     return matches.unflatten(1, (height, width))
 
 
 def offset_colours(matches: Tensor, mask: Tensor, height: int, width: int) -> Tensor:
-    """Colour each hole place by the way to its match, as DFFNet (figure 4) and DeepFill draw their attention maps.
+    """Colour each hole place by the offset to its match, as in the attention maps of DFFNet (figure 4) and DeepFill.
 
-    The hue is the direction (right is red, then by the angle downwards: yellow, green, left is cyan, blue, magenta),
-    the saturation is the distance over the map's longer side, at most 1. Known places are white, as is a place that
-    matches itself.
+    The hue is the direction: red to the right, then by the angle downwards yellow, green, cyan to the left, blue,
+    magenta. The saturation is the distance over the map's longer side, at most 1. Known places, and places that match
+    themselves, are white.
 
     Args:
-        matches: `height` x `width` places in any shape: row * width + column of the match of each, row by row.
+        matches: `height` x `width` values in any shape: row * width + column of the match of each place, row by row.
         mask: as many values, hole where above 0.
         height: of the map.
         width: of the map.
@@ -209,7 +235,10 @@ def offset_colours(matches: Tensor, mask: Tensor, height: int, width: int) -> Te
     Returns:
         (1, 3, height, width) RGB in [0, 1].
     Raises:
-        DataError: where there are not height x width matches and mask values, or a match lies outside the map.
+        DataError: when the numbers of matches or mask values are not height x width, or a match is outside the map.
+
+    >>> offset_colours(torch.tensor([1, 1]), torch.tensor([1, 0]), 1, 2)[0, :, 0].tolist()  # half the width, right
+    [[1.0, 1.0], [0.5, 1.0], [0.5, 1.0]]
     """
     count = height * width
     if matches.numel() != count or mask.numel() != count:

@@ -1,30 +1,25 @@
-"""The residual feature distillation block (RFDB) and its attention (ESA), as LMFN decodes with them.
+"""The residual feature distillation block (RFDB) and its attention (ESA), of which LMFN's decoder is made.
 
 Paper: J. Liu, J. Tang, G. Wu, "Residual Feature Distillation Network for Lightweight Image Super-Resolution", AIM 2020
 (workshop of ECCV 2020). Code: njulj/RFDN (MIT), commit 7cf4e25. As in that code, ESA has no group of convolutions
-where the paper's figure draws one, and no skip goes round the block.
+where the paper's figure has one, and the block has no skip.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from bench.contracts import State
-
 
 class ESA(nn.Module):
-    """Enhanced spatial attention: a gate in (0, 1) from a coarse view of the map, times the map.
+    """Enhanced spatial attention: the map times a gate in (0, 1), which is computed from a coarse version of the map.
 
-    (N, C, H, W) to the same. H and W at least 15, below which the stride-2 convolution leaves less than the 7x7 pooling
-    covers. The coarse view is stretched over the map, so the gate depends on the whole of it.
+    (N, C, H, W) to the same. H and W are at least 15: below that the stride-2 convolution leaves less than the 7x7
+    pooling covers. The coarse version is resized to the map, so the gate depends on the whole map.
 
     Args:
-        channels: C; the gate is computed in C // 4 channels.
+        channels: C, at least 4; the gate is computed in C // 4 channels.
     """
 
     def __init__(self, channels: int):
@@ -47,9 +42,10 @@ class ESA(nn.Module):
 
 
 class RFDB(nn.Module):
-    """Three shallow residual blocks, a distilled share taken before each, all joined and gated (Fig. 2c).
+    """Three shallow residual blocks; a distilled share of the input of each and of the last result are joined and
+    gated.
 
-    (N, C, H, W) to the same; H and W at least 15.
+    Fig. 2c. (N, C, H, W) to the same; H and W at least 15.
 
     Args:
         channels: C; each share has C // 2 channels.
@@ -73,7 +69,7 @@ class RFDB(nn.Module):
         return self.esa(self.join(torch.cat(shares, 1)))
 
 
-OFFICIAL = {
+OFFICIAL_LAYERS = {
     "c4": "last",
     "c5": "join",
     "esa.conv1": "esa.squeeze",
@@ -84,15 +80,14 @@ OFFICIAL = {
     "esa.conv_f": "esa.skip",
     "esa.conv4": "esa.expand",
 } | {f"c{i}_{kind[0]}": f"{kind}.{i - 1}" for i in (1, 2, 3) for kind in ("distill", "refine")}
-"""The layers of one block: their name in the official code to ours."""
+"""The layers of one block: their names in the official code to ours."""
 
 
 def rename_block(name: str) -> str:
-    """Turn a tensor's name within one official block into ours; an unknown name stays."""
+    """Turn the name of a tensor of one official block into ours; an unknown name is kept.
+
+    >>> rename_block("esa.conv_max.weight")
+    'esa.coarse.0.weight'
+    """
     layer, _, kind = name.rpartition(".")
-    return f"{OFFICIAL.get(layer, layer)}.{kind}"
-
-
-def reference(state: State) -> dict[str, Tensor]:
-    """Turn the state of one official block into ours."""
-    return {rename_block(name): tensor for name, tensor in state.items()}
+    return f"{OFFICIAL_LAYERS.get(layer, layer)}.{kind}"

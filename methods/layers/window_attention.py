@@ -1,9 +1,9 @@
-"""The transformer block of Swin: self-attention inside windows, then an MLP. The shared block of window transformers.
+"""The transformer block of Swin: self-attention within windows, then an MLP.
 
 Paper: Z. Liu et al., "Swin Transformer: Hierarchical Vision Transformer using Shifted Windows", ICCV 2021, Section 3.2.
 Code: microsoft/Swin-Transformer (MIT), commit f82860b; its names of the weights are kept.
-Differs from that code: the map's size is not fixed. Where the sides are no multiples of the window, zeros are appended
-at the right and the bottom after the first norm and cut off after attention; the window never shrinks to a small map.
+Differs from that code: the map's size is not fixed. When a side is not a multiple of the window, zeros are appended at
+the right and the bottom after the first norm and cut off after attention; the window is not reduced for a small map.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from bench.contracts import ParamsError
 
 
 def relative_position_index(window_size: int) -> Tensor:
-    """Rows of the bias table, (w^2, w^2): (dy + w - 1)(2w - 1) + dx + w - 1 with (dy, dx) = query - key."""
+    """Return the row of the bias table for each query and key of a window: (w^2, w^2).
+
+    The row is (dy + w - 1)(2w - 1) + dx + w - 1 with (dy, dx) the position of the query minus that of the key.
+
+    >>> relative_position_index(2)[0].tolist()
+    [4, 3, 1, 0]
+    """
     axis = torch.arange(window_size, device="cpu")
     y, x = (grid.flatten() for grid in torch.meshgrid(axis, axis, indexing="ij"))
     dy, dx = y[:, None] - y[None], x[:, None] - x[None]
@@ -24,7 +30,12 @@ def relative_position_index(window_size: int) -> Tensor:
 
 
 def to_windows(x: Tensor, window_size: int) -> Tensor:
-    """Cut (N, H, W, C), sides multiples of the window, into (N, windows, w^2, C), both axes in row-major order."""
+    """Cut (N, H, W, C), sides multiples of the window, into (N, windows, w^2, C): windows and tokens in row-major
+    order.
+
+    >>> to_windows(torch.arange(8).view(1, 2, 4, 1), 2).squeeze().tolist()
+    [[0, 1, 4, 5], [2, 3, 6, 7]]
+    """
     n, h, w, c = x.shape
     x = x.view(n, h // window_size, window_size, w // window_size, window_size, c)
     return x.transpose(2, 3).reshape(n, -1, window_size**2, c)
@@ -38,14 +49,27 @@ def from_windows(windows: Tensor, window_size: int, height: int, width: int) -> 
 
 
 def shift_mask(height: int, width: int, window_size: int, shift: int, device: torch.device) -> Tensor:
-    """What a rolled map adds to the logits, (windows, w^2, w^2): -100 between tokens that were no neighbours, else 0.
+    """Return what is added to the logits of a rolled map: -100 between tokens that were not neighbours, otherwise 0.
 
-    A roll by `shift` brings rows and columns of opposite borders into one window; three bands an axis tell them apart.
+    A roll by `shift` puts rows and columns of opposite borders into one window; three bands per axis separate them.
+
+    Args:
+        height: of the map, a multiple of the window.
+        width: of the map, a multiple of the window.
+        window_size: side of a window, w.
+        shift: tokens that the map is rolled by, in [1, w).
+        device: of the result.
+
+    Returns:
+        (windows, w^2, w^2).
+
+    >>> shift_mask(2, 2, 2, 1, torch.device("cpu"))[0, 0].tolist()
+    [0.0, -100.0, -100.0, -100.0]
     """
 
     def bands(length: int) -> Tensor:
-        at = torch.arange(length, device=device)
-        return (at >= length - window_size).int() + (at >= length - shift).int()
+        index = torch.arange(length, device=device)
+        return (index >= length - window_size).int() + (index >= length - shift).int()
 
     region = 3 * bands(height)[:, None] + bands(width)[None]
     region = to_windows(region[None, :, :, None], window_size)[0, :, :, 0]
@@ -53,10 +77,20 @@ def shift_mask(height: int, width: int, window_size: int, shift: int, device: to
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d) + bias) v over (windows, heads, tokens, d); `bias` broadcasts to the logits.
+    """Return softmax(q k^T / sqrt(d) + bias) v.
 
-    Two kernels, one result: torch's fused one is 2.6 times faster on the CPU (windows of 100 tokens), but cannot pass a
-    gradient to the bias there, and what it falls back to is 1.4 times slower than the formula written out.
+    On the CPU torch's fused kernel is 2.6 times faster (windows of 100 tokens), but cannot pass a gradient to the bias;
+    its fallback is 1.4 times slower than the formula written out, which is used instead.
+
+    Args:
+        q: queries, (windows, heads, tokens, d).
+        k: keys, the same shape.
+        v: values, the same shape.
+        bias: broadcasts to the logits (windows, heads, tokens, tokens).
+
+    >>> q = k = torch.zeros(1, 1, 2, 1)
+    >>> attention(q, k, torch.tensor([1.0, 3.0]).view(1, 1, 2, 1), torch.zeros(1, 1, 1, 1)).flatten().tolist()
+    [2.0, 2.0]
     """
     if bias.requires_grad and q.device.type == "cpu":
         return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1) + bias).softmax(-1) @ v
@@ -64,13 +98,16 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
 
 
 class WindowAttention(nn.Module):
-    """Multi-head self-attention within windows: (N, windows, w^2, C) to the same.
+    """Multi-head self-attention within windows: (N, windows, w^2, C) to the same (Section 3.2, eq. 4).
 
     Args:
         channels: C, a multiple of `num_heads`.
         window_size: side of a window, w, in tokens.
         num_heads: heads, each of C / num_heads channels.
-        relative_bias: add a learned bias by relative position and head to the logits (eq. 4 of Swin).
+        relative_bias: add a learned bias by relative position and head to the logits.
+
+    Raises:
+        ParamsError: when C is not a multiple of `num_heads`.
     """
 
     relative_position_index: Tensor
@@ -93,7 +130,7 @@ class WindowAttention(nn.Module):
         n, windows, tokens, channels = x.shape
         qkv = self.qkv(x).view(n * windows, tokens, 3, self.num_heads, -1)
         if qkv.device.type == "cpu" and qkv.dtype == torch.bfloat16:
-            qkv = qkv.float()  # under autocast: the CPU's fused attention is slower in bfloat16 than in float32
+            qkv = qkv.float()  # the CPU's fused attention is slower in bfloat16 than in float32
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         bias = q.new_zeros(1, 1, 1)
         if self.relative_position_bias_table is not None:
@@ -119,15 +156,18 @@ class Mlp(nn.Module):
 
 
 class WindowBlock(nn.Module):
-    """x + attention(norm1(x)), then x + mlp(norm2(x)), on a map of tokens (N, H, W, C) of any size.
+    """x + attention(norm1(x)), then x + mlp(norm2(x)), for a map of tokens (N, H, W, C) of any size (eq. 3).
 
     Args:
         channels: C.
         window_size: side of a window in tokens.
         num_heads: attention heads.
-        shift: roll the map by this many tokens up and left before it is cut into windows, and back after; 0 is none.
-        mlp_ratio: hidden channels of the MLP over C.
-        relative_bias: the bias by relative position.
+        shift: the map is rolled by this many tokens up and to the left before it is cut into windows, and back after.
+        mlp_ratio: hidden channels of the MLP divided by C.
+        relative_bias: add a learned bias by relative position to the logits.
+
+    Raises:
+        ParamsError: when `shift` is not in [0, window_size), or `channels` is not a multiple of `num_heads`.
     """
 
     def __init__(
@@ -150,11 +190,11 @@ class WindowBlock(nn.Module):
         self.mlp = Mlp(channels, int(mlp_ratio * channels))
 
     def attend(self, x: Tensor) -> Tensor:
-        """Window attention over a map (N, H, W, C): padded, rolled, cut, and all of it undone."""
+        """Attend within the windows of a map (N, H, W, C), which is padded and rolled before and restored after."""
         height, width = x.shape[1:3]
         x = F.pad(x, (0, 0, 0, -width % self.window_size, 0, -height % self.window_size))
         h, w = x.shape[1:3]
-        # Swin's rule: a map within one window is not shifted, as there every token sees every other already.
+        # As in Swin a map of one window is not shifted: each of its tokens attends to all others without a shift.
         shift = self.shift if min(h, w) > self.window_size else 0
         mask = None
         if shift:

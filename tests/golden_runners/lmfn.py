@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from methods.layers import rfdb
+from methods.layers.rfdb import RFDB, rename_block
 from methods.lmfn import LMFN, PEAK, REPOSITORY, method
 
 
@@ -37,8 +37,8 @@ def network(case) -> dict[str, np.ndarray]:
 
 def block(case) -> dict[str, np.ndarray]:
     """One RFDB."""
-    network = rfdb.RFDB(case.about["arguments"]["in_channels"]).eval()
-    network.load_state_dict(rfdb.reference(tensors(case.state)))
+    network = RFDB(case.about["arguments"]["in_channels"]).eval()
+    network.load_state_dict({rename_block(name): tensor for name, tensor in tensors(case.state).items()})
     with torch.no_grad():
         return {"features_out": network(torch.from_numpy(case.inputs["features"])).numpy()}
 

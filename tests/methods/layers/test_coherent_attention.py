@@ -109,7 +109,7 @@ def test_nothing_to_fill_or_nothing_to_fill_from_is_the_identity(value) -> None:
 def test_the_search_in_blocks_finds_the_same(monkeypatch) -> None:
     x, mask = scene((9, 9), 8, torch.float32)
     whole = CoherentAttention()(x, mask)
-    monkeypatch.setattr(coherent_attention, "CHUNK", 100)
+    monkeypatch.setattr(coherent_attention, "MAX_SCORES", 100)
     torch.testing.assert_close(CoherentAttention()(x, mask), whole)
 
 

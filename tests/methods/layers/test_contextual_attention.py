@@ -65,7 +65,7 @@ def test_it_is_the_convolution_with_patches(fuse: bool, size: tuple[int, int]) -
 def test_blocks_of_any_size_give_one_result(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     x, mask = maps()
     whole = contextual_attention(x, x, mask), *contextual_match(x, mask)
-    monkeypatch.setattr(module, "BLOCK", block)
+    monkeypatch.setattr(module, "MAX_SCORES", block)
     for found, expected in zip((contextual_attention(x, x, mask), *contextual_match(x, mask)), whole, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
 
