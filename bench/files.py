@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all: written under a temporary name, renamed, and known by their SHA-256."""
+"""Write files and folders whole or not at all, hash them, and lock folders for one process."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from typing import Any
 
 from bench.contracts import UserError
 
+LOCK = ".lock"
+"""The file in a folder that `locked` locks."""
+
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file's bytes in hexadecimal."""
@@ -23,7 +26,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to; on success it takes the name, on failure nothing is left.
+    """Yield a temporary path next to `path` to write to; rename it to `path` on success, delete it on failure.
 
     Raises UserError when the disk is full or the folder cannot be written.
     """
@@ -33,13 +36,13 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        raise explained(error, path) from error
+        raise as_user_error(error, path) from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def explained(error: OSError, path: Path) -> UserError:
-    """Turn an error of the file system into one message that says where and what to do."""
+def as_user_error(error: OSError, path: Path) -> UserError:
+    """Turn an error of the file system into one message with the place, the cause and what to do."""
     if error.errno == errno.ENOSPC:
         free = shutil.disk_usage(_existing(path)).free
         return UserError(f"{path}: the disk is full ({free / 2**20:.0f} MiB free); free some space and run it again")
@@ -49,6 +52,7 @@ def explained(error: OSError, path: Path) -> UserError:
 
 
 def _existing(path: Path) -> Path:
+    """Return `path`, or its nearest parent that exists."""
     while not path.exists() and path != path.parent:
         path = path.parent
     return path
@@ -62,17 +66,17 @@ def need_writable(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise explained(error, folder) from error
+        raise as_user_error(error, folder) from error
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole."""
+    """Write a text file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file whole, readable by a person."""
+    """Write an indented JSON file, whole or not at all."""
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
 
 
@@ -86,8 +90,8 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: damaged JSON ({error})") from None
 
 
-def noted(path: Path) -> dict[str, Any]:
-    """Read what an earlier attempt noted; nothing where it is missing or damaged, and the work is done again."""
+def read_json_or_empty(path: Path) -> dict[str, Any]:
+    """Read a JSON object that an earlier attempt wrote; {} when it is missing or damaged: the work is then repeated."""
     try:
         return read_json(path)
     except UserError:
@@ -95,30 +99,33 @@ def noted(path: Path) -> dict[str, Any]:
 
 
 def replace_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a new folder and put it in the place of `path`: a reader sees the old folder or the whole new one.
+    """Fill a new folder and rename it to `path`: a reader sees the old folder or the complete new one.
 
-    A process that is killed while it does so leaves the old one under a hidden name: see `put_in_place`.
+    Args:
+        fill: called with the new, empty folder.
+
+    A process that is killed meanwhile leaves the old folder under a hidden name: see `put_in_place`.
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        bring_back(path)
+        restore_old_folder(path)
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(parents=True)
         fill(fresh)
         put_in_place(fresh, path)
     except OSError as error:
-        raise explained(error, path) from error
+        raise as_user_error(error, path) from error
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
 def put_in_place(fresh: Path, path: Path) -> None:
-    """Let the folder `fresh` take the name `path`, and delete what had it.
+    """Rename the folder `fresh` to `path` and delete the folder that had the name.
 
-    Between two renames there is none for a moment. A process that is killed there leaves the old one under a hidden
-    name, from which `bring_back` brings it back. Raises UserError when the file system refuses.
+    Between its two renames `path` does not exist for a moment. A process that is killed there leaves the old folder
+    under a hidden name; `restore_old_folder` renames it back. Raises UserError when the file system refuses.
     """
-    old = aside(path)
+    old = old_folder(path)
     try:
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
@@ -126,31 +133,40 @@ def put_in_place(fresh: Path, path: Path) -> None:
         fresh.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
-        raise explained(error, path) from error
+        raise as_user_error(error, path) from error
     finally:
-        bring_back(path)
+        restore_old_folder(path)
 
 
-def aside(path: Path) -> Path:
-    """Return the hidden name beside `path` that the old folder has while a new one takes its place."""
+def old_folder(path: Path) -> Path:
+    """Return the hidden name that the old folder `path` has while a new one is put in its place."""
     return path.with_name(f".{path.name}.old")
 
 
-def bring_back(path: Path) -> None:
-    """Give `path` the old folder back where a process was killed before the new one had taken its place."""
-    if aside(path).exists() and not path.exists():
-        aside(path).rename(path)
+def restore_old_folder(path: Path) -> None:
+    """Rename the old folder back to `path` if a process was killed before it had put the new one in its place."""
+    if old_folder(path).exists() and not path.exists():
+        old_folder(path).rename(path)
 
 
 @contextmanager
-def locked(folder: Path, what: str) -> Iterator[None]:
-    """Hold `folder` for this process. Raises UserError at once when another process holds it."""
-    import fcntl
+def locked(folder: Path, activity: str) -> Iterator[None]:
+    """Create `folder` and lock it for this process; the system releases the lock when the process ends or is killed.
+
+    Args:
+        activity: what this process does in the folder, for the message to a second one: "training mrfnet-gopro".
+
+    Raises UserError at once when another process holds the lock.
+    """
+    from filelock import FileLock, Timeout
 
     need_writable(folder)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{folder}: another process is {what} here; wait until it has ended") from None
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(f"{folder}: another process is {activity} here; wait until it has ended") from None
+    try:
         yield
+    finally:
+        lock.release()

@@ -25,7 +25,7 @@ from bench.contracts import AuxiliaryMap, DataError, ParamsError, UserError
 from bench.data.build import KILLED, ROWS, hand_over, one_thread, processes, start_or_resume, tidy
 from bench.data.manifest import BuiltSet
 from bench.data.png import as_float, read_png
-from bench.files import bring_back, explained, locked, noted, read_json, sha256, write_json
+from bench.files import as_user_error, locked, read_json, read_json_or_empty, restore_old_folder, sha256, write_json
 from bench.params.resolving import all_runs
 from bench.params.schema import PATH, Params
 
@@ -123,7 +123,7 @@ def make(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap, workers: int |
     what = f"making the auxiliary map {name} of {built.folder.name}"
     images = len(built.split("train"))
     with locked(work, what):
-        bring_back(out)
+        restore_old_folder(out)
         if _fresh(built, name, auxiliary_map):
             shutil.rmtree(work)
         else:
@@ -222,7 +222,7 @@ def _make(
     """
     note = work / ROWS / f"{number}.json"
     with (work / PACKED).open("r+b") as file:
-        if row := noted(note):
+        if row := read_json_or_empty(note):
             file.seek(start * row["channels"])
             if hashlib.sha256(file.read(row["bytes"])).hexdigest() == row["sha256"]:
                 return row
@@ -240,7 +240,7 @@ def _make(
             file.write(data)
             file.flush()
         except OSError as error:
-            raise explained(error, work) from error
+            raise as_user_error(error, work) from error
         file.seek(start * made.shape[2])
         if file.read(len(data)) != data:
             raise DataError(f"{work / PACKED}: what was read back differs from what was written; check the disk")

@@ -26,7 +26,16 @@ from bench import registry
 from bench.contracts import DataError, Item, Made, ParamsError, UserError
 from bench.data import manifest
 from bench.data.png import as_float, read_png, write_png
-from bench.files import aside, bring_back, explained, locked, noted, put_in_place, sha256, write_json
+from bench.files import (
+    as_user_error,
+    locked,
+    old_folder,
+    put_in_place,
+    read_json_or_empty,
+    restore_old_folder,
+    sha256,
+    write_json,
+)
 from bench.params.checks import check_arguments, named
 from bench.params.schema import PATH
 
@@ -125,7 +134,7 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     todo = items(job)  # bad originals are found before anything is written
     about = _noted_job(job)
     with locked(work, f"building {job.name}"):
-        bring_back(out)
+        restore_old_folder(out)
         if _finished(out, about, todo):
             shutil.rmtree(work)
         else:
@@ -136,7 +145,7 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
                     _pack(work, rows)
                     manifest.write(work / manifest.NAME, rows, _about(job, todo))
                 except OSError as error:
-                    raise explained(error, out) from error
+                    raise as_user_error(error, out) from error
             hand_over(work, out)
     tidy(out, f"building {job.name}")
     return out / manifest.NAME
@@ -150,7 +159,7 @@ def hand_over(work: Path, out: Path) -> None:
         for stale in work.rglob(".*.part"):  # of a process that was killed while it wrote
             stale.unlink()
     except OSError as error:
-        raise explained(error, out) from error
+        raise as_user_error(error, out) from error
     put_in_place(work, out)
 
 
@@ -163,12 +172,12 @@ def tidy(out: Path, what: str) -> None:
         return
     with locked(out, what):
         try:
-            if aside(out).exists():
-                shutil.rmtree(aside(out))
+            if old_folder(out).exists():
+                shutil.rmtree(old_folder(out))
             (out / ".lock").unlink(missing_ok=True)
             (out / JOB).unlink(missing_ok=True)
         except OSError as error:
-            raise explained(error, out) from error
+            raise as_user_error(error, out) from error
 
 
 def _check_out(out: Path, dataset: str) -> None:
@@ -235,7 +244,7 @@ def _noted_job(job: Job) -> dict[str, Any]:
 def start_or_resume(work: Path, about: Mapping[str, Any]) -> None:
     """Keep what an earlier attempt at the very same job left in a work folder; clear anything else."""
     about = json.loads(json.dumps(about))
-    if noted(work / JOB) == about:
+    if read_json_or_empty(work / JOB) == about:
         return
     for path in work.iterdir():
         if path.is_dir():
@@ -247,7 +256,7 @@ def start_or_resume(work: Path, about: Mapping[str, Any]) -> None:
 
 def _finished(folder: Path, about: Mapping[str, Any], todo: list[Item]) -> bool:
     """Whether an earlier build of the very same job and originals stopped when all was made but not yet tidied up."""
-    if noted(folder / JOB) != about:
+    if read_json_or_empty(folder / JOB) != about:
         return False
     try:
         rows = manifest.read(folder).rows  # written when all else is
@@ -284,7 +293,7 @@ def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
     """Make and write one image, or find it made, and return its row."""
     done = work / ROWS / item.split / f"{item.name}.json"
     sources = _source_digests(item)
-    if (row := noted(done)) and row["source_sha256"] == sources:
+    if (row := read_json_or_empty(done)) and row["source_sha256"] == sources:
         written = [(row[key], row[f"sha256_{key[5:]}"]) for key in row if key.startswith("file_")]
         written += [(entry["file"], entry["sha256"]) for entry in json.loads(row["references"])]
         if all(_intact(work / file, digest) for file, digest in written):

@@ -22,7 +22,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.files import explained
+from bench.files import as_user_error
 from bench.search.space import Space
 from bench.training.loop import Diverged
 
@@ -136,7 +136,7 @@ def opened(folder: Path, higher: bool) -> optuna.Study:
                 load_if_exists=True,
             )
     except OSError as error:
-        raise explained(error, folder) from error
+        raise as_user_error(error, folder) from error
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:

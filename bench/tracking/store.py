@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import UserError
-from bench.files import explained
+from bench.files import as_user_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -80,7 +80,7 @@ def connect(configured: str = "") -> MlflowClient:
             fcntl.flock(lock, fcntl.LOCK_EX)
             return _opened(uri)
     except OSError as error:
-        raise explained(error, note) from error
+        raise as_user_error(error, note) from error
 
 
 def _opened(uri: str) -> MlflowClient:
