@@ -14,7 +14,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,8 @@ RESOLVED_BY_NAME = frozenset({"bench/registry.py", "bench/cli/main.py"})
 """Files that import an entry or a command by its name: the entry or command is an entry point of its own."""
 COMMANDS = ("bench.cli", "reports.cli")
 """The packages in which each command is a module."""
-IMPORTERS = frozenset(
-    {"import_module", "__import__", "exec", "eval", "run_module", "run_path", "spec_from_file_location"}
-)
+IMPORTERS = frozenset({"import_module", "run_module", "run_path", "resolve_name", "spec_from_file_location"})
+"""Functions that import or run code by a name or a path."""
 
 
 def command_module(command: str) -> str:
@@ -42,7 +41,6 @@ def command_module(command: str) -> str:
     raise UserError(f"no command {command!r} in {', '.join(COMMANDS)}")
 
 
-@cache
 def locate(module: str, roots: tuple[Root, ...] = ()) -> Path | None:
     """Return the file of a module of the project, or of one below `roots`; None for a module from elsewhere.
 
@@ -75,21 +73,19 @@ def closure(modules: Iterable[str], files: Iterable[Path] = (), roots: tuple[Roo
     Raises:
         UserError: a module that does not exist, or an import that cannot be followed.
     """
-    reached: set[Path] = set()
-    waiting = [*files]
+    waiting = [path.resolve() for path in files]
     for module in modules:
         if locate(module, roots) is None:
             raise UserError(f"no module {module!r} in {ROOT}")
-        waiting += [path for name in _with_packages(module) if (path := locate(name, roots))]
+        waiting += located(_with_packages(module), roots)
+    reached: set[Path] = set()
     while waiting:
-        path = waiting.pop().resolve()
-        if path in reached:
-            continue
-        reached.add(path)
-        names, reads_data = imports(path, roots)
-        waiting += [file for name in names if (file := locate(name, roots))]
-        if reads_data:
-            reached |= set(data_files(path.parent))
+        path = waiting.pop()
+        if path not in reached:
+            reached.add(path)
+            imported, reads_data = imports(path, roots)
+            waiting += imported
+            reached |= set(data_files(path.parent)) if reads_data else set()
     return tuple(sorted(reached))
 
 
@@ -98,7 +94,7 @@ def data_files(folder: Path) -> list[Path]:
     return [
         path.resolve()
         for path in folder.iterdir()
-        if path.is_file() and path.suffix not in (".py", ".pyc") and not path.name.startswith(".")
+        if path.is_file() and path.suffix not in (".py", ".pyc", ".md") and not path.name.startswith(".")
     ]
 
 
@@ -108,29 +104,42 @@ def _with_packages(module: str) -> list[str]:
     return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
 
 
-@cache
-def imports(path: Path, roots: tuple[Root, ...] = ()) -> tuple[frozenset[str], bool]:
-    """Return the modules that a file imports, their packages included, and whether it reads files of its own folder.
+def imports(path: Path, roots: tuple[Root, ...] = ()) -> tuple[tuple[Path, ...], bool]:
+    """Return the files that a file imports, and whether it reads files of its own folder.
 
     Raises:
         UserError: an import by a computed name.
     """
-    tree = _tree(path)
+    return _imports(path, _changed(path), roots)
+
+
+def _changed(path: Path) -> tuple[int, int]:
+    """Return what tells one content of a file from the next: a file is read once per change."""
+    status = path.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+@cache
+def _imports(path: Path, changed: tuple[int, int], roots: tuple[Root, ...]) -> tuple[tuple[Path, ...], bool]:
     package = _package_of(path, roots)
     names: set[str] = set()
     reads_data = False
-    for node in _running(tree):
+    for node in _running(_tree(path)):
         if isinstance(node, ast.Import):
             names.update(*(_with_packages(alias.name) for alias in node.names))
         elif isinstance(node, ast.ImportFrom):
             base = _absolute(node, package)
-            names.update(_with_packages(base))
-            names.update(f"{base}.{alias.name}" for alias in node.names)
+            names.update(_with_packages(base), (f"{base}.{alias.name}" for alias in node.names))
         elif isinstance(node, ast.Name):
             reads_data |= node.id == "__file__"
         elif isinstance(node, ast.Call) and _importer(node):
             names.update(_with_packages(_imported_by_call(node, path)))
-    return frozenset(names) - {""}, reads_data
+    return tuple(located(names - {""}, roots)), reads_data
+
+
+def located(names: Iterable[str], roots: tuple[Root, ...]) -> list[Path]:
+    """Return the files of those of the named modules that are the project's or below `roots`."""
+    return [path.resolve() for name in names if (path := locate(name, roots)) is not None]
 
 
 def _running(tree: ast.Module) -> Iterator[ast.AST]:
@@ -180,7 +189,6 @@ def _absolute(node: ast.ImportFrom, package: str) -> str:
     return ".".join([*parts, *([node.module] if node.module else [])])
 
 
-@cache
 def _tree(path: Path) -> ast.Module:
     try:
         return ast.parse(path.read_bytes())
@@ -201,15 +209,25 @@ def digest(files: Iterable[Path], roots: tuple[Root, ...] = ()) -> str:
 
 
 def _name_of(path: Path, roots: tuple[Root, ...] = ()) -> str:
-    for folder in (ROOT, *(root.folder for root in roots)):
+    return _relative(path, (ROOT, *(root.folder for root in roots)))
+
+
+@cache
+def _relative(path: Path, folders: tuple[Path, ...]) -> str:
+    """Return a path relative to the first of the folders that it is in."""
+    for folder in folders:
         if path.is_relative_to(folder.resolve()):
             return path.relative_to(folder.resolve()).as_posix()
     return path.name
 
 
-@cache
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of what one file says."""
+    return _file_digest(path, _changed(path))
+
+
+@cache
+def _file_digest(path: Path, changed: tuple[int, int]) -> str:
     content = path.read_bytes()
     if path.suffix == ".py":
         content = json.dumps(canonical(_tree(path))).encode()
@@ -254,26 +272,21 @@ def _merged(parts: list[Any]) -> list[Any]:
     return result
 
 
-def forget() -> None:
-    """Forget what was read, for a process in which files change: tests."""
-    for function in (locate, imports, _tree, file_digest):
-        function.cache_clear()
-
-
 def of_stage(command: str, methods: Iterable[str] = (), datasets: Iterable[str] = ()) -> str:
     """Return the digest of all code that a stage of the pipeline runs.
 
     Args:
         command: of `python -m bench`: "build", "auxiliary", "train", "evaluate", "search" or "report".
-        methods: entries of `methods/`, or methods from elsewhere, that the stage runs.
-        datasets: entries of `datasets/` whose code makes the stage's pixels.
+        methods: the methods that the stage runs, those from elsewhere too.
+        datasets: the datasets whose code makes the stage's pixels.
     """
-    methods = tuple(methods)
     modules = [command_module(command), *(registry.module_name("datasets", name) for name in datasets)]
-    roots = tuple(root for name in methods for root in registry.roots(name))
-    return digest(closure(modules, [registry.method_file(name) for name in methods], roots), roots)
-
-
-def summary(files: Iterable[Path], roots: tuple[Root, ...] = ()) -> Mapping[str, str]:
-    """Return each file's name and its digest, for a person who asks why a digest changed."""
-    return {_name_of(path, roots): file_digest(path) for path in files}
+    files: list[Path] = []
+    roots: list[Root] = []
+    for name in methods:
+        if (entry := registry.find_outside(name)) is None:
+            modules.append(registry.module_name("methods", name))
+        else:
+            files.append(entry.file)
+            roots.append(entry.root)
+    return digest(closure(modules, files, tuple(roots)), tuple(roots))

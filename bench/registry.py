@@ -12,7 +12,6 @@ import difflib
 import importlib
 import importlib.util
 import os
-import pkgutil
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from types import ModuleType
 
 from bench.contracts import Dataset, Method, UserError
 
+ROOT = Path(__file__).parents[1]
 GROUP = "sharpbench.methods"
 FOLDER = "SHARPBENCH_METHODS"
 """The environment variable that names the folder of further methods: processes that are started know it too."""
@@ -78,9 +78,12 @@ def use_folder(folder: Path) -> None:
 
 def names(package: str) -> list[str]:
     """Return the entries of `package` ("methods", "datasets"), with hyphens for underscores."""
-    path = importlib.import_module(package).__path__
-    inside = {m.name.replace("_", "-") for m in pkgutil.iter_modules(path) if not m.ispkg}
-    return sorted(inside | set(outside()) if package == "methods" else inside)
+    return sorted(_own_names(package) | set(outside()) if package == "methods" else _own_names(package))
+
+
+def _own_names(package: str) -> set[str]:
+    """Return the entries in the project's own folder: its files, but for those that start with an underscore."""
+    return {path.stem.replace("_", "-") for path in (ROOT / package).glob("[!_.]*.py")}
 
 
 def outside() -> dict[str, Outside]:
@@ -92,7 +95,9 @@ def outside() -> dict[str, Outside]:
     listed = [*_in_packages()]
     if folder := os.environ.get(FOLDER):
         listed += _in_folder(Path(folder))
-    project = {m.name.replace("_", "-") for m in pkgutil.iter_modules(importlib.import_module("methods").__path__)}
+    if not listed:
+        return {}
+    project = _own_names("methods")
     entries: dict[str, Outside] = {}
     for name, entry in listed:
         if name in project or name in entries:
@@ -141,21 +146,20 @@ def module_name(package: str, name: str) -> str:
 def method_file(name: str) -> Path:
     """Return the source of a method. Raises UserError for an unknown one."""
     module = module_name("methods", name)
-    if (entry := outside().get(name.replace("_", "-"))) is not None:
+    if (entry := find_outside(name)) is not None:
         return entry.file
-    return Path(importlib.import_module("methods").__path__[0], f"{module.rpartition('.')[2]}.py")
+    return ROOT / "methods" / f"{module.rpartition('.')[2]}.py"
 
 
-def roots(name: str) -> tuple[Root, ...]:
-    """Return where imports of a method's code are looked up besides the project's own packages."""
-    entry = outside().get(name.replace("_", "-"))
-    return () if entry is None else (entry.root,)
+def find_outside(name: str) -> Outside | None:
+    """Return a method from elsewhere; None for one of the project."""
+    return outside().get(name.replace("_", "-"))
 
 
 def method(name: str) -> Method:
     """Import one method. Raises UserError for an unknown one, or a module without a method."""
     module = module_name("methods", name)
-    entry = outside().get(name.replace("_", "-"))
+    entry = find_outside(name)
     if entry is None:
         return importlib.import_module(module).method
     found = _module_of(entry)

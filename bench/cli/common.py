@@ -21,12 +21,14 @@ class GlobalOptions:
     """The parameter file; default `params.yaml`."""
     profile: str | None
     """The profile's name; None for SHARPBENCH_PROFILE or, where that is not set, the profile in the file."""
+    methods: Path | None = None
+    """A folder of further methods; None for the one in the file."""
 
     def load(self) -> Params:
         """Read and check the parameters. Raises ParamsError."""
         from bench.params.loading import load
 
-        return load(self.params, self.profile)
+        return load(self.params, self.profile, self.methods)
 
 
 def print_table(title: str, rows: Iterable[Sequence[str]]) -> None:

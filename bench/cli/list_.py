@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @click.pass_obj
 def command(options: GlobalOptions, what: str | None) -> None:
     """List methods, datasets, metrics or runs, one line each; without an argument, all four."""
+    if options.methods is not None or options.params.is_file():
+        options.load()  # it names the folder of further methods
     if what in (None, "methods"):
         _list_methods()
     if what in (None, "datasets"):

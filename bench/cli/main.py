@@ -113,13 +113,19 @@ Environment variables:
     help="The parameter file.",
 )
 @click.option("--profile", metavar="NAME", help="paper, sample or tour; default: the profile set in FILE.")
+@click.option(
+    "--methods",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="A folder of further methods, one file each; default: `methods` in FILE.",
+)
 @click.pass_context
-def group(context: click.Context, params: Path, profile: str | None) -> None:
+def group(context: click.Context, params: Path, profile: str | None, methods: Path | None) -> None:
     """Measure image-restoration methods the same way, each number next to the one its paper prints.
 
     `COMMAND --help` explains a command and its options.
     """
-    context.obj = GlobalOptions(params, profile)
+    context.obj = GlobalOptions(params, profile, methods)
     # A warning (an incomplete dataset, for one) is meant for a person: without the file and line that raised it.
     prefix = f"{PROGRAM} {context.invoked_subcommand}"
     warnings.formatwarning = lambda message, *_, **__: f"{prefix}: warning: {message}\n"

@@ -20,7 +20,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from bench import registry, runs
+from bench import code, registry, runs
 from bench.contracts import AuxiliaryMap, DataError, ParamsError, UserError
 from bench.data.build import KILLED, ROWS, hand_over, one_thread, processes, start_or_resume, tidy
 from bench.data.manifest import BuiltSet
@@ -28,8 +28,8 @@ from bench.data.png import as_float, read_png
 from bench.files import as_user_error, locked, read_json, read_json_or_empty, restore_old_folder, sha256, write_json
 from bench.params.resolving import all_runs
 from bench.params.schema import PATH, Params
+from bench.registry import nearest
 
-ROOT = Path(__file__).parents[2]
 KIND = np.dtype(np.float16)
 PACKED, MANIFEST = "packed.bin", "manifest.json"
 
@@ -73,11 +73,11 @@ def declared(params: Params, dataset: str) -> dict[str, AuxiliaryMap]:
                         f"{PATH}: run {name}: {run.method} declares another auxiliary map {key!r} than another run"
                     )
     for key, stage in params.auxiliary.items():
-        expected = found[stage.map].module if stage.map in found else "none of this name"
-        if stage.dataset == dataset and stage.module != expected:
+        if stage.dataset == dataset and stage.map not in found:
+            near = nearest(stage.map, found) if found else "none"
             raise ParamsError(
-                f"{PATH}: auxiliary.{key}: found map {stage.map} made by {stage.module}; the methods of the runs on "
-                f"{dataset} declare {expected}"
+                f"{PATH}: auxiliary.{key}.map: no method of a run on {dataset} declares {stage.map!r}; the nearest "
+                f"are: {near}"
             )
     return found
 
@@ -95,8 +95,10 @@ def read(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> MadeMap:
     about = read_json(place / MANIFEST)
     if about["manifest_sha256"] != built.digest:
         raise DataError(f"{place}: made of another build of {built.folder.name} than the one that is there; {again}")
-    if about["module_sha256"] != _module_digest(auxiliary_map):
-        raise DataError(f"{place}: {auxiliary_map.module} has changed since the map was made; {again}")
+    if about["code"] != code_of(auxiliary_map):
+        raise DataError(
+            f"{place}: {auxiliary_map.module}, or what it imports, has changed since the map was made; {again}"
+        )
     if (made := about.get("options", {})) != dict(auxiliary_map.options):
         raise DataError(f"{place}: made with {made}, expected {dict(auxiliary_map.options)}; {again}")
     sizes = _pixels(built) * about["channels"] * KIND.itemsize
@@ -135,7 +137,7 @@ def make(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap, workers: int |
                 "images": images,
                 "manifest_sha256": built.digest,
                 "module": auxiliary_map.module,
-                "module_sha256": _module_digest(auxiliary_map),
+                "code": code_of(auxiliary_map),
                 "options": dict(auxiliary_map.options),
             }
             start_or_resume(work, about)
@@ -165,13 +167,18 @@ def _fresh(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> bool:
     return True
 
 
-def _module_digest(auxiliary_map: AuxiliaryMap) -> str:
-    path = ROOT / auxiliary_map.module
+def code_of(auxiliary_map: AuxiliaryMap) -> str:
+    """Return the digest of the code that makes a map: its file and all that this imports.
+
+    Raises:
+        DataError: there is no such file.
+    """
+    path = code.ROOT / auxiliary_map.module
     if not path.is_file():
-        raise ParamsError(
+        raise DataError(
             f"{auxiliary_map.module}: no such file in the project; an auxiliary map names the file that makes it"
         )
-    return sha256(path)
+    return code.digest(code.closure([], [path]))
 
 
 def _pixels(built: BuiltSet) -> np.ndarray:

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from bench import registry
+from bench.code import of_stage
 from bench.contracts import DataError, Item, Made, ParamsError, UserError
 from bench.data import manifest
 from bench.data.png import as_float, read_png, write_png
@@ -236,7 +237,7 @@ def _noted_job(job: Job) -> dict[str, Any]:
     """Return what a work folder notes of its job: with the same note it is gone on with."""
     about = {
         "job": [job.name, str(job.originals), sorted(job.options.items()), job.seed, job.profile, job.partial],
-        "code": _code(),
+        "code": of_stage("build", datasets=[job.name]),
     }
     return json.loads(json.dumps(about, default=str))
 
@@ -264,13 +265,6 @@ def _finished(folder: Path, about: Mapping[str, Any], todo: list[Item]) -> bool:
         return False
     listed = dict(zip(zip(rows["split"], rows["name"], strict=True), rows["source_sha256"], strict=True))
     return listed == {(item.split, item.name): _source_digests(item) for item in todo}
-
-
-def _code() -> str:
-    """Hash the code that makes pixels: every dataset's and this package's."""
-    folders = [Path(__file__).parent, Path(__file__).parents[2] / "datasets"]
-    files = sorted(path for folder in folders for path in folder.glob("*.py"))
-    return hashlib.sha256("".join(sha256(path) for path in files).encode()).hexdigest()
 
 
 def _make_all(job: Job, work: Path, todo: list[Item], workers: int | None) -> list[dict[str, Any]]:

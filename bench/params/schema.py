@@ -370,8 +370,6 @@ class AuxiliaryStage(Section):
     """The dataset whose training images it is made of."""
     map: str
     """Its name in the methods' declarations."""
-    module: str
-    """The file that makes it."""
     options: dict[str, Any] = {}
     """Values laid on its own options."""
 

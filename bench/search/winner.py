@@ -12,8 +12,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.code import of_stage
 from bench.contracts import UserError
-from bench.files import need_writable, replace_folder, sha256, write_json, write_text
+from bench.files import need_writable, replace_folder, write_json, write_text
 from bench.params.resolving import find_search, search_folder
 from bench.params.schema import WINNER, Params
 from bench.provenance import here
@@ -22,7 +23,7 @@ from bench.search.space import nested
 from bench.search.study import DEFAULT, ORIGIN, REASON, SECONDS, VALUES, finished, held, opened, outcome, work
 from bench.search.trial import Shared, objective, prepare
 from bench.tracking import store
-from bench.training.train import ROOT, about, fingerprint
+from bench.training.train import about, fingerprint
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 STUDY, TRIALS = "study.json", "trials.parquet"
 ENOUGH = 5
 """Complete trials from which importances are computed."""
-CODE = ("bench/search/*.py", "bench/scoring/restore.py", "bench/scoring/metrics/catalogue.py")
 FIRST = 3
 """Held-out photographs that are named; there may be hundreds of thousands."""
 MORE = {"trials", "jobs"}
@@ -104,7 +104,7 @@ def identify(shared: Shared) -> str:
         shared.accelerator.device.type,
         shared.digests,
     )
-    code = {str(path.relative_to(ROOT)): sha256(path) for place in CODE for path in sorted(ROOT.glob(place))}
+    code = of_stage("search", [shared.recipe.method])
     choices = {name: choice.model_dump() for name, choice in shared.space.choices.items()}
     settings = shared.settings.model_dump(exclude=MORE)
     return hashlib.sha256(json.dumps([base, code, choices, settings], sort_keys=True).encode()).hexdigest()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import runs
+from bench.code import of_stage
 from bench.contracts import Method, ParamsError, UserError
 from bench.data import auxiliary, manifest
 from bench.data.batches import Crops
@@ -23,8 +24,6 @@ from bench.params.schema import Params, Recipe
 from bench.provenance import here
 from bench.training.device import set_threads, tune_allocator
 from bench.training.helpers import helpers, random_helpers
-
-ROOT = Path(__file__).parents[2]
 
 
 def fingerprint(
@@ -42,9 +41,7 @@ def fingerprint(
         helpers: the frozen networks whose losses take part.
         auxiliary_digests: the digests of the auxiliary maps in its batches, by name.
     """
-    module = ROOT / "methods" / f"{recipe.method.replace('-', '_')}.py"
-    shared = [path for place in ("methods/_*", "bench/training/*", "bench/data/*") for path in ROOT.glob(f"{place}.py")]
-    code = {str(path.relative_to(ROOT)): sha256(path) for path in [module, *shared]}
+    code = of_stage("train", [recipe.method])
     machine = [threads, processes, device, here()["packages"]]
     whole = [recipe.model_dump(mode="json"), built.digest, code, helpers, machine, dict(auxiliary_digests or {})]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()

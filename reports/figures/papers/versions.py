@@ -5,20 +5,18 @@ Everything is made by the dataset's own code, so that a figure shows what the ne
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from bench import registry
 from bench.contracts import DataError
 from bench.data import augment
 from bench.data.imagefiles import read_rgb
 from bench.data.manifest import NAME, BuiltSet
+from datasets.degradations.blur import convolve, gaussian_kernel, motion_kernel
 
 STILL = {"kernel_size": 1, "sigma": 1.0, "length": 1, "angle": 0}
 """The parameters of a recipe that leave an image as it is: both kernels are one pixel."""
@@ -60,25 +58,18 @@ def stored(built: BuiltSet, row: Mapping[str, Any], field: str) -> np.ndarray:
     return read_rgb(built.folder / row[f"file_{field}"])
 
 
-def blur_code(dataset: str) -> ModuleType:
-    """The module that holds the kernels of a dataset's `recipe`. Raises UserError for an unknown dataset."""
-    entry = importlib.import_module(registry.module_name("datasets", dataset))
-    return importlib.import_module(entry.recipe.__module__)
-
-
-def blur(code: ModuleType, image: np.ndarray, values: Mapping[str, Any]) -> np.ndarray:
+def blur(image: np.ndarray, values: Mapping[str, Any]) -> np.ndarray:
     """Blur an image with given parameters, where the recipe draws them.
 
     Args:
-        code: as `blur_code` gives it.
         image: (H, W, 3) uint8.
         values: kernel_size (of the Gaussian), sigma and length in pixels, angle in degrees.
 
     Returns:
         (H, W, 3) uint8.
     """
-    first = code.convolve(image, code.gaussian_kernel(values["kernel_size"], values["sigma"]))
-    return code.convolve(first, code.motion_kernel(values["length"], values["angle"]))
+    first = convolve(image, gaussian_kernel(values["kernel_size"], values["sigma"]))
+    return convolve(first, motion_kernel(values["length"], values["angle"]))
 
 
 def noisy(image: np.ndarray, deviation: float, seed: int = 0) -> np.ndarray:
@@ -121,12 +112,11 @@ def versions(built: BuiltSet) -> dict[str, list[Degraded]]:
     row = median_row(built)
     drawn = drawn_values(built, row)
     sharp, blurred = stored(built, row, "target"), stored(built, row, "blurred")
-    code = blur_code(str(built.about["dataset"]))
     found = {
         "drawn": [Degraded(drawn, blurred)],
         "deviation": [Degraded({"deviation": value}, noisy(blurred, value)) for value in DEVIATIONS],
     }
     for name, (others, values) in VARIED.items():
         steps = [{**STILL, **others, name: value} for value in values]
-        found[name] = [Degraded(step, blur(code, sharp, step)) for step in steps]
+        found[name] = [Degraded(step, blur(sharp, step)) for step in steps]
     return found

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench import registry, runs
+from bench import code, registry, runs
 from bench.cli.main import main
 from bench.contracts import AuxiliaryMap, DataError, Dataset, Item, Made, Method, ParamsError, Phase, Player, UserError
 from bench.data import auxiliary, manifest
@@ -102,7 +102,8 @@ def built(tmp_path, monkeypatch) -> BuiltSet:
     """A built set of noise in a project whose file methods/_sign.py makes the map."""
     entry = Dataset("Toys", ("inpaint",), ("target", "mask"), lambda root, partial=False: [], offline, {}, "nowhere")
     monkeypatch.setattr(registry, "dataset", lambda name: entry)
-    monkeypatch.setattr(auxiliary, "ROOT", tmp_path)
+    monkeypatch.setattr("bench.data.build.of_stage", lambda command, datasets: "the code of a dataset without a file")
+    monkeypatch.setattr(code, "ROOT", tmp_path)
     (tmp_path / "methods").mkdir()
     (tmp_path / "methods" / "_sign.py").write_text("first\n")
     return manifest.read(build(Job("gopro", None, {}, 0, "sample"), tmp_path / "data" / "sample" / "gopro", 1).parent)
@@ -444,14 +445,12 @@ def test_the_pipelines_maps_must_be_those_that_methods_declare(project):
         (project / "params.yaml").write_text(TEXT + f"auxiliary: {{a: {stage}}}\n")
         return loading.load()
 
-    fine = with_stage("{dataset: gopro, map: sign, module: methods/_sign.py}")
+    fine = with_stage("{dataset: gopro, map: sign}")
     assert set(auxiliary.declared(fine, "gopro")) == {"sign"}
-    with pytest.raises(ParamsError, match=r"auxiliary\.a: found map sgn made by m\.py; .* declare none of this name"):
-        auxiliary.declared(with_stage("{dataset: gopro, map: sgn, module: m.py}"), "gopro")
-    with pytest.raises(ParamsError, match=r"auxiliary\.a: found map sign made by m\.py; .* declare methods/_sign\.py"):
-        auxiliary.declared(with_stage("{dataset: gopro, map: sign, module: m.py}"), "gopro")
+    with pytest.raises(ParamsError, match=r"auxiliary\.a\.map: no method .* declares 'sgn'; the nearest are: sign"):
+        auxiliary.declared(with_stage("{dataset: gopro, map: sgn}"), "gopro")
     with pytest.raises(ParamsError, match=r"auxiliary\.a\.dataset: no dataset 'gopr'; the nearest are: gopro"):
-        with_stage("{dataset: gopr, map: sign, module: m.py}")
+        with_stage("{dataset: gopr, map: sign}")
 
 
 def test_the_command_makes_them_and_a_training_depends_on_them(project, capsys):
@@ -474,7 +473,7 @@ def test_the_command_makes_them_and_a_training_depends_on_them(project, capsys):
 
 
 def with_options(project: Path, options: str) -> schema.Params:
-    stage = f"{{dataset: gopro, map: sign, module: methods/_sign.py, options: {options}}}"
+    stage = f"{{dataset: gopro, map: sign, options: {options}}}"
     (project / "params.yaml").write_text(TEXT + f"auxiliary: {{a: {stage}}}\n")
     return loading.load()
 

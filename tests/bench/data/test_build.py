@@ -80,6 +80,7 @@ def toys(tmp_path, monkeypatch):
         "nowhere: write them yourself",
     )
     monkeypatch.setattr(registry, "dataset", lambda name: entry)
+    monkeypatch.setattr("bench.data.build.of_stage", lambda command, datasets: "the code of a dataset without a file")
     return calls, wrapped
 
 
