@@ -97,7 +97,7 @@ def read(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> MadeMap:
         raise DataError(f"{place}: made of another build of {built.folder.name} than the one that is there; {again}")
     if about["code"] != code_of(auxiliary_map):
         raise DataError(
-            f"{place}: {auxiliary_map.module}, or what it imports, has changed since the map was made; {again}"
+            f"{place}: the code of {auxiliary_map.module} has changed since the map was made; {again}"
         )
     if (made := about.get("options", {})) != dict(auxiliary_map.options):
         raise DataError(f"{place}: made with {made}, expected {dict(auxiliary_map.options)}; {again}")

@@ -250,7 +250,7 @@ def test_a_missing_stale_or_short_map_says_what_to_run(built, tmp_path):
     with pytest.raises(DataError, match="made of another build of gopro than the one that is there" + again):
         auxiliary.read(other, "sign", map_of())
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
-    with pytest.raises(DataError, match=r"methods/_sign\.py has changed since the map was made" + again):
+    with pytest.raises(DataError, match=r"the code of methods/_sign\.py has changed since the map was made" + again):
         auxiliary.read(built, "sign", map_of())
     (tmp_path / "methods" / "_sign.py").write_text("first\n")
     size = (out / "packed.bin").stat().st_size
