@@ -96,9 +96,7 @@ def read(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> MadeMap:
     if about["manifest_sha256"] != built.digest:
         raise DataError(f"{place}: made of another build of {built.folder.name} than the one that is there; {again}")
     if about["code"] != code_of(auxiliary_map):
-        raise DataError(
-            f"{place}: the code of {auxiliary_map.module} has changed since the map was made; {again}"
-        )
+        raise DataError(f"{place}: the code of {auxiliary_map.module} has changed since the map was made; {again}")
     if (made := about.get("options", {})) != dict(auxiliary_map.options):
         raise DataError(f"{place}: made with {made}, expected {dict(auxiliary_map.options)}; {again}")
     sizes = _pixels(built) * about["channels"] * KIND.itemsize
@@ -171,11 +169,11 @@ def code_of(auxiliary_map: AuxiliaryMap) -> str:
     """Return the digest of the code that makes a map: its file and all that this imports.
 
     Raises:
-        DataError: there is no such file.
+        ParamsError: there is no such file.
     """
     path = code.ROOT / auxiliary_map.module
     if not path.is_file():
-        raise DataError(
+        raise ParamsError(
             f"{auxiliary_map.module}: no such file in the project; an auxiliary map names the file that makes it"
         )
     return code.digest(code.closure([], [path]))
