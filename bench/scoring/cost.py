@@ -60,7 +60,7 @@ MACS = Cost(
     unit="G",
     better="lower",
     decimals=2,
-    protocol="multiply-adds of convolutions and linear layers for one image of the size beside the number, without "
+    protocol="multiply-adds of convolutions and linear layers for one image of the size shown with the number, without "
     "attention products",
     notes="Transposed convolutions at their true cost; no biases, norms or activations.",
     overview=70,
@@ -72,7 +72,7 @@ MACS_ATTENTION = Cost(
     unit="G",
     better="lower",
     decimals=2,
-    protocol="multiply-adds of attention products for one image of the size beside the number",
+    protocol="multiply-adds of attention products for one image of the size shown with the number",
     notes="Products of two activations.",
 )
 
@@ -248,8 +248,8 @@ SECONDS = Cost(
     unit="s",
     better="lower",
     decimals=3,
-    protocol="median seconds per image, warm, without loading the network, at the size and on the device beside the "
-    "number",
+    protocol="median seconds per image, warm, without loading the network, at the size and on the "
+    "device shown with the number",
     overview=80,
     on_device=True,
     plotted=True,
@@ -311,7 +311,7 @@ MEMORY = Cost(
     unit="MB",
     better="lower",
     decimals=0,
-    protocol="peak memory of restoring one image at the size beside the number",
+    protocol="peak memory of restoring one image at the size shown with the number",
     notes="In 10^6 bytes: what the resident memory of the process grows by on a CPU, the allocator's counter on a GPU.",
     overview=120,
     on_device=True,

@@ -58,7 +58,7 @@ def _add_work(table: Table, trained: list[Trained], chosen: Evaluate) -> None:
         size = f"{width}x{height}"
         try:
             done = [work(part, height, width, "meta") for part in trained]
-        except NotImplementedError:  # what torch says of a tensor without values
+        except NotImplementedError:  # torch raises it for a tensor without values
             # A network whose path depends on values cannot be counted without computing them.
             if number:
                 reason = "its path depends on the image's values, so it is counted at the timed size alone"

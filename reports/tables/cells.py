@@ -33,14 +33,14 @@ def measure_cell(table: str, row: str, group: Group, head: Head, notes: Notes) -
     Raises:
         UserError: a cell that does not lead back to its run, or a unit that cannot be turned into the printed one.
     """
-    stats = [(one, measure(one, head.metric, head.condition, head.size)) for one in group.evaluations]
+    stats = [(member, measure(member, head.metric, head.condition, head.size)) for member in group.evaluations]
     parts = tuple(
-        (one, stat, convert(stat.value, stat.unit, head.unit)) for one, stat in stats if stat.value is not None
+        (member, stat, convert(stat.value, stat.unit, head.unit)) for member, stat in stats if stat.value is not None
     )
     if not parts:
         return Measured(None, note=notes.letter(f"{head.name}: {stats[0][1].reason}"))
-    for one, stat, _ in parts:
-        check_provenance(table, row, head.id, one, stat)
+    for member, stat, _ in parts:
+        check_provenance(table, row, head.id, member, stat)
     values = np.array([value for _, _, value in parts])
     spread = float(values.std(ddof=1)) if len(set(values.tolist())) > 1 else None
     measured = Measured(float(values.mean()), spread=spread, parts=parts, detail=detail_of(head, *parts[0][:2]))
@@ -55,7 +55,7 @@ def fill_interval(measured: Measured, stats: Sequence[Stat], scale: float) -> No
         measured.images = series[0] if scale == 1 else series[0] * scale
         measured.low, measured.high = interval[0] * scale, interval[1] * scale
     elif series:
-        if all(one.index is series[0].index for one in series):
+        if all(images.index is series[0].index for images in series):
             measured.images = sum(series[1:], series[0]) * (scale / len(series))
         else:
             measured.images = pd.concat(series).groupby(level=list(range(1 + len(CONDITION)))).mean() * scale
@@ -87,7 +87,7 @@ def mark_measured(head: Head, lines: Sequence[Line]) -> None:
     """
     cells = [cell for line in lines if (cell := line.measured.get(head.id)) and cell.value is not None]
     if is_cost(head.metric):
-        cells = [cell for cell in cells if all(one.record["kind"] != "no training" for one, *_ in cell.parts)]
+        cells = [cell for cell in cells if all(member.record["kind"] != "no training" for member, *_ in cell.parts)]
     if head.better is None or len(cells) < 2:
         return
     top = best_value((cell.value for cell in cells if cell.value is not None), head.better)
@@ -129,17 +129,17 @@ def cell_records(table: Table) -> list[dict[str, Any]]:
     for line in table.lines:
         for head in table.heads:
             measured = line.measured.get(head.id)
-            for one, stat, value in measured.parts if measured else ():
-                provenance = one.record["provenance"]
+            for member, stat, value in measured.parts if measured else ():
+                provenance = member.record["provenance"]
                 entries.append(
                     {
                         "table": table.id, "row": line.row, "column": head.id, "value": json_number(value),
                         "cell": json_number(measured.value) if measured else None, "unit": head.unit,
-                        "evaluation": one.name, "seed": one.record["seed"],
+                        "evaluation": member.name, "seed": member.record["seed"],
                         "git_commit": provenance["git_commit"], "git_dirty": provenance["git_dirty"],
                         "manifest_sha256": provenance["manifest_sha256"],
                         "weights_sha256": provenance.get("weights_sha256"), "metric": head.metric,
-                        "metric_version": stat.version, "origin": one.record["origin"],
+                        "metric_version": stat.version, "origin": member.record["origin"],
                         "condition": dict(head.condition), "size": stat.size,
                     }
                 )  # fmt: skip

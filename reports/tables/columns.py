@@ -16,7 +16,10 @@ def metric_heads(metrics: Sequence[str], condition: Mapping[str, str]) -> list[H
     ['PSNR ↑ (dB)', 'SSIM gauss11 ↑', 'SSIM uniform7 ↑']
     """
     measures = [MEASURES[metric] for metric in metrics]
-    heads = [Head(one.id, one.title, "", one.unit or "1", one.better, one.id, condition) for one in measures]
+    heads = [
+        Head(measure.id, measure.title, "", measure.unit or "1", measure.better, measure.id, condition)
+        for measure in measures
+    ]
     names = [head.name for head in heads]
     return [
         replace(head, name=f"{head.name} {head.metric.partition('-')[2]}") if names.count(head.name) > 1 else head

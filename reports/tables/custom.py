@@ -188,7 +188,7 @@ def custom_table(custom: CustomTable, runs: Sequence[Group]) -> Table | None:
         UserError: a measured cell that does not lead back to what made it.
         DataError: an evaluation of another task or dataset than the table's.
     """
-    by_name = {one.name: group for group in runs for one in group.evaluations}
+    by_name = {member.name: group for group in runs for member in group.evaluations}
     rows = select(custom, runs)
     members = [by_name[name] for name in rows if name in by_name]
     if not members:

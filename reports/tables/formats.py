@@ -184,8 +184,8 @@ def comma_separated(table: Table) -> str:
     writer.writerow(titles)
     for line in table.lines:
         group = line.group
-        ran = [one.name for cell in line.measured.values() for one, *_ in cell.parts]
-        names = list(dict.fromkeys([one.name for one in group.evaluations] + ran)) if group else []
+        ran = [member.name for cell in line.measured.values() for member, *_ in cell.parts]
+        names = list(dict.fromkeys([member.name for member in group.evaluations] + ran)) if group else []
         row: list[Any] = [line.row, line.label, " ".join(names)]
         row += [group.record["kind"], group.record["origin"]] if group else ["", ""]
         row.append(line.verdict)

@@ -42,15 +42,16 @@ def inputs_of(group: Group) -> list[str]:
 
 def overview_heads(members: Sequence[Group], condition: Mapping[str, str]) -> list[Head]:
     """Return the columns of an overview: the metrics that any run has, or has a reason not to have."""
-    ran = [one for group in members for one in group.evaluations]
-    known = {name for one in ran for name in (*one.scores, *one.record["not_measured"])}
+    ran = [evaluation for group in members for evaluation in group.evaluations]
+    known = {name for evaluation in ran for name in (*evaluation.scores, *evaluation.record["not_measured"])}
     return metric_heads([name for name in overview_metrics() if name in known], condition)
 
 
 def condition_heads(members: Sequence[Group], condition: Mapping[str, str]) -> list[Head]:
     """Return PSNR by scene and by mask, each where the images have several of them, but not almost one per image."""
-    ran = [one.columns(PSNR) for group in members for one in group.evaluations if PSNR in one.scores]
-    rows = {row for one in ran for row in zip(*(one[name] for name in ("image", *CONDITION)), strict=True)}
+    evaluations = [member for group in members for member in group.evaluations if PSNR in member.scores]
+    scores = [evaluation.columns(PSNR) for evaluation in evaluations]
+    rows = {row for columns in scores for row in zip(*(columns[name] for name in ("image", *CONDITION)), strict=True)}
     place = {name: i for i, name in enumerate(CONDITION, 1)}
     rows = {row for row in rows if all(row[place[name]] == value for name, value in condition.items())}
     psnr = MEASURES[PSNR]

@@ -46,7 +46,7 @@ def obstacles(record: Mapping[str, Any]) -> list[str]:
 
 def obstacles_in(cells: Iterable[Measured]) -> list[str]:
     """Return the obstacles of all evaluations in some cells, each once."""
-    return list(dict.fromkeys(text for cell in cells for one, *_ in cell.parts for text in obstacles(one.record)))
+    return list(dict.fromkeys(text for cell in cells for member, *_ in cell.parts for text in obstacles(member.record)))
 
 
 def last_digit(text: str) -> float:

@@ -1,4 +1,4 @@
-"""The tables: their statistics, their verdicts, and that every format says the same."""
+"""The tables: their statistics, their verdicts, and that all formats show the same."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from bench.scoring.metrics.measure import Metric, declared
 from bench.scoring.rows import Table
 from reports.published import printed
 from reports.scores import reading, statistics
+from reports.scores.measures import MEASURES
 from reports.scores.training_mse import MSE_TRAINING
 from reports.tables import custom, formats, model, overviews, verdicts
 from reports.tables.all_tables import all_tables
@@ -58,7 +59,7 @@ def test_equal_differences_share_their_rank():
     kept = row[(row != 0) & ~np.isnan(row)]
     ranks = rankdata(np.abs(kept))
     smaller = min(ranks[kept > 0].sum(), ranks[kept < 0].sum())
-    sums = [(ranks * signs).sum() for signs in itertools.product((0, 1), repeat=len(kept))]  # all signs, one by one
+    sums = [(ranks * signs).sum() for signs in itertools.product((0, 1), repeat=len(kept))]  # all signs
     assert statistics.signed_rank([row])[0] == pytest.approx(2 * np.mean(np.array(sums) <= smaller))
     many = np.random.default_rng(0).integers(-3, 4, 90).astype(float)
     assert statistics.signed_rank([many])[0] == pytest.approx(wilcoxon(many, method="approx").pvalue)
@@ -94,10 +95,10 @@ def test_conditions_of_an_image_are_one_difference():
 
 
 def test_only_common_images_count_and_rounding_is_no_difference():
-    one = series([0.1 + 0.2, 1.0, 5.0], ["a", "b", "c"])
+    run = series([0.1 + 0.2, 1.0, 5.0], ["a", "b", "c"])
     other = series([0.3, 2.0, math.inf], ["a", "b", "d"])
-    assert statistics.differences(one, other).to_dict() == {"a": 0.0, "b": -1.0}
-    assert statistics.against(one, [series([1.0], ["z"])]) == [None]  # no image in common, no test
+    assert statistics.differences(run, other).to_dict() == {"a": 0.0, "b": -1.0}
+    assert statistics.against(run, [series([1.0], ["z"])]) == [None]  # no image in common, no test
     infinite = series([math.inf, 1.0], ["a", "b"])
     assert math.isnan(statistics.differences(infinite, infinite)["a"])
 
@@ -114,22 +115,22 @@ def test_percentiles_are_numpys():
 def marks(table: model.Table, column: str) -> dict[str, tuple[bool, bool, float | None]]:
     """Best, tie and p of each measured cell of a column."""
     cells = {line.row: line.measured[column] for line in table.lines if line.group}
-    return {row: (found.best, found.tie, found.p) for row, found in cells.items()}
+    return {row: (cell.best, cell.tie, cell.p) for row, cell in cells.items()}
 
 
-def twin(one: reading.Evaluation, row: str) -> reading.Evaluation:
+def twin(evaluation: reading.Evaluation, row: str) -> reading.Evaluation:
     """The same scores under another name."""
-    return replace(one, record={**one.record, "evaluation": f"{row}-twin", "method": row, "as": row})
+    return replace(evaluation, record={**evaluation.record, "evaluation": f"{row}-twin", "method": row, "as": row})
 
 
 def test_two_identical_methods_tie():
-    one = real("lmfn", 31.0)
-    alone = marks(join("lmfn-1", one, twin(one, "dmphn")), "psnr")
-    assert sorted(alone.values(), key=str) == [(False, True, 1.0), (False, True, None)]  # none best where all are equal
-    beside = marks(join("lmfn-1", one, twin(one, "dmphn"), real("srn", 25.0)), "psnr")
-    assert beside["lmfn"][:2] == beside["dmphn"][:2] == (True, True)  # both best by equal values, and tied
-    assert beside["srn"][:2] == (False, False) and beside["srn"][2] < statistics.LEVEL
-    text = formats.markdown(join("lmfn-1", one, twin(one, "dmphn"), real("srn", 25.0)))
+    lmfn = real("lmfn", 31.0)
+    equal = marks(join("lmfn-1", lmfn, twin(lmfn, "dmphn")), "psnr")
+    assert sorted(equal.values(), key=str) == [(False, True, 1.0), (False, True, None)]  # none best where all are equal
+    with_worse = marks(join("lmfn-1", lmfn, twin(lmfn, "dmphn"), real("srn", 25.0)), "psnr")
+    assert with_worse["lmfn"][:2] == with_worse["dmphn"][:2] == (True, True)  # both best by equal values, and tied
+    assert with_worse["srn"][:2] == (False, False) and with_worse["srn"][2] < statistics.LEVEL
+    text = formats.markdown(join("lmfn-1", lmfn, twin(lmfn, "dmphn"), real("srn", 25.0)))
     assert text.count("**31.00** ≈") == 2
 
 
@@ -138,19 +139,19 @@ def test_the_test_is_corrected_over_the_column():
     unsure = np.where(np.arange(1, 13) == 12, steps, -steps)  # the largest difference is the other way
     gaps = {"lmfn": 0 * steps, "dmphn": -steps, "srn": unsure, "sis": 1.01 * unsure, "deepdeblur": 1.02 * unsure}
     runs = [real(name, 30) for name in gaps]
-    for one, gap in zip(runs, gaps.values(), strict=True):
-        one.scores["psnr-rgb8"]["value"] = hard + gap
-    found = marks(join("lmfn-1", *runs), "psnr")
+    for run, gap in zip(runs, gaps.values(), strict=True):
+        run.scores["psnr-rgb8"]["value"] = hard + gap
+    marked = marks(join("lmfn-1", *runs), "psnr")
     single = wilcoxon(unsure, method="exact").pvalue
-    assert single < statistics.LEVEL < 3 * single  # one alone would be told apart, three are not
-    assert {row: p for row, (_, _, p) in found.items()} == pytest.approx(
+    assert single < statistics.LEVEL < 3 * single  # significant as a single test, not as one of three
+    assert {row: p for row, (_, _, p) in marked.items()} == pytest.approx(
         {"lmfn": None, "dmphn": 4 * 2 / 2**12} | dict.fromkeys(("srn", "sis", "deepdeblur"), 3 * single)
     )
-    assert {row for row, (_, tie, _) in found.items() if tie} == {"srn", "sis", "deepdeblur"}
-    assert {row for row, (best, *_) in found.items() if best} == {"lmfn"}
+    assert {row for row, (_, tie, _) in marked.items() if tie} == {"srn", "sis", "deepdeblur"}
+    assert {row for row, (best, *_) in marked.items() if best} == {"lmfn"}
 
 
-def test_few_images_tie_and_the_legend_says_so():
+def test_few_images_tie_and_the_legend_explains_it():
     runs = [
         in_memory(make_scores.originals(Spec(name, "gopro", "deblur", psnr, name)), images=5)
         for name, psnr in (("lmfn", 31.0), ("dmphn", 25.0))
@@ -161,8 +162,8 @@ def test_few_images_tie_and_the_legend_says_so():
 
 
 def test_a_cost_is_best_but_not_tested():
-    found = marks(join("lmfn-1", real("lmfn", 31.0), real("dmphn", 30.0)), "model-size")
-    assert set(found.values()) == {(False, False, None)}  # equal sizes: none is the best
+    marked = marks(join("lmfn-1", real("lmfn", 31.0), real("dmphn", 30.0)), "model-size")
+    assert set(marked.values()) == {(False, False, None)}  # equal sizes: none is the best
 
 
 def test_doing_nothing_is_not_the_cheapest_method():
@@ -174,7 +175,7 @@ def test_doing_nothing_is_not_the_cheapest_method():
     (shown,) = overviews.overviews(join_seeds(in_memory(spec) for spec in specs))
     seconds = {line.label: line.measured["seconds"] for line in shown.lines}
     assert min(seconds, key=lambda label: seconds[label].value) == "Input"
-    assert [label for label, found in seconds.items() if found.best] == ["LMFN"]
+    assert [label for label, cell in seconds.items() if cell.best] == ["LMFN"]
 
 
 # Verdicts -------------------------------------------------------------------------------------------------------------
@@ -183,14 +184,14 @@ def test_doing_nothing_is_not_the_cheapest_method():
 def judged(
     value: float, low: float | None, high: float | None, text: str, number: float, used: bool = True
 ) -> Measured:
-    """A cell beside a printed number; `used`: in the paper's convention."""
-    one = real("lmfn", 30.0)
-    found = Measured(value, low, high, parts=((one, reading.measure(one, "psnr-rgb8", {}), value),))
+    """A measured cell judged against a printed number; `used`: in the paper's convention."""
+    evaluation = real("lmfn", 30.0)
+    cell = Measured(value, low, high, parts=((evaluation, reading.measure(evaluation, "psnr-rgb8", {}), value),))
     protocol = printed.Protocol("psnr-rgb8", "psnr-rgb8" if used else None, used, "Why.")
     column = KNOWN.tables["lmfn-1"].columns[0]
     head = Head("psnr", "PSNR", "", "dB", "higher", "psnr-rgb8", printed=column, protocol=protocol)
-    verdicts.judge_cell(found, model.Printed(text, number), head)
-    return found
+    verdicts.judge_cell(cell, model.Printed(text, number), head)
+    return cell
 
 
 def test_a_cell_is_judged_by_its_interval():
@@ -219,8 +220,8 @@ def test_a_cell_is_judged_by_its_interval():
     ],
 )
 def test_every_reason_why_a_run_is_not_comparable(record, reason):
-    one = real("lmfn", 31.54, ssim_matlab_rgb=0.923)
-    table = join("lmfn-1", replace(one, record={**one.record, **record}))
+    evaluation = real("lmfn", 31.54, ssim_matlab_rgb=0.923)
+    table = join("lmfn-1", replace(evaluation, record={**evaluation.record, **record}))
     line = line_of(table, "lmfn")
     for verdict, text in (
         (line.measured["psnr"].verdict, line.measured["psnr"].reason),
@@ -232,11 +233,11 @@ def test_every_reason_why_a_run_is_not_comparable(record, reason):
 
 
 def test_all_26_tables_are_shown_without_a_run():
-    found = [table for table in all_tables([], KNOWN, custom.load(KNOWN)) if table.compares]
-    assert [table.id for table in found] == list(KNOWN.tables) and len(found) == 26
-    layers = [table for table in found if table.kind == printed.LAYERS]
+    published = [table for table in all_tables([], KNOWN, custom.load(KNOWN)) if table.compares]
+    assert [table.id for table in published] == list(KNOWN.tables) and len(published) == 26
+    layers = [table for table in published if table.kind == printed.LAYERS]
     assert len(layers) == 3 and {table.verdict for table in layers} == {""}
-    for table in found:
+    for table in published:
         assert table in layers or (table.verdict, {line.verdict for line in table.lines}) == ("not run", {"not run"})
         assert len(table.lines) == len(KNOWN.tables[table.id].rows) and cell_records(table) == []
         text = formats.markdown(table)
@@ -267,22 +268,22 @@ def test_two_seeds_have_a_spread_and_an_interval_in_every_format():
     assert formats.escape(interval) in formats.latex(table) and "(-2.04 $\\times$)" in formats.latex(table)
 
 
-def test_the_run_that_was_trained_there_speaks_for_the_row():
-    """An evaluation of a run trained elsewhere comes first by name, and must neither lead nor count as a seed."""
+def test_the_run_that_was_trained_on_the_dataset_represents_the_row():
+    """An evaluation of a run trained elsewhere comes first by name, and must neither come first nor count as a seed."""
     elsewhere = {"run": "mrfnet-gopro", "dataset": "gopro", "dataset_title": "GOPRO", "origin": "offline photographs"}
     moved = make_scores.originals(Spec("mrfnet", "visdrone", "deblur", 25, "mrfnet", seed=1, named="a"))
     moved.record["trained_on"] = [elsewhere | {"partial": False, "manifest_sha256": "0" * 64}]
-    own = make_scores.originals(Spec("mrfnet", "visdrone", "deblur", 27, "mrfnet", named="b"))
-    table = join("mrfnet-2", in_memory(moved, psnr_rgb8=25.0), in_memory(own, psnr_rgb8=27.0))
+    trained_there = make_scores.originals(Spec("mrfnet", "visdrone", "deblur", 27, "mrfnet", named="b"))
+    table = join("mrfnet-2", in_memory(moved, psnr_rgb8=25.0), in_memory(trained_there, psnr_rgb8=27.0))
     lines = [line for line in table.lines if line.row == "mrfnet" and line.group]
     assert [[one.name for one in line.group.evaluations] for line in lines] == [["b"], ["a"]]
     assert [line.first for line in lines] == [True, False]
     assert "trained on GOPRO (offline photographs)" in formats.markdown(table)
-    assert verdicts.obstacles(in_memory(own).record) == []
+    assert verdicts.obstacles(in_memory(trained_there).record) == []
     assert verdicts.obstacles(in_memory(moved).record) == ["trained on stand-in data"]
 
 
-def test_csv_gives_the_very_same_values(shown, tmp_path):
+def test_the_csv_has_exactly_the_same_values(shown, tmp_path):
     checked = 0
     for table in shown:
         path = tmp_path / f"{table.id}.csv"
@@ -291,12 +292,12 @@ def test_csv_gives_the_very_same_values(shown, tmp_path):
         assert list(frame["row"]) == [line.row for line in table.lines]
         for head, (i, line) in itertools.product(table.heads, enumerate(table.lines)):
             if table.kind != printed.LAYERS:
-                found = line.measured.get(head.id, Measured(None))
+                cell = line.measured.get(head.id, Measured(None))
                 for ending in ("low", "high", "spread", "p") + ("difference",) * bool(head.printed):
-                    value = getattr(found, ending)
+                    value = getattr(cell, ending)
                     assert frame.at[i, f"{head.id}.{ending}"] == value or value is None
                     assert pd.isna(frame.at[i, f"{head.id}.{ending}"]) == (value is None)
-                assert frame.at[i, f"{head.id}.measured"] == found.value or found.value is None
+                assert frame.at[i, f"{head.id}.measured"] == cell.value or cell.value is None
             if head.printed:
                 text = line.printed[head.id].text if head.id in line.printed else ""
                 assert frame.at[i, f"{head.id}.published"] == text
@@ -317,7 +318,7 @@ def test_csv_gives_the_very_same_values(shown, tmp_path):
 
 def test_every_printed_text_can_be_written_in_latex():
     raw = [printed.read_yaml(path) for path in sorted(printed.FOLDER.glob("*.yaml"))]
-    raw += [printed.read_yaml(printed.PROTOCOLS)]
+    raw += [printed.read_yaml(printed.PROTOCOLS), {measure.title: measure.protocol for measure in MEASURES.values()}]
 
     def strings(value):
         if isinstance(value, dict):
@@ -326,13 +327,13 @@ def test_every_printed_text_can_be_written_in_latex():
             return [text for part in value for text in strings(part)]
         return [value] if isinstance(value, str) else []
 
-    found = [text for one in raw for text in strings(one)]
-    assert len(found) > 3000 and any("×" in text for text in found)
-    for text in found:
+    texts = [text for content in raw for text in strings(content)]
+    assert len(texts) > 3000 and any("×" in text for text in texts)
+    for text in texts:
         escaped = formats.escape(text)
         assert escaped.isascii() and "[U+" not in escaped, text
     assert formats.escape("5 % of a_b") == r"5 \% of a\_b" and formats.escape("Köhler") == 'K\\"{o}hler'
-    assert formats.escape("中") == "[U+4E2D]"  # no letter of these fonts, said by its code
+    assert formats.escape("中") == "[U+4E2D]"  # not a letter of these fonts, so its code
 
 
 def test_latex_rows_have_as_many_cells_as_their_table_has_columns(shown):
@@ -362,7 +363,7 @@ def test_all_latex_tables_compile_in_a_plain_article(shown, tmp_path):
     assert (tmp_path / "all.pdf").stat().st_size > 10_000
 
 
-def test_a_long_table_comes_in_parts():
+def test_a_long_table_is_split():
     runs = [in_memory(Spec("mine", "gopro", "deblur", 29, seed=None, named=f"run-{i:02d}")) for i in range(50)]
     (table,) = all_tables(runs, replace(KNOWN, tables={}), [])
     text = formats.latex(table)
@@ -409,10 +410,12 @@ def test_a_new_metric_is_scored_and_printed_as_it_is_declared(tmp_path, monkeypa
     for i in range(12):
         values = catalogue.compute_all(["largest-error"], target + 0.1 + i / 500, target)
         scores.add(catalogue.find("largest-error"), values["largest-error"], image=f"{i:04d}", input="blurred")
-    one = in_memory(Spec("mine", "gopro", "deblur", 29))
-    one = replace(one, scores={**one.scores, "largest-error": scores.frame().astype({"version": str})})
+    evaluation = in_memory(Spec("mine", "gopro", "deblur", 29))
+    evaluation = replace(
+        evaluation, scores={**evaluation.scores, "largest-error": scores.frame().astype({"version": str})}
+    )
 
-    (shown,) = overviews.overviews(join_seeds([one]))
+    (shown,) = overviews.overviews(join_seeds([evaluation]))
     assert [head.id for head in shown.heads][:3] == ["psnr-rgb8", "largest-error", "ssim-gauss11"]
     cell = shown.lines[0].measured["largest-error"]
     assert cell.value == pytest.approx(11.1)
@@ -421,15 +424,15 @@ def test_a_new_metric_is_scored_and_printed_as_it_is_declared(tmp_path, monkeypa
     assert "| largest error ↓ (%) |" in text and number in text
     assert "- Convention: largest-error: the largest absolute error of a pixel, in percent of white\n" in text
 
-    entry = own_file(tmp_path, "[{run: " + one.name + ", label: Mine}]", columns="[largest-error]")
-    table = custom.custom_table(entry, join_seeds([one]))
+    entry = custom_file(tmp_path, "[{run: " + evaluation.name + ", label: Mine}]", columns="[largest-error]")
+    table = custom.custom_table(entry, join_seeds([evaluation]))
     assert table is not None and number in formats.markdown(table)
 
 
-# Tables of one's own --------------------------------------------------------------------------------------------------
+# Tables of your own ---------------------------------------------------------------------------------------------------
 
 
-def own_file(folder: Path, rows: str, columns: str = "[psnr-rgb8]") -> custom.CustomTable:
+def custom_file(folder: Path, rows: str, columns: str = "[psnr-rgb8]") -> custom.CustomTable:
     """A table with these rows."""
     text = "{id: mine, title: Mine, task: deblur, dataset: gopro, columns: " + columns + ", rows: " + rows + "}"
     (folder / "mine.yaml").write_text(text, encoding="utf-8")
@@ -439,7 +442,7 @@ def own_file(folder: Path, rows: str, columns: str = "[psnr-rgb8]") -> custom.Cu
 def ablation() -> list[reading.Evaluation]:
     """Five runs of one method, two of one network, and a run of another."""
     networks = {"a": {"paths": 2}, "b": {"paths": 4, "edges": True}, "c": {"paths": 6}, "d": {"paths": 6}}
-    found = [
+    specs = [
         Spec(
             "mrfnet",
             "gopro",
@@ -451,11 +454,11 @@ def ablation() -> list[reading.Evaluation]:
         )
         for name, network in networks.items()
     ]
-    found += [
+    specs += [
         Spec("mrfnet", "visdrone", "deblur", 29, named="mrfnet-v"),
         Spec("lmfn", "gopro", "deblur", 28, named="l"),
     ]
-    return [in_memory(replace(spec, record={**spec.record, "train": {"lr": 1e-4}}), images=3) for spec in found]
+    return [in_memory(replace(spec, record={**spec.record, "train": {"lr": 1e-4}}), images=3) for spec in specs]
 
 
 @pytest.mark.parametrize(
@@ -471,18 +474,18 @@ def ablation() -> list[reading.Evaluation]:
     ],
 )  # fmt: skip
 def test_rows_are_selected_by_what_runs_have(tmp_path, rows, labels):
-    entry = own_file(tmp_path, rows)
+    entry = custom_file(tmp_path, rows)
     runs = join_seeds(ablation()[:3] + ablation()[4:])
     table = custom.custom_table(entry, runs)
     assert table is not None and {line.row: line.label for line in table.lines} == labels
     assert all(line.measured["psnr-rgb8"].value for line in table.lines)
 
 
-def test_runs_of_one_network_are_told_apart_by_name(tmp_path):
-    entry = own_file(tmp_path, "{run: 'mrfnet-[cd]'}")
+def test_runs_of_one_network_are_labelled_by_name(tmp_path):
+    entry = custom_file(tmp_path, "{run: 'mrfnet-[cd]'}")
     runs = [Group((one,)) for one in ablation()]
     assert custom.select(entry, runs) == {"mrfnet-c": "Mrfnet, mrfnet-c", "mrfnet-d": "Mrfnet, mrfnet-d"}
-    assert custom.custom_table(own_file(tmp_path, "{method: rfr}"), runs) is None  # no run fits
+    assert custom.custom_table(custom_file(tmp_path, "{method: rfr}"), runs) is None  # no run fits
 
 
 @pytest.mark.parametrize(
@@ -495,9 +498,9 @@ def test_runs_of_one_network_are_told_apart_by_name(tmp_path):
         ("mrfnet", "rows: found 'mrfnet', expected list or dict"),
     ],
 )
-def test_a_selection_that_cannot_be(tmp_path, rows, message):
+def test_a_faulty_selection_is_refused(tmp_path, rows, message):
     with pytest.raises(DataError, match=message):
-        own_file(tmp_path, rows)
+        custom_file(tmp_path, rows)
 
 
 # Reading scores -------------------------------------------------------------------------------------------------------
@@ -515,14 +518,14 @@ def test_scores_are_read_as_they_were_written(tmp_path):
         assert list(rows[str(metric)]["mask_band"]) == list(group["mask_band"].fillna(""))
         assert set(rows.columns(str(metric))["version"]) == {"1"}
     assert "fid" not in rows and "psnr-rgb8" in rows
-    one = reading.Evaluation(tmp_path, json.loads(json.dumps(make_scores.record_of(spec))), rows)
-    assert reading.measure(one, "psnr-rgb8", {"input": "sharp"}) is reading.measure(
-        one, "psnr-rgb8", {"input": "sharp"}
+    evaluation = reading.Evaluation(tmp_path, json.loads(json.dumps(make_scores.record_of(spec))), rows)
+    assert reading.measure(evaluation, "psnr-rgb8", {"input": "sharp"}) is reading.measure(
+        evaluation, "psnr-rgb8", {"input": "sharp"}
     )
 
 
 def test_the_training_mse_is_the_mean_of_the_last_tenth(tmp_path):
-    """Of the watched loss of the full-size image alone, whatever the order of the rows; without it there is none."""
+    """Only of the watched loss of the full-size image, in any order of the rows; without it there is no such score."""
     spec = Spec("mrfnet", "gopro", "deblur", 29, "mrfnet")
     make_scores.score_rows(spec, 4).to_parquet(tmp_path / "scores.parquet")
     plain = reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
@@ -535,10 +538,10 @@ def test_the_training_mse_is_the_mean_of_the_last_tenth(tmp_path):
     losses.iloc[::-1].to_parquet(tmp_path / "losses.parquet")
     rows = reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
     assert list(rows) == [*plain, MSE_TRAINING.id]
-    one = reading.Evaluation(tmp_path, json.loads(json.dumps(make_scores.record_of(spec))), rows)
-    found = reading.measure(one, MSE_TRAINING.id, {"scene": "indoor"})
-    assert found.value == pytest.approx((3.6 + 3.7 + 3.8 + 3.9) / 4)
-    assert (found.better, found.interval, found.version) == ("lower", None, "1")
+    evaluation = reading.Evaluation(tmp_path, json.loads(json.dumps(make_scores.record_of(spec))), rows)
+    stat = reading.measure(evaluation, MSE_TRAINING.id, {"scene": "indoor"})
+    assert stat.value == pytest.approx((3.6 + 3.7 + 3.8 + 3.9) / 4)
+    assert (stat.better, stat.interval, stat.version) == ("lower", None, "1")
     for metric in plain:
         pd.testing.assert_frame_equal(rows[metric], plain[metric])
     losses[losses["name"] == "mse"].to_parquet(tmp_path / "losses.parquet")

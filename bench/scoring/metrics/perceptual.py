@@ -47,7 +47,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # torch raises what its unpickler, zip reader or storage meets
         raise WeightsError(f"{path}: not a file of plain tensors ({str(error).splitlines()[0]})") from error
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise WeightsError(f"{path}: expected named tensors alone, found {type(state).__name__}")
+        raise WeightsError(f"{path}: expected only named tensors, found {type(state).__name__}")
     return dict(state)
 
 

@@ -108,7 +108,7 @@ SSIM_GAUSS11 = ImageMetric(
     decimals=4,
     compute=ssim_gauss11,
     protocol="11x11 Gaussian window (sigma 1.5), valid area, population covariance, mean over the three channels",
-    notes="Wang's own, on 8-bit RGB; DeepDeblur-PyTorch; scikit-image with gaussian_weights.",
+    notes="Of 8-bit RGB. Wang's code; DeepDeblur-PyTorch; scikit-image with gaussian_weights.",
     overview=40,
 )
 

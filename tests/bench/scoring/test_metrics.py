@@ -92,13 +92,13 @@ def test_colours_weigh_as_stated():
     assert (values.luma(white[..., 0]) == values.luma(white)).all()
 
 
-def test_edgeconnects_mae_is_half_of_the_relative_l1_of_a_grey_image():
+def test_the_mae_of_edgeconnect_is_half_of_the_relative_l1_of_a_grey_image():
     target = np.full((16, 16), 100, np.uint8)
     values = catalogue.compute_all(["mae-edgeconnect", "l1-relative"], target + np.uint8(10), target)
     assert values == pytest.approx({"mae-edgeconnect": 10 / 210, "l1-relative": 10})
 
 
-def test_the_hole_counts_alone():
+def test_only_the_hole_counts():
     target = np.full((20, 20, 3), 100, np.uint8)
     pred = target.copy()
     pred[:10] += 50
@@ -235,7 +235,7 @@ def test_alignment_undoes_a_shift_and_an_intensity(rows: int, columns: int):
     pred = moved(scene, rows, columns) * np.uint8(2)
     assert kohler.shift(pred.astype(float), frame.astype(float)) == (rows, columns)
     fitted, kept = kohler.align(pred, frame)
-    # The script sums over the images before they lie on each other, so the factor is only nearly 1/2.
+    # The script sums over the images before it aligns them, so the factor is only nearly 1/2.
     factor = (frame.astype(float) * pred).sum() / (pred.astype(float) ** 2).sum()
     inside = kept.any(axis=2)
     assert (fitted[~inside] == 0).all()

@@ -1,6 +1,6 @@
-"""LPIPS, FID and the weights they need: found, verified, refused; no public weights are at hand here.
+"""LPIPS, FID and the weights they need: found, verified, refused. The public weights are not available here.
 
-Networks of random weights stand in for the public files, registered for one test under their own hash.
+Networks of random weights take the place of the public files, registered for one test under their own hash.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def image(seed: int, height: int = 48, width: int = 40) -> np.ndarray:
 
 @pytest.fixture(autouse=True)
 def own_shared_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty TORCH_HOME, so that nothing on this machine decides a test."""
+    """An empty TORCH_HOME, so that no file of this machine changes a test."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     return tmp_path / "torch" / "hub" / "checkpoints"
 
@@ -66,7 +66,7 @@ def test_the_known_files_are_the_published_ones():
     }
 
 
-def test_the_addresses_are_those_that_the_packages_use():
+def test_the_urls_are_those_of_the_packages():
     make_importable()
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
     from torchvision import models
@@ -85,19 +85,19 @@ def test_the_addresses_are_those_that_the_packages_use():
 
 def test_the_named_folder_comes_before_the_shared_one(tmp_path: Path, own_shared_folder: Path, register):
     assert weights.find("alexnet") is None
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    (mine / "file").write_bytes(b"abc")
-    named = register("alexnet", mine / "file")
+    named_folder = tmp_path / "mine"
+    named_folder.mkdir()
+    (named_folder / "file").write_bytes(b"abc")
+    named = register("alexnet", named_folder / "file")
     assert weights.find("alexnet") is None
-    assert weights.find("alexnet", mine) == named
+    assert weights.find("alexnet", named_folder) == named
     own_shared_folder.mkdir(parents=True)
     shared = own_shared_folder / named.name
     shared.write_bytes(b"abc")
     assert weights.find("alexnet") == shared
-    assert weights.find("alexnet", mine) == named
+    assert weights.find("alexnet", named_folder) == named
     named.unlink()
-    assert weights.find("alexnet", mine) == shared
+    assert weights.find("alexnet", named_folder) == shared
 
 
 def test_the_shared_folder_is_torchs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -131,32 +131,32 @@ def test_a_file_is_hashed_again_when_it_changes(tmp_path: Path, register):
         weights.find("vgg19", tmp_path)
 
 
-def test_unknown_keys_and_folders_are_said(tmp_path: Path):
+def test_unknown_keys_and_folders_are_reported(tmp_path: Path):
     with pytest.raises(UserError, match=r"no weights 'vgg'; the nearest are: .*vgg1"):
         weights.find("vgg")
     with pytest.raises(WeightsError, match="no such folder"):
         weights.find("vgg16", tmp_path / "nowhere")
 
 
-def test_a_missing_file_gives_not_measured_and_says_what_to_fetch(tmp_path: Path, own_shared_folder: Path):
-    found = perceptual.lpips_alex(tmp_path)
-    assert isinstance(found, perceptual.NotMeasured)
-    assert found.metric == "lpips-alex"
+def test_a_missing_file_gives_not_measured_and_names_what_to_fetch(tmp_path: Path, own_shared_folder: Path):
+    missing = perceptual.lpips_alex(tmp_path)
+    assert isinstance(missing, perceptual.NotMeasured)
+    assert missing.metric == "lpips-alex"
     for part in ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", str(tmp_path), str(own_shared_folder)):
-        assert part in found.reason
-    assert found.reason.endswith("; network-weights/README.md says what `dvc repro` then does")
-    found = perceptual.fid_features(None)
-    assert isinstance(found, perceptual.NotMeasured)
-    assert "weights-inception-2015-12-05-6726825d.pth" in found.reason
-    assert str(own_shared_folder) in found.reason
+        assert part in missing.reason
+    assert missing.reason.endswith("; network-weights/README.md says what `dvc repro` then does")
+    missing = perceptual.fid_features(None)
+    assert isinstance(missing, perceptual.NotMeasured)
+    assert "weights-inception-2015-12-05-6726825d.pth" in missing.reason
+    assert str(own_shared_folder) in missing.reason
 
 
 def test_a_missing_package_gives_not_measured(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "lpips", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    found = perceptual.lpips_alex()
-    assert isinstance(found, perceptual.NotMeasured)
-    assert "package lpips is not installed" in found.reason
+    missing = perceptual.lpips_alex()
+    assert isinstance(missing, perceptual.NotMeasured)
+    assert "package lpips is not installed" in missing.reason
 
 
 # LPIPS ----------------------------------------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def lpips_by_hand(state: dict[str, torch.Tensor], x: np.ndarray, y: np.ndarray) 
     def features(pixels: np.ndarray) -> list[torch.Tensor]:
         z = torch.from_numpy(pixels).float() / 255 * 2 - 1
         z = ((z - shift) / scale).permute(2, 0, 1)[None]
-        found = []
+        layers = []
         for layer, stride, padding, pool in (
             (0, 4, 2, False),
             (3, 1, 2, True),
@@ -199,8 +199,8 @@ def lpips_by_hand(state: dict[str, torch.Tensor], x: np.ndarray, y: np.ndarray) 
         ):
             z = F.max_pool2d(z, 3, 2) if pool else z
             z = F.relu(F.conv2d(z, state[f"features.{layer}.weight"], stride=stride, padding=padding))
-            found.append(z / z.square().sum(dim=1, keepdim=True).sqrt())
-        return found
+            layers.append(z / z.square().sum(dim=1, keepdim=True).sqrt())
+        return layers
 
     pairs = enumerate(zip(features(x), features(y), strict=True))
     return sum(float(((a - b).square() * linear[f"lin{i}.model.1.weight"]).sum(dim=1).mean()) for i, (a, b) in pairs)
@@ -316,14 +316,14 @@ def test_one_image_has_no_distance(sizes):
         perceptual.frechet_distance(*(np.ones((size, 8)) for size in sizes))
 
 
-def seen(name: str, source: str) -> Case:
+def case_of(name: str, source: str) -> Case:
     """A test image under one input, whose first pixels tell which it is."""
     row = {"name": name, "split": "test", "degradation": "{}", "mask_kind": "square", "mask_band": "20-30"}
     mask = np.ones((4, 4, 1), np.float32)
     return Case(row, source, {"mask": mask}, image(ord(name), 4, 4), Path())
 
 
-def test_of_a_set_features_alone_are_kept_and_each_truth_is_looked_at_once(monkeypatch: pytest.MonkeyPatch):
+def test_only_features_are_kept_and_each_truth_is_seen_once(monkeypatch: pytest.MonkeyPatch):
     looked: list[tuple[str, float]] = []
 
     def factory(folder: Path | None, device: str):
@@ -339,20 +339,20 @@ def test_of_a_set_features_alone_are_kept_and_each_truth_is_looked_at_once(monke
     restored = {source: [image(k + 10 * len(source), 4, 4) for k in range(3)] for source in ("sharp", "blurred")}
     for source, preds in restored.items():
         for name, pred in zip("abc", preds, strict=True):
-            judge.see(seen(name, source), pred)
+            judge.see(case_of(name, source), pred)
     assert len(looked) == 3 + 6 and {device for device, _ in looked} == {"cuda:1"}
     judge.finish(table)
     rows = table.frame().set_index("input")
-    truths = np.stack([seen(name, "sharp").truth.reshape(-1)[:6] for name in "abc"])
+    truths = np.stack([case_of(name, "sharp").truth.reshape(-1)[:6] for name in "abc"])
     for source, preds in restored.items():
         expected = perceptual.frechet_distance(np.stack([pred.reshape(-1)[:6] for pred in preds]), truths)
         assert rows.loc[source, "value"] == pytest.approx(expected) and rows.loc[source, "mask_band"] == "20-30"
     assert not Perceptual(["fid"], None, "deblur").extractors and not Perceptual(["fid"], None, "deblur").missing
 
 
-def test_a_set_of_one_image_and_a_network_that_is_not_here_say_so(monkeypatch: pytest.MonkeyPatch):
+def test_a_set_of_one_image_and_a_missing_network_give_reasons(monkeypatch: pytest.MonkeyPatch):
     judge, table = Perceptual(["fid", "lpips-alex"], None, "inpaint"), Table({"run": "mine"})
-    judge.see(seen("a", "sharp"), image(0, 4, 4))
+    judge.see(case_of("a", "sharp"), image(0, 4, 4))
     judge.finish(table)
     rows = table.frame().set_index("metric")
     assert list(rows.index) == ["lpips-alex", "fid"] and rows["value"].isna().all()
@@ -360,7 +360,7 @@ def test_a_set_of_one_image_and_a_network_that_is_not_here_say_so(monkeypatch: p
     few = replace(perceptual.FID, load=lambda folder, device: lambda pixels: pixels.reshape(-1)[:6])
     monkeypatch.setitem(perceptual.PERCEPTUAL, "fid", few)
     judge, table = Perceptual(["fid"], None, "inpaint"), Table({"run": "mine"})
-    judge.see(seen("a", "sharp"), image(0, 4, 4))
+    judge.see(case_of("a", "sharp"), image(0, 4, 4))
     judge.finish(table)
     assert table.frame()["reason"].tolist() == ["a set of one image has no distance"]
 
