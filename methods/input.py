@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from bench.contracts import TASKS, untrained
+from bench.contracts import untrained
+from bench.tasks import TASKS
 
 if TYPE_CHECKING:
     from bench.contracts import Batch
@@ -22,7 +23,7 @@ def restore(batch: Batch) -> Tensor:
 
 
 method = untrained(
-    TASKS,
+    tuple(TASKS),
     restore,
     margin=0,
     readings=(

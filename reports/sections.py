@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts import TASKS
 from bench.scoring.cost import PARAMS
 from bench.scoring.metrics.measure import Cost
+from bench.tasks import TASKS, find_task
 from reports.figures import comparisons, insides, line_plots
 from reports.page.parts import Extra, Part, Plot, Run, Section, Sheet
 from reports.published import printed
@@ -142,7 +142,7 @@ def compare_all(
             [(seed_label(one, members), one.name, one.folder / entry["restored"]) for one, entry in ranked[:MOST]],
             first.folder / files["target"],
             next((one.name for one, _ in chosen if one.record["method"] == "input"), ""),  # the first tile already
-            boxes=2 if key[0] == "dual-pixel" else 1,  # as DMTNet's figure 4
+            boxes=2 if find_task(key[0]).has_views else 1,  # near and far, as in DMTNet's figure 4
             left_out=max(0, len(ranked) - MOST),
         )
         comparisons.save_comparison(comparison, folder / file_name(f"images-{word}", key))

@@ -10,8 +10,6 @@ from bench.contracts.dataset import Dataset, Item, Made
 from bench.contracts.errors import DataError, ParamsError, UserError, WeightsError, at_least
 from bench.contracts.kinds import adversarial, adversarial_phase, in_order, numbered, supervised, unchanged, untrained
 from bench.contracts.method import (
-    INPUTS,
-    TASKS,
     AuxiliaryMap,
     Batch,
     Forward,
@@ -25,8 +23,6 @@ from bench.contracts.method import (
 )
 
 __all__ = [
-    "INPUTS",
-    "TASKS",
     "AuxiliaryMap",
     "Batch",
     "DataError",

@@ -59,7 +59,7 @@ class Dataset:
 
     Args:
         title: the name that tables print.
-        tasks: which of TASKS its built images serve.
+        tasks: which of `bench.tasks.TASKS` its built images serve, by name.
         fields: what every built image has, of target, blurred, mask, left, right, centre.
         originals: (root, partial=..., **options) to the items of the official layout, checked. Raises DataError. With
             `partial` fewer files than the official count pass; nothing else does.

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bench.contracts.method import INPUTS, Batch, Forward, Losses, Method, Outputs, Phase, Player, State
+from bench.contracts.method import Batch, Forward, Losses, Method, Outputs, Phase, Player, State
+from bench.tasks import find_task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,15 +62,17 @@ def supervised(
 
     Args:
         task: what it does.
-        network: its constructor; the module is called with the tensors of INPUTS[task]. It may give a sequence, the
-            full-size image first: the loss gets the whole sequence, restoring takes the first.
+        network: its constructor; the module is called with the tensors of the task's `inputs`. It may give a sequence,
+            the full-size image first: the loss gets the whole sequence, restoring takes the first.
         loss: (prediction, target) to a scalar, named by the function, or to several named ones.
         reference: the authors' state dict to ours.
         about: further fields of `Method`.
     """
 
+    inputs = find_task(task).inputs
+
     def forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
-        pred = networks["network"](*(batch[name] for name in INPUTS[task]))
+        pred = networks["network"](*(batch[name] for name in inputs))
         return {"pred": pred[0], **numbered("scale", pred)} if isinstance(pred, (tuple, list)) else {"pred": pred}
 
     def losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
@@ -176,7 +179,7 @@ def adversarial(
 
     Args:
         task: what it does.
-        generator: its constructor; the module is called with the tensors of INPUTS[task].
+        generator: its constructor; the module is called with the tensors of the task's `inputs`.
         critic: its constructor. A recipe sets its arguments with `critic_` before their names.
         generator_losses: (networks, batch, outputs, fake) to what the generator lowers; `fake` is the restored image as
             the critic sees it, `networks["critic"]` the critic, and helpers are in `networks` where available.
@@ -193,8 +196,10 @@ def adversarial(
         about: further fields of `Method`.
     """
 
+    inputs = find_task(task).inputs
+
     def forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
-        made = networks["generator"](*(batch[name] for name in INPUTS[task]))
+        made = networks["generator"](*(batch[name] for name in inputs))
         return dict(zip(outputs, made if isinstance(made, (tuple, list)) else (made,), strict=True))
 
     def phase(name: str, passes: Forward, prefix: str) -> Phase:

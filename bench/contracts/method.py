@@ -26,15 +26,6 @@ State: TypeAlias = "Mapping[str, Tensor]"
 Forward: TypeAlias = "Callable[[nn.ModuleDict, Batch], Outputs]"
 """The forward pass of a phase."""
 
-TASKS = ("deblur", "inpaint", "sharp-inpaint", "dual-pixel")
-INPUTS = {
-    "deblur": ("x",),
-    "inpaint": ("x", "mask"),
-    "sharp-inpaint": ("x", "mask"),
-    "dual-pixel": ("left", "right"),
-}
-"""The tensors that a network of each task is called with, in this order."""
-
 
 @dataclass(frozen=True)
 class Player:
@@ -109,7 +100,8 @@ class Method:
     """All that the engine knows of a method. `supervised`, `adversarial` and `untrained` make the usual ones.
 
     Args:
-        tasks: what it can do, of TASKS; a trained method has one, a method without training may have several.
+        tasks: what it can do, names in `bench.tasks.TASKS`; a trained method has one, a method without training may
+            have several.
         networks: plain arguments to the networks by name; None for a method without training.
         phases: by name, in order; a recipe sets the steps of each. Empty for a method without training.
         restore: (networks, batch) to the restored image (N, 3, H, W), not clipped and, for inpainting, not composited:

@@ -14,34 +14,13 @@ from bench.data import augment
 from bench.data.auxiliary import KIND, MadeMap
 from bench.data.manifest import BuiltSet
 from bench.data.png import as_float
+from bench.tasks import find_task
 
 if TYPE_CHECKING:
     import torch
 
-FIELDS = {
-    "deblur": ("blurred", "target"),
-    "inpaint": ("target", "mask"),
-    "sharp-inpaint": ("blurred", "mask", "target"),
-    "dual-pixel": ("left", "right", "target"),
-}
-"""The stored images that each task needs."""
-
-DEFAULT_SOURCE = {"inpaint": "sharp", "sharp-inpaint": "blurred"}
-"""The image that gets the hole where a recipe names none."""
-
 HOLE = (0.02, 0.98)
 """The hole share of a training crop lies between these, where one can be found: an empty crop teaches nothing."""
-
-
-def holed_field(task: str, source: str = "") -> str:
-    """Return the stored image that gets the hole, "blurred" or "target"; "" for a task without holes.
-
-    Args:
-        source: "blurred" or "sharp"; without it DEFAULT_SOURCE.
-    """
-    if "mask" not in FIELDS[task]:
-        return ""
-    return "blurred" if (source or DEFAULT_SOURCE[task]) == "blurred" else "target"
 
 
 def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -> dict[str, np.ndarray]:
@@ -50,25 +29,20 @@ def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -
     Args:
         fields: float32 (H, W, C) in [0, 1] by field; an `x` of its own among them gets the hole in the place of the
             stored image.
-        source: as for `holed_field`.
+        source: as for `Task.holed_field`.
 
     Returns:
-        `x`, or `left` and `right`; `mask`; `target`; for sharp-inpaint `blurred`, without a hole. In the hole `x` is 0.
+        The task's inputs and `target`; `blurred`, without a hole, where a network with holes in a blurred image learns
+        to make it sharp. In the hole `x` is 0.
     """
+    meaning = find_task(task)
     arrays = {"target": fields["target"]}
-    if task == "dual-pixel":
-        return arrays | {"left": fields["left"], "right": fields["right"]}
-    if task == "deblur":
-        return arrays | {"x": fields["blurred"]}
-    if task == "sharp-inpaint":
+    if not meaning.has_hole:
+        return arrays | {name: fields["blurred" if name == "x" else name] for name in meaning.inputs}
+    if "blurred" in meaning.fields:
         arrays["blurred"] = fields["blurred"]
-    x = fields["x"] if "x" in fields else fields[holed_field(task, source)]
+    x = fields["x"] if "x" in fields else fields[meaning.holed_field(source)]
     return arrays | {"mask": fields["mask"], "x": x * (1 - fields["mask"])}
-
-
-def needed_fields(task: str, source: str = "") -> tuple[str, ...]:
-    """Return the stored images that a task needs with this input."""
-    return FIELDS["sharp-inpaint"] if holed_field(task, source) == "blurred" else FIELDS[task]
 
 
 class Crops:
@@ -93,9 +67,9 @@ class Crops:
     ):
         self.rows = built.split("train").reset_index(drop=True)
         self.task, self.size, self.operations, self.seed, self.source = task, crop_size, operations, seed, source
-        self.fields = needed_fields(task, source)
+        self.fields = find_task(task).fields_for(source)
         noisy = any(augment.resolve(entry)[0] is augment.noise for entry in operations)
-        self.own_x = noisy and holed_field(task, source) == "target"
+        self.own_x = noisy and find_task(task).holed_field(source) == "target"
         self.auxiliary = dict(auxiliary or {})
         if missing := [field for field in self.fields if f"packed_{field}" not in self.rows]:
             raise DataError(

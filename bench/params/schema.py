@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from bench.tasks import find_task
+
 Profile = Literal["paper", "sample", "tour"]
 PROFILES: dict[str, tuple[Profile, ...]] = {
     "paper": ("paper",),
@@ -53,6 +55,7 @@ def _named_like_its_folder(dataset: str) -> str:
     return dataset
 
 
+TaskName = Annotated[str, AfterValidator(lambda name: find_task(name).name)]
 MethodName = Annotated[str, AfterValidator(_named_like_its_file)]
 DatasetName = Annotated[str, AfterValidator(_named_like_its_folder)]
 
@@ -225,7 +228,7 @@ class Run(Part):
     """The method's file in `methods/`, without `.py`."""
     dataset: DatasetName
     """The dataset's name, with hyphens."""
-    task: str | None = None
+    task: TaskName | None = None
     """What the run does, where both the method and the dataset allow more than one task."""
     variant: str | None = None
     """A variant of the method's recipe."""

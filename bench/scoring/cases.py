@@ -7,18 +7,16 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bench.contracts import DataError
-from bench.data.batches import needed_fields, task_arrays
+from bench.data.batches import task_arrays
 from bench.data.manifest import BuiltSet
 from bench.data.png import as_float, read_png
 from bench.scoring.metrics import values
-
-if TYPE_CHECKING:
-    pass
+from bench.tasks import find_task
 
 
 @dataclass(frozen=True)
@@ -56,17 +54,8 @@ class Case:
 
 
 def inputs_of(task: str, built: BuiltSet) -> tuple[str, ...]:
-    """Return the inputs under which a task is scored on a set.
-
-    A method that fills holes meets both kinds of tables of DFFNet, Sections 4.3.2 and 4.4: a hole in the sharp image
-    ("deblurred" there, in our reading) and a hole in the blurred one; the truth is the sharp image in both. The input
-    that its task trains on comes first: the images that a report shows have that one.
-    """
-    if task == "inpaint":
-        return ("sharp", "blurred") if "file_blurred" in built.columns else ("sharp",)
-    if task == "sharp-inpaint":
-        return ("blurred", "sharp")
-    return ("dual-pixel",) if task == "dual-pixel" else ("blurred",)
+    """Return the inputs under which a task is scored on a set; the images that a report shows have the first."""
+    return find_task(task).inputs_on(built.columns)
 
 
 def cases(built: BuiltSet, task: str, inputs: tuple[str, ...]) -> Iterator[Case]:
@@ -84,7 +73,7 @@ def test_rows(built: BuiltSet) -> list[dict[str, Any]]:
 def read_case(built: BuiltSet, row: Mapping[str, Any], task: str, source: str) -> Case:
     """Read one test image under one input. Raises DataError when the set does not serve the task."""
     stored = {}
-    for name in needed_fields(task, source):
+    for name in find_task(task).fields_for(source):
         if not row.get(f"file_{name}"):
             raise DataError(f"{built.folder}: {row['name']} has no {name}: it cannot serve the task {task!r}")
         stored[name] = read_png(built.folder / row[f"file_{name}"])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import registry, runs
-from bench.contracts import INPUTS, ParamsError
+from bench.contracts import ParamsError
 from bench.data import manifest
 from bench.data.manifest import BuiltSet
 from bench.data.png import write_png
@@ -36,6 +36,7 @@ from bench.scoring.kept_images import _write_images, look_inside, shown_images
 from bench.scoring.perceptual_scores import Perceptual
 from bench.scoring.plans import plans
 from bench.scoring.rows import Table, common_columns, write_scores
+from bench.tasks import find_task
 
 AHEAD = 8
 """Restored images that may wait for their metrics: a whole test set does not fit into memory."""
@@ -43,7 +44,7 @@ AHEAD = 8
 
 def wanted(chosen: Evaluate, task: str, built: BuiltSet) -> list[str]:
     """Return the metrics of one image that apply: those of a hole need one, those of many truths need them."""
-    has_mask, has_references = "mask" in INPUTS[task], built.about["scoring"] == "best-reference"
+    has_mask, has_references = find_task(task).has_hole, built.about["scoring"] == "best-reference"
     metrics = [catalogue.find(name) for name in chosen.metrics]
     return [
         metric.id
@@ -150,7 +151,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     device = scoring_device()
 
     def batch_of(case: Case) -> dict[str, Tensor]:
-        names = INPUTS[restorer.task]
+        names = find_task(restorer.task).inputs
         return {name: torch.from_numpy(case.arrays[name]).permute(2, 0, 1)[None].to(device) for name in names}
 
     def predict(case: Case) -> np.ndarray:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.contracts import INPUTS
 from bench.scoring.cases import Case, condition
 from bench.scoring.metrics.measure import Floats, Image, NetworkMetric, NotMeasured, SetMetric
 from bench.scoring.metrics.perceptual import PERCEPTUAL
 from bench.scoring.rows import Table
+from bench.tasks import find_task
 
 SET_CONDITION = ("input", "mask_kind", "mask_band")
 """Columns of a test image's condition that tell one set of images from another."""
@@ -34,7 +34,7 @@ class Perceptual:
         self.extractors: dict[SetMetric, Callable[[Image], Floats]] = {}
         for metric in PERCEPTUAL.values():
             if metric.id not in ids or (
-                isinstance(metric, SetMetric) and metric.needs_mask and "mask" not in INPUTS[task]
+                isinstance(metric, SetMetric) and metric.needs_mask and not find_task(task).has_hole
             ):
                 continue
             if isinstance(metric, NetworkMetric):

@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 
 from bench import runs
-from bench.contracts import INPUTS, DataError, UserError
+from bench.contracts import DataError, UserError
 from bench.data.imagefiles import read_mask, read_rgb
 from bench.data.png import as_float, write_png
 from bench.files import need_writable
 from bench.params.resolving import all_chains, all_runs
 from bench.params.schema import Params
 from bench.scoring.metrics.values import quantise
+from bench.tasks import find_task
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def restore_files(params: Params, options: Request) -> Iterator[Path]:
     device = scoring_device()
     trained = _load(params, options.run, device)
     task = trained.record["task"]
-    names = INPUTS[task]
+    names = find_task(task).inputs
     if ("mask" in names) != (options.mask is not None):
         raise UserError(
             f"{options.run} does {task}: " + ("give --mask FILE" if "mask" in names else "it takes no --mask")

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import registry, runs
-from bench.contracts import INPUTS, UserError
+from bench.contracts import UserError
 from bench.data.manifest import BuiltSet
 from bench.files import read_json
 from bench.params.resolving import all_chains
 from bench.params.schema import Params
 from bench.registry import nearest
+from bench.tasks import chain_task
 
 if TYPE_CHECKING:
     pass
@@ -44,11 +45,12 @@ class Plan:
         device = scoring_device()
         parts = [self._part(params, member, built, device) for member in self.members]
         if len(parts) == 2:
-            does = [part.record["task"] for part in parts]
-            if does[0] != "deblur" or "mask" not in INPUTS[does[1]]:
-                found = " and ".join(f"{run} ({task})" for run, task in zip(self.members, does, strict=True))
-                raise UserError(f"{self.name}: found {found}, expected a run that deblurs and one that fills holes")
-            restorer = chain(*parts)
+            tasks = [part.record["task"] for part in parts]
+            task = chain_task(*tasks)
+            if task is None:
+                members = " and ".join(f"{run} ({name})" for run, name in zip(self.members, tasks, strict=True))
+                raise UserError(f"{self.name}: found {members}, expected a run that deblurs and one that fills holes")
+            restorer = chain(task, *parts)
             record = self._chain_record(parts)
         else:
             record = dict(parts[0].record)
@@ -61,8 +63,8 @@ class Plan:
         if self.rows:
             record |= {"as": self.rows[0], "also_as": list(self.rows[1:])}
         if restorer.task not in registry.dataset(self.dataset).tasks:
-            tasks = ", ".join(registry.dataset(self.dataset).tasks)
-            raise UserError(f"{self.name}: {self.dataset} serves {tasks}, not {restorer.task}")
+            served = ", ".join(registry.dataset(self.dataset).tasks)
+            raise UserError(f"{self.name}: {self.dataset} serves {served}, not {restorer.task}")
         return restorer, record
 
     def _part(self, params: Params, member: str, built: BuiltSet, device: Any) -> Any:

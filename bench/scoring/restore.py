@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from bench.contracts import AuxiliaryMap, Method
 from bench.runs import Trained
+from bench.tasks import find_task
 
 TILE = 448
 """The side of the part of a tile that is kept, in pixels. MRFNet restores 12 megapixels in 2.8 GB so; with 512, 3.9."""
@@ -32,8 +33,7 @@ def restore(
         tile: side of a tile's kept part, in pixels.
 
     Returns:
-        (N, 3, H, W) in [0, 1]. For inpainting the known pixels are those of `x`; a method for sharp-inpaint alone
-        makes all of them.
+        (N, 3, H, W) in [0, 1]. The known pixels are those of `x` where one of the method's tasks keeps them.
     """
     height, width = next(iter(batch.values())).shape[-2:]
     padded = prepared(method, batch)
@@ -45,7 +45,7 @@ def restore(
         else:
             pred = _blended_tiles(method, networks, padded, tile)
         pred = pred[..., :height, :width].float().clamp(0, 1)
-        if "inpaint" in method.tasks and "mask" in batch:  # of a blurred image the known pixels are to be restored too
+        if "mask" in batch and any(find_task(task).keeps_known_pixels for task in method.tasks):
             pred = batch["mask"] * pred + (1 - batch["mask"]) * batch["x"]
     return pred
 
@@ -138,7 +138,7 @@ class Restorer:
     """What an evaluation calls: the inputs of one image to its restoration, with all that must be said of it.
 
     Args:
-        task: which inputs it takes (`INPUTS`).
+        task: the name of the task that it solves.
         restore: inputs (1, C, H, W) to the result (1, 3, H, W) in [0, 1].
         parts: the runs behind it: one, or the two of a chain.
     """
@@ -153,7 +153,7 @@ def single(trained: Trained, task: str) -> Restorer:
     return Restorer(task, lambda batch: restore(trained.method, trained.networks, batch), (trained,))
 
 
-def chain(first: Trained, second: Trained) -> Restorer:
+def chain(task: str, first: Trained, second: Trained) -> Restorer:
     """Return the restorer of a deblurring run followed by an inpainting run (DFFNet, Section 4.3.3).
 
     Our reading: the first gets the blurred image with its hole (0 inside); the second gets its result with the same
@@ -165,4 +165,4 @@ def chain(first: Trained, second: Trained) -> Restorer:
         sharp = restore(first.method, first.networks, {"x": batch["x"]})
         return restore(second.method, second.networks, {"x": sharp * known, "mask": batch["mask"]})
 
-    return Restorer("sharp-inpaint", both, (first, second))
+    return Restorer(task, both, (first, second))

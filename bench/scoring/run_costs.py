@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.contracts import INPUTS
 from bench.params.schema import Evaluate
 from bench.runs import Trained
 from bench.scoring import cost
+from bench.tasks import find_task
 
 if TYPE_CHECKING:
     from bench.scoring.restore import Restorer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def shapes(task: str, height: int, width: int) -> dict[str, tuple[int, ...]]:
     """Return the shapes of one image's inputs for a task."""
-    return {name: (1, 1 if name == "mask" else 3, height, width) for name in INPUTS[task]}
+    return {name: (1, 1 if name == "mask" else 3, height, width) for name in find_task(task).inputs}
 
 
 def add_costs(table: Table, restorer: Restorer, chosen: Evaluate, files: list[Path], device: str) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import runs
-from bench.contracts import INPUTS, DataError, Method, ParamsError, UserError
+from bench.contracts import DataError, Method, ParamsError, UserError
 from bench.data import auxiliary, manifest
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
@@ -20,6 +20,7 @@ from bench.params.resolving import find_search, search_settings, weights_folder
 from bench.params.schema import Params, Recipe, Search, SearchSettings
 from bench.search.space import WEIGHTS, Space, laid_on, present, space_of
 from bench.search.study import Attempt
+from bench.tasks import find_task
 from bench.training.device import full_float32, set_threads, tune_allocator
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def judge(metric_id: str, task: str, where: str) -> Metric:
     from bench.scoring.metrics import catalogue
 
     metric = catalogue.find(metric_id)
-    if metric.needs_references or (metric.needs_mask and "mask" not in INPUTS[task]):
+    if metric.needs_references or (metric.needs_mask and not find_task(task).has_hole):
         raise ParamsError(f"{where}: metric {metric_id} does not apply to the validation images of {task}")
     return metric
 
@@ -244,12 +245,11 @@ def _cases(built: BuiltSet, rows: pd.DataFrame, recipe: Recipe, method: Method, 
     from bench.scoring.restore import prepared
 
     source = recipe.train.input or inputs_of(recipe.task, built)[0]
+    names = find_task(recipe.task).inputs
     found = []
     for row in rows.to_dict("records"):
         case = read_case(built, {str(key): value for key, value in row.items()}, recipe.task, source)
-        batch = {
-            name: torch.from_numpy(case.arrays[name]).permute(2, 0, 1)[None].to(device) for name in INPUTS[recipe.task]
-        }
+        batch = {name: torch.from_numpy(case.arrays[name]).permute(2, 0, 1)[None].to(device) for name in names}
         found.append(Case(prepared(method, batch), case.truth, case.mask))
     return found
 

@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from bench.contracts import TASKS, DataError, UserError
+from bench.contracts import DataError, UserError
 from bench.params.schema import Params
+from bench.tasks import TASKS
 from bench.tracking import store, views
 
 if TYPE_CHECKING:

@@ -22,9 +22,10 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from bench import registry, runs, weights
-from bench.contracts import INPUTS, Method
+from bench.contracts import Method
 from bench.params import loading
 from bench.params.schema import Params, Recipe, Run
+from bench.tasks import find_task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -342,14 +343,14 @@ def random_batch(method: Method) -> dict[str, Tensor]:
     mask = torch.zeros(2, 1, side, side)
     mask[..., side // 4 : side // 2, side // 4 : side // 2] = 1
     known = {"mask": mask, "x": target * (1 - mask), "left": target, "right": target}
-    if "mask" not in INPUTS[task]:
+    if not find_task(task).has_hole:
         known["x"] = target
     made = {
         name: torch.stack([torch.from_numpy(one_map.of_target(image.permute(1, 2, 0).numpy())) for image in target])
         for name, one_map in method.auxiliary.items()
     }
     return {
-        **{name: known[name] for name in INPUTS[task]},
+        **{name: known[name] for name in find_task(task).inputs},
         **{name: value.permute(0, 3, 1, 2) for name, value in made.items()},
         "target": target,
         "blurred": target,

@@ -8,9 +8,10 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.contracts import TASKS, DataError, UserError
+from bench.contracts import DataError, UserError
 from bench.files import need_writable
 from bench.params.schema import Params
+from bench.tasks import TASKS
 from bench.tools.dashboard import is_local, need_store, serve
 from bench.tracking import store, uploads, views
 

@@ -18,6 +18,7 @@ from bench.files import as_user_error
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+from bench.tasks import TASKS
 from bench.tracking.views import _views
 
 DATABASE = "mlflow.db"
@@ -26,13 +27,6 @@ BATCH = 1000
 """The most metrics that MLflow takes in one call."""
 TAG, KEY = "sharpbench.run", "sharpbench.key"
 """Tags: the run's name in params.yaml; the training or evaluation that an MLflow run is of, in each run another."""
-ABOUT = {
-    "deblur": "One blurred photograph in, the sharp one out.",
-    "inpaint": "A photograph with holes in, the whole one out; scores stand by input: sharp or blurred.",
-    "sharp-inpaint": "A blurred photograph with holes in, the sharp and whole one out; scores stand by input.",
-    "dual-pixel": "The left and the right view of one exposure in, the all-in-focus photograph out.",
-}
-"""What the runs of a task do, for its experiment's description."""
 
 
 def address(configured: str = "") -> str:
@@ -111,8 +105,8 @@ def experiment(client: MlflowClient, task: str, profile: str = "") -> str:
         views = _views(task, profile, found.creation_time)
         wanted |= {f"mlflow.sharedViewState.{identity}": text for identity, text in views.items()}
     # A person's own description stays.
-    if "mlflow.note.content" not in found.tags and task in ABOUT:
-        wanted["mlflow.note.content"] = f"{ABOUT[task]}\n\n{_GUIDE}"
+    if "mlflow.note.content" not in found.tags and task in TASKS:
+        wanted["mlflow.note.content"] = f"{TASKS[task].about}\n\n{_GUIDE}"
     for key, value in wanted.items():
         if found.tags.get(key) != value:
             client.set_experiment_tag(found.experiment_id, key, value)

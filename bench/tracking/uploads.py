@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.files import read_json
+from bench.tasks import find_task
 
 if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 from bench.tracking.store import TAG, _note, exists, experiment, log_points, reached, start
-from bench.tracking.views import INPUTS
 
 LOGGED, LAYOUT = "sharpbench.logged", "3"
 """Tag: the evaluation that a run shows, after the version of what is logged of one: a newer layout is logged anew."""
@@ -121,7 +121,7 @@ def means(scores: pd.DataFrame, task: str) -> dict[str, float]:
     done = scores[scores["value"].notna()]
     images, costs = done[done["image"] != ""], done[(done["image"] == "") & (done["input"] == "")]
     sets = scores[(scores["image"] == "") & (scores["input"] != "")]
-    names = images["input"] + "." + images["metric"] if task in INPUTS else images["metric"]
+    names = images["input"] + "." + images["metric"] if find_task(task).has_several_inputs else images["metric"]
     found = {str(name): rows.mean() for name, rows in images["value"].groupby(names)}
     # Counted with those that were not measured: what is left of several is still not the only one.
     for metric, rows in sets.groupby("metric"):

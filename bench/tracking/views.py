@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlencode
 
+from bench.tasks import find_task
+
 DASHBOARD_PORT = 5000
 """Port of `python -m bench dashboard` on 127.0.0.1, unless `--port` gives another; the report's links lead there."""
 TRAINING = {"workflowType": "machine_learning"}
 """In an address: without it MLflow's pages open with the tools for language models."""
-INPUTS = {"inpaint": ("sharp", "blurred"), "sharp-inpaint": ("blurred", "sharp")}
-"""Tasks that are scored on several inputs, which no mean should mix, the most telling first."""
 SIZE = "256x256"
 """The image size, in pixels, that every method's costs are measured at."""
 
@@ -114,4 +114,5 @@ def _image_charts() -> dict[str, Any]:
 
 def _prefixes(task: str) -> list[str]:
     """Return what the names of a task's scores begin with, the most telling first."""
-    return [f"test.{given}." for given in INPUTS[task]] if task in INPUTS else ["test."]
+    meaning = find_task(task)
+    return [f"test.{given}." for given in meaning.scored_on] if meaning.has_several_inputs else ["test."]

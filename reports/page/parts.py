@@ -7,14 +7,10 @@ from dataclasses import dataclass
 
 from PIL.Image import Image
 
+from bench.tasks import find_task
 from reports.figures.comparisons import Comparison, data_uri
 from reports.scores.reading import Evaluation
 from reports.tables import model
-
-TITLES = {
-    "deblur": "Deblurring", "inpaint": "Inpainting", "sharp-inpaint": "Sharper inpainting",
-    "dual-pixel": "Dual-pixel deblurring",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,7 +104,7 @@ class Section:
     @property
     def title(self) -> str:
         """The task's name as a heading."""
-        return TITLES[self.task]
+        return find_task(self.task).title
 
     @property
     def tables(self) -> list[model.Table]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from bench.contracts import TASKS, DataError
+from bench.contracts import DataError
 from bench.registry import nearest
+from bench.tasks import TASKS
 from reports.scores.measures import MEASURES
 
 FOLDER = Path(__file__).parent

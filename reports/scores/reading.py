@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.contracts import TASKS, DataError, UserError
+from bench.contracts import DataError, UserError
+from bench.tasks import TASKS
 from reports.scores.measures import is_cost
 from reports.scores.statistics import bootstrap
 from reports.scores.training_mse import MSE_TRAINING, training_mse

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from bench import registry
-from bench.contracts import INPUTS, TASKS, DataError
+from bench.contracts import DataError
 from bench.registry import nearest
+from bench.tasks import TASKS, find_task
 from reports.published.printed import Published, read_yaml
 from reports.scores.measures import MEASURES
 from reports.tables.cells import mark_measured, measure_cell
@@ -86,7 +87,7 @@ def read_file(path: Path, published: Published) -> CustomTable:
     ):
         if value not in expected:
             raise DataError(f"{path}: {name}: no {value!r}; the nearest are: {nearest(str(value), expected)}")
-    has_hole = "mask" in INPUTS[raw["task"]]
+    has_hole = find_task(raw["task"]).has_hole
     if raw.get("input", "") not in (INPUT_NAMES if has_hole else ("",)):
         expected_text = " or ".join(INPUT_NAMES) if has_hole else f"none: {raw['task']} has one input"
         raise DataError(f"{path}: input: found {raw.get('input', '')!r}, expected {expected_text}")

@@ -6,16 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from bench.contracts import INPUTS
+from bench.tasks import find_task
 from reports.scores.measures import MEASURES, PSNR, overview_metrics
 from reports.scores.reading import CONDITION, ORIGINALS
 from reports.tables.cells import mark_measured, measure_cell
 from reports.tables.columns import conventions_of, metric_heads
 from reports.tables.model import CONDITIONS, OVERVIEW, WIDEST, Head, Line, Notes, Table
 from reports.tables.runs import Group, caveats, describe, name_among
-
-BASELINES = {"deblur": "input", "dual-pixel": "input", "inpaint": "telea", "sharp-inpaint": "telea"}
-"""By task, the method without training that every other method has to beat."""
 
 
 class Subject(NamedTuple):
@@ -71,7 +68,7 @@ def condition_heads(members: Sequence[Group], condition: Mapping[str, str]) -> l
 
 def flag_below_baseline(lines: Sequence[Line], task: str, head: Head) -> str:
     """Flag every line whose PSNR is not above the baseline's. Returns a sentence where the baseline was not run."""
-    name = BASELINES[task]
+    name = find_task(task).floor
     base = next((line for line in lines if line.group and line.group.record["method"] == name), None)
     if base is None or base.measured[head.id].value is None:
         return f"{name} was not run here, so it is not known which methods fail to beat it"
@@ -96,7 +93,7 @@ def table_of(subject: Subject, members: Sequence[Group], kind: str, heads: Seque
         kind: OVERVIEW or CONDITIONS.
     """
     task, dataset, origin, given = subject
-    with_input = "mask" in INPUTS[task]  # the hole is put into the sharp or into the blurred image
+    with_input = find_task(task).has_hole  # the hole is put into the sharp or into the blurred image
     name = "-".join([task, dataset] + [given] * with_input + [origin.replace(" ", "-")] * (origin != ORIGINALS))
     identity = f"{kind}-{name}"
     notes = Notes()

@@ -21,9 +21,10 @@ from PIL import Image
 from bench import registry
 from bench.contracts import DataError, Item, ParamsError
 from bench.data import manifest
-from bench.data.batches import FIELDS, Crops, task_arrays
+from bench.data.batches import Crops, task_arrays
 from bench.data.build import Job, build, draw
 from bench.data.png import as_float, read_png
+from bench.tasks import find_task
 
 NAMES = registry.names("datasets")
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,7 @@ def test_the_entry_is_whole(name):
     assert dataset.counts
     assert set(dataset.counts) <= {"train", "val", "test"}
     for task in dataset.tasks:
-        assert set(FIELDS[task]) <= set(dataset.fields), f"{task} needs fields that are not built"
+        assert set(find_task(task).fields) <= set(dataset.fields), f"{task} needs fields that are not built"
 
 
 @pytest.mark.parametrize("name", NAMES)

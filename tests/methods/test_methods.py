@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from bench import registry, runs
-from bench.contracts import INPUTS, TASKS, Method
+from bench.contracts import Method
 from bench.params import loading, resolving
 from bench.scoring.restore import pad, prepared, restore
+from bench.tasks import TASKS, find_task
 from bench.training.placement import channels_last
 from bench.training.weighting import lowered
 from methods.losses import perceptual
@@ -69,7 +70,7 @@ def batch_of(task: str, count: int, height: int, width: int) -> dict[str, Tensor
     if task == "dual-pixel":
         return {"left": target, "right": target.roll(2, -1), "target": target}
     blurred = 0.9 * target + 0.05
-    if "mask" not in INPUTS[task]:
+    if not find_task(task).has_hole:
         return {"x": blurred, "target": target}
     mask = torch.zeros(count, 1, height, width)
     for i in range(count):
@@ -82,7 +83,7 @@ def batch_of(task: str, count: int, height: int, width: int) -> dict[str, Tensor
 def inputs_of(task: str, count: int, height: int, width: int) -> dict[str, Tensor]:
     """What a method is given to restore."""
     batch = batch_of(task, count, height, width)
-    return {name: batch[name] for name in INPUTS[task]}
+    return {name: batch[name] for name in find_task(task).inputs}
 
 
 def training_batch(name: str, count: int = 2, side: int = 48) -> dict[str, Tensor]:
@@ -286,7 +287,7 @@ def test_bfloat16_training_gives_the_losses_and_images_of_float32(name):
         assert rough[key].isfinite(), key
         assert rough[key].item() == pytest.approx(value.item(), rel=2e-2, abs=2e-2), key
     networks.eval()
-    inputs = {key: batch[key] for key in INPUTS[method.tasks[0]]}
+    inputs = {key: batch[key] for key in find_task(method.tasks[0]).inputs}
     pred = restore(method, networks, inputs)
     with torch.autocast("cpu", torch.bfloat16):
         coarse = restore(method, networks, inputs)

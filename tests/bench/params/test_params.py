@@ -627,6 +627,11 @@ def test_an_unknown_method_or_dataset_of_a_run_gives_the_nearest(tmp_path):
         runs.resolve(loaded, "plain")
 
 
+def test_an_unknown_task_is_refused_with_the_known_ones(tmp_path):
+    with pytest.raises(ParamsError, match=r"task: .*no task 'deblurr'; expected one of deblur, inpaint, sharp-inpaint"):
+        loading.load(written(tmp_path, with_run(task="deblurr")))
+
+
 def test_a_task_that_method_or_dataset_does_not_serve_is_refused(tmp_path):
     loaded = loading.load(written(tmp_path, with_run(task="dual-pixel")))
     with pytest.raises(ParamsError, match="mrfnet does deblur, gopro serves deblur, the run asks for dual-pixel"):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench.contracts import TASKS
+from bench.tasks import TASKS
 from bench.tools import screenshots
 from bench.tools.dashboard import serve
 from bench.tracking import store, uploads, views
@@ -270,7 +270,7 @@ def shows(found: Opened, *texts: str) -> None:
 @pytest.mark.slow
 def test_the_experiment_opens_with_the_best_first_in_the_columns_that_matter(chromium, served):
     found = opened(chromium, views.experiment_page(served.server, served.experiment, "sample"))
-    shows(found, "mrfnet-gopro-deblur", "dmphn-gopro-deblur", "input-gopro-deblur", "One blurred photograph in")
+    shows(found, "mrfnet-gopro-deblur", "dmphn-gopro-deblur", "input-gopro-deblur", TASKS["deblur"].about)
     names = found.page.locator(".ag-cell[col-id*='Run Name'] a").all_inner_texts()
     assert [name.partition(" ")[0] for name in names][:3] == [
         "mrfnet-gopro-deblur", "dmphn-gopro-deblur", "input-gopro-deblur"

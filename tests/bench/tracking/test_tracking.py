@@ -22,6 +22,7 @@ import requests
 from PIL import Image
 
 from bench.contracts import UserError
+from bench.tasks import find_task
 from bench.tracking import store, uploads, views
 from bench.training.train import write_losses
 from reports import stage
@@ -283,7 +284,7 @@ def test_a_lost_store_is_filled_again_from_the_files(client, tmp_path, empty_sto
 def test_an_evaluation_broken_off_is_completed_in_the_same_run(client, tmp_path, monkeypatch):
     folder = evaluated(tmp_path / "scores", made_record(), {"psnr-rgb8": [20.0]})
     with monkeypatch.context() as broken:
-        broken.setattr(store, "log_points", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr(uploads, "log_points", lambda *a: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             uploads.sync(client, folder)
     run_id = uploads.sync(client, folder)
@@ -349,7 +350,7 @@ def test_the_distance_of_a_set_has_no_mean(client):
 def test_an_experiment_says_what_it_holds_and_opens_in_the_columns_that_matter(client, tmp_path):
     place = store.experiment(client, "inpaint", "sample")
     tags = client.get_experiment(place).tags
-    assert tags["mlflow.note.content"].startswith("A photograph with holes in, the whole one out")
+    assert tags["mlflow.note.content"].startswith(find_task("inpaint").about)
     assert tags["mlflow.experimentKind"] == "custom_model_development"
     best, newest = (
         json.loads(json.loads(tags[f"mlflow.sharedViewState.sharpbench-sample{end}"])["state"])
@@ -455,7 +456,7 @@ AT_ONCE = """
 import json, sys, time
 from pathlib import Path
 import mlflow
-from bench import reporting, tracking
+from bench.tracking import store as tracking
 record = json.loads(Path("record.json").read_text())
 Path(f"ready{sys.argv[1]}").touch()
 while len(list(Path(".").glob("ready*"))) < 4:
