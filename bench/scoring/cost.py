@@ -138,46 +138,59 @@ def key(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
+def convolution_macs(result: Tensor, x: Tensor, kernel: Tensor, *rest: Any) -> int:
+    """Positions times kernel values: output positions, or input positions for a transposed convolution.
+
+    Args:
+        rest: the further arguments of `aten.convolution`, of which the fifth tells whether it is transposed.
+    """
+    transposed = rest[4]
+    return (x.numel() if transposed else result.numel()) * math.prod(kernel.shape[1:])
+
+
+def product_macs(result: Tensor, x: Tensor, y: Tensor, *rest: Any) -> int:
+    """(..., n, k) by (..., k, m): n m k."""
+    return x.numel() * y.shape[-1]
+
+
+def vector_product_macs(result: Tensor, x: Tensor, y: Tensor, *rest: Any) -> int:
+    """(n, k) by (k), or (k) by (k)."""
+    return x.numel()
+
+
+def attention_macs(result: Any, query: Tensor, keys: Tensor, values: Tensor, *rest: Any) -> int:
+    """Query by keys, and the softmax by values; (..., L, D), (..., S, D), (..., S, E)."""
+    return query.numel() * keys.shape[-2] + math.prod(query.shape[:-1]) * keys.shape[-2] * values.shape[-1]
+
+
+def counted_operations() -> dict[Any, tuple[Callable[..., int], tuple[int, ...]]]:
+    """Return how each operation with multiply-adds is counted, and the places of its factors among the arguments."""
+    import torch
+
+    aten = torch.ops.aten
+    return {
+        aten.convolution: (convolution_macs, (0, 1)),
+        aten.mm: (product_macs, (0, 1)),
+        aten.bmm: (product_macs, (0, 1)),
+        aten.addmm: (product_macs, (1, 2)),
+        aten.baddbmm: (product_macs, (1, 2)),
+        aten.mv: (vector_product_macs, (0, 1)),
+        aten.addmv: (vector_product_macs, (1, 2)),
+        aten.dot: (vector_product_macs, (0, 1)),
+        aten._scaled_dot_product_flash_attention: (attention_macs, (0, 1, 2)),
+        aten._scaled_dot_product_flash_attention_for_cpu: (attention_macs, (0, 1, 2)),
+        aten._scaled_dot_product_efficient_attention: (attention_macs, (0, 1, 2)),
+        aten._scaled_dot_product_cudnn_attention: (attention_macs, (0, 1, 2)),
+    }
+
+
 def make_counter(module: nn.Module) -> Any:
     """Return a context that counts the operations in it: `layers`, `attention` and `used`, the keys of tensors read."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_leaves
 
-    aten = torch.ops.aten
-
-    def convolution(result: Tensor, x: Tensor, kernel: Tensor, *rest: Any) -> int:
-        """Positions times kernel values: output positions, or input positions for a transposed convolution."""
-        transposed = rest[4]
-        return (x.numel() if transposed else result.numel()) * math.prod(kernel.shape[1:])
-
-    def product(result: Tensor, x: Tensor, y: Tensor, *rest: Any) -> int:
-        """(..., n, k) by (..., k, m): n m k."""
-        return x.numel() * y.shape[-1]
-
-    def vector_product(result: Tensor, x: Tensor, y: Tensor, *rest: Any) -> int:
-        """(n, k) by (k), or (k) by (k)."""
-        return x.numel()
-
-    def attention(result: Any, query: Tensor, keys: Tensor, values: Tensor, *rest: Any) -> int:
-        """Query by keys, and the softmax by values; (..., L, D), (..., S, D), (..., S, E)."""
-        return query.numel() * keys.shape[-2] + math.prod(query.shape[:-1]) * keys.shape[-2] * values.shape[-1]
-
-    # An operation to how it is counted and the places of its factors among the arguments.
-    counted: dict[Any, tuple[Callable[..., int], tuple[int, ...]]] = {
-        aten.convolution: (convolution, (0, 1)),
-        aten.mm: (product, (0, 1)),
-        aten.bmm: (product, (0, 1)),
-        aten.addmm: (product, (1, 2)),
-        aten.baddbmm: (product, (1, 2)),
-        aten.mv: (vector_product, (0, 1)),
-        aten.addmv: (vector_product, (1, 2)),
-        aten.dot: (vector_product, (0, 1)),
-        aten._scaled_dot_product_flash_attention: (attention, (0, 1, 2)),
-        aten._scaled_dot_product_flash_attention_for_cpu: (attention, (0, 1, 2)),
-        aten._scaled_dot_product_efficient_attention: (attention, (0, 1, 2)),
-        aten._scaled_dot_product_cudnn_attention: (attention, (0, 1, 2)),
-    }
+    counted = counted_operations()
 
     class Counter(TorchDispatchMode):
         def __init__(self) -> None:
