@@ -425,6 +425,7 @@ def project(built, tmp_path, monkeypatch) -> Path:
     plain = Method(("inpaint",), None, {}, lambda networks, batch: batch["x"], margin=0)
     entries = {"rn": spying(map_of(), tiling="none"), "telea": plain}
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
+    monkeypatch.setattr("bench.training.train.of_stage", lambda command, methods: "the code of a method without a file")
     monkeypatch.setattr(registry, "method_file", lambda name: tmp_path / "methods" / f"{name}.py")  # without a recipe
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -436,6 +437,7 @@ def test_the_maps_of_a_dataset_are_those_of_its_runs_methods(project, monkeypatc
     assert auxiliary.declared(loaded, "kohler") == {}
     entries = {"rn": spying(map_of()), "telea": spying(map_of(wrong))}
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
+    monkeypatch.setattr("bench.training.train.of_stage", lambda command, methods: "the code of a method without a file")
     with pytest.raises(ParamsError, match="run other: telea declares another auxiliary map 'sign' than another run"):
         auxiliary.declared(loaded, "gopro")
 
@@ -481,6 +483,7 @@ def with_options(project: Path, options: str) -> schema.Params:
 def test_a_map_is_made_with_the_options_of_params_yaml_and_a_run_keeps_its_own(project, built, monkeypatch, capsys):
     entries = {"rn": spying(SCALED, tiling="none"), "telea": registry.method("telea")}
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
+    monkeypatch.setattr("bench.training.train.of_stage", lambda command, methods: "the code of a method without a file")
     assert auxiliary.declared(loading.load(), "gopro")["sign"].options == {"gain": 1.0}
     with_options(project, "{gain: 0.5}")
     assert main(["auxiliary", "gopro", "--jobs", "1"]) == 0
@@ -512,6 +515,7 @@ def test_a_map_is_made_with_the_options_of_params_yaml_and_a_run_keeps_its_own(p
 def test_options_that_a_map_does_not_have_are_refused(project, monkeypatch, options, message):
     entries = {"rn": spying(SCALED), "telea": registry.method("telea")}
     monkeypatch.setattr(registry, "method", lambda name: entries[name])
+    monkeypatch.setattr("bench.training.train.of_stage", lambda command, methods: "the code of a method without a file")
     loaded = with_options(project, options)
     with pytest.raises(ParamsError, match=message):
         auxiliary.declared(loaded, "gopro")
