@@ -383,3 +383,37 @@ def marked_by(copy: Path, stages: dict[str, Stage], name: str, old: str, new: st
     path.write_text(path.read_text().replace(old, new))
     after = digests(set(stages.values()))
     return {stage for stage, kind in stages.items() if before[kind] != after[kind]}
+
+
+def test_reading_originals_differently_marks_every_build(copy, stages):
+    old = 'np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))'
+    marked = marked_by(copy, stages, "bench/data/imagefiles.py", old, f"{old}[::-1]")
+    assert {name for name in stages if name.startswith("build/")} <= marked
+
+
+def test_training_towards_another_truth_marks_every_training_and_evaluation(copy, stages):
+    old = 'outputs["pred"], batch["target"])'
+    new = old.replace('"])', '"].flip(-1))')
+    marked = marked_by(copy, stages, "bench/contracts/kinds.py", old, new)
+    assert {name for name in stages if name.startswith(("train/", "evaluate/", "search/"))} <= marked
+
+
+def test_networks_without_their_weights_mark_every_evaluation(copy, stages):
+    marked = marked_by(copy, stages, "bench/runs.py", "    fit(networks, state, str(weights))\n", "")
+    assert {name for name in stages if name.startswith(("train/", "evaluate/"))} <= marked
+
+
+def test_code_of_dmphn_alone_marks_the_runs_of_dmphn_alone(copy, stages):
+    old = "wide = layer.in_channels >= MIN_CHANNELS"
+    marked = marked_by(copy, stages, "methods/layers/winograd.py", old, old.replace(">=", ">"))
+    of_dmphn = {name for name, (_, methods, _) in stages.items() if "dmphn" in methods}
+    assert marked == of_dmphn
+    assert {name for name in of_dmphn if name.startswith("train/")} == {"train/dmphn-gopro", "train/dmphn-places2"}
+
+
+def test_a_datasets_module_marks_its_build_alone(copy, stages):
+    path = copy / "datasets" / "gopro.py"
+    before = digests(set(stages.values()))
+    path.write_text(changed_token(path.read_text()))
+    after = digests(set(stages.values()))
+    assert {name for name, kind in stages.items() if before[kind] != after[kind]} == {"build/gopro"}

@@ -240,13 +240,20 @@ tour: {runs: {d: {method: mrfnet, dataset: gopro}}}
         return {path.relative_to(folder).as_posix(): yaml.safe_load(path.read_text()) for path in paths}
 
     first = files(text)
-    assert set(first) == {"evaluate.yaml", "runs/a.yaml", "runs/b.yaml"}
-    assert (first["evaluate.yaml"]["metrics"], first["evaluate.yaml"]["timing_repeats"]) == (["mae"], 3)
-    a, b = first["runs/a.yaml"], first["runs/b.yaml"]
-    assert (a["threads"], a["train"]["lr"], b["train"]["steps"]) == (2, 2e-3, 7)
+    assert set(first) == {
+        *("train/a.yaml", "train/b.yaml", "evaluate/a.yaml", "evaluate/b.yaml", "evaluate/c.yaml", "report.yaml")
+    }
+    scored = first["evaluate/c.yaml"]
+    assert (scored["evaluation"]["metrics"], scored["evaluation"]["timing_repeats"]) == (["mae"], 3)
+    assert [recipe["method"] for recipe in scored["recipes"]] == ["input"]
+    a, b = first["train/a.yaml"], first["train/b.yaml"]
+    assert (a["threads"], a["train"]["lr"], b["train"]["steps"], b["task"]) == (2, 2e-3, 7, "deblur")
+    assert a["code"] != b["code"] and len(a["code"]) == 64
     assert files(text.replace("lr: 1.0e-4", "lr: 3.0e-4").replace("timing_repeats: 9", "timing_repeats: 8")) == first
     longer = files(text.replace("steps: 7", "steps: 8"))
-    assert [name for name in first if longer[name] != first[name]] == ["runs/b.yaml"]
+    assert [name for name in first if longer[name] != first[name]] == ["train/b.yaml"]
+    fewer = files(text.replace("b: {method: dmphn, dataset: gopro, train: {steps: 7}}", ""))
+    assert set(first) - set(fewer) == {"train/b.yaml", "evaluate/b.yaml"}
     assert capsys.readouterr().out == ""
 
 
