@@ -13,6 +13,7 @@ learns from it where the weights of VGG-19 are absent, as the adversarial loss a
 from __future__ import annotations
 
 import re
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -21,22 +22,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError, adversarial, at_least
-from methods.layers.initial import bias_of
+from methods.layers.initial import draw_weights_
+from methods.layers.instance_norm import instance_norm
 from methods.losses import perceptual
 from methods.losses.adversarial import gradient_penalty, wasserstein_critic, wasserstein_generator
 from methods.losses.pixel import l1, mse
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs, State
-
-
-def instance_norm(x: Tensor) -> Tensor:
-    """Normalise each channel of each image, without affine weights, eps 1e-5: (N, C, H, W) to the same in float32.
-
-    Computed as a group norm, which is faster on the CPU. It is float32 under autocast too: in bfloat16 with channels
-    last it takes several times as long.
-    """
-    return F.group_norm(x.float(), x.shape[1])
 
 
 def signed(image: Tensor) -> Tensor:
@@ -52,8 +45,7 @@ def initialise(network: nn.Module) -> None:
     """Draw the kernels of convolutions from N(0, 0.02) and set biases to 0, as in the code; the paper is silent."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-            nn.init.normal_(module.weight, std=0.02)
-            nn.init.zeros_(bias_of(module))
+            draw_weights_(module, partial(nn.init.normal_, std=0.02))
 
 
 class Block(nn.Module):

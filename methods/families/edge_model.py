@@ -1,11 +1,13 @@
-"""The edge model of EdgeConnect: its edge generator, how edges are drawn, and the first phase of its training.
+"""The edge model of EdgeConnect: its generators, the edge maps that it learns from, and the first phase of its
+training.
 
-DFFNet trains the same edge model. What it is, where it comes from and what differs from the authors' code stands in
-`methods/edgeconnect.py`.
+DFFNet and MRFNet with its edge branch train the same edge model, and DGFNet has the colour generator. Sources and
+differences from the authors' code are in `methods/edgeconnect.py`.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,28 +15,38 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import Phase, Player
+from methods.layers.initial import draw_weights_
+from methods.layers.instance_norm import instance_norm
 from methods.layers.patch_critic import network_state
 from methods.layers.spectral_norm import rename_spectral, spectral_norm
 from methods.losses.adversarial import log_critic, log_generator
-from methods.losses.pixel import l1
+from methods.losses.pixel import composite, l1
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs, State
 
-CANNY_SIGMA = 2.0  # pixels, the default of the code
+CANNY_SIGMA = 2.0
+"""Standard deviation in pixels of the Gaussian before Canny's gradients, the default of the code."""
 
 
 def luminance(image: Tensor) -> Tensor:
-    """Grey (N, 1, H, W) of RGB (N, 3, H, W), both in [0, 1], with the weights of scikit-image."""
+    """Turn RGB (N, 3, H, W) into grey (N, 1, H, W), both in [0, 1], with the weights of scikit-image.
+
+    >>> round(luminance(torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)).item(), 4)
+    0.2125
+    """
     return (image * image.new_tensor([0.2125, 0.7154, 0.0721]).view(1, 3, 1, 1)).sum(dim=1, keepdim=True)
 
 
 def canny(grey: Tensor, known: Tensor | None = None) -> Tensor:
-    """Edges of `grey` (N, 1, H, W) in [0, 1] by scikit-image's Canny, sigma 2: 1 on an edge, else 0.
+    """Detect edges by scikit-image's Canny with `CANNY_SIGMA`.
 
     Args:
-        grey: the images.
-        known: (N, 1, H, W), 1 = known: then no edge comes from the rest, the hole's border included.
+        grey: (N, 1, H, W) in [0, 1].
+        known: (N, 1, H, W), 1 = known; no edge is detected in the rest and at its border. None is known everywhere.
+
+    Returns:
+        (N, 1, H, W) of the type and device of `grey`: 1 on an edge, otherwise 0.
     """
     from skimage.feature import canny as detect
 
@@ -44,16 +56,13 @@ def canny(grey: Tensor, known: Tensor | None = None) -> Tensor:
     return torch.stack([torch.from_numpy(edge) for edge in edges]).unsqueeze(1).to(grey)
 
 
-def instance_norm(x: Tensor) -> Tensor:
-    """Normalise each channel of each image (no affine weights, eps 1e-5), in float32 under autocast too.
-
-    As a group norm, which is faster on the CPU; in bfloat16, channels last, it would take several times as long.
-    """
-    return F.group_norm(x.float(), x.shape[1])
-
-
 class Block(nn.Module):
-    """A 3x3 convolution dilated by 2, a plain one, and a skip: (N, C, H, W) to the same, no ReLU after the sum."""
+    """Two 3x3 convolutions, the first dilated by 2, and a skip, no ReLU after the sum: (N, C, H, W) to the same.
+
+    Args:
+        channels: C.
+        bias: convolutions have biases.
+    """
 
     def __init__(self, channels: int, bias: bool):
         super().__init__()
@@ -65,16 +74,17 @@ class Block(nn.Module):
 
 
 class Generator(nn.Module):
-    """Either generator: 10,761,089 parameters for edges, 10,774,595 for colours.
+    """The edge generator, 10,761,089 parameters, or the colour generator, 10,774,595 parameters.
 
-    Convolutions start from N(0, 0.02), biases from 0.
+    Kernels start from N(0, 0.02), biases from 0.
 
     Args:
         edges: True for the edge generator: grey, edges and mask in, one map out, spectral norm on all convolutions but
-            the last, no biases in the blocks. False for the colours: RGB and edges in, RGB out.
-        channels: width of the first convolution.
-        num_blocks: residual blocks, at a quarter of the size and four times the width.
-        signed: the colours' output in [-1, 1] instead of [0, 1], for a map that is no image (DGFNet's texture).
+            the last, no biases in the blocks. False for the colour generator: RGB and edges in, RGB out.
+        channels: output channels of the first convolution; 64 in the paper.
+        num_blocks: residual blocks, at a quarter of the size with four times as many channels; 8 in the paper.
+        signed: the colour generator's output is in [-1, 1] instead of [0, 1], for a map that is not an image (DGFNet's
+            texture).
     """
 
     def __init__(self, edges: bool, channels: int = 64, num_blocks: int = 8, signed: bool = False):
@@ -89,14 +99,15 @@ class Generator(nn.Module):
         self.exit = nn.Conv2d(channels, 1 if edges else 3, 7, padding=3, padding_mode="reflect")
         for module in list(self.modules()):
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                nn.init.normal_(module.weight, std=0.02)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+                draw_weights_(module, partial(nn.init.normal_, std=0.02))
                 if edges and module is not self.exit:
                     spectral_norm(module)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Complete `x`, made by `edge_input` or `colour_input`, sides multiples of 4.
+        """Complete `x` (N, 3 or 4, H, W), sides multiples of 4.
+
+        Args:
+            x: for edges what `edge_input` returns; for colours RGB (N, 3, H, W) with the hole at 1, and an edge map.
 
         Returns:
             (N, 1, H, W) probabilities of an edge, or (N, 3, H, W) RGB in [0, 1] (`signed`: in [-1, 1]), not composited.
@@ -113,19 +124,31 @@ class Generator(nn.Module):
 
 
 def edge_input(grey: Tensor, edges: Tensor, mask: Tensor) -> Tensor:
-    """Stack grey with the hole at 1, edges with the hole at 0, and the mask: three (N, 1, H, W) to (N, 3, H, W)."""
+    """Stack grey with the hole at 1, edges with the hole at 0, and the mask: three (N, 1, H, W) to (N, 3, H, W).
+
+    >>> one = torch.ones(1, 1, 1, 1)
+    >>> edge_input(0.5 * one, one, one).flatten().tolist()  # in the hole
+    [1.0, 0.0, 1.0]
+    """
     return torch.cat([grey * (1 - mask) + mask, edges * (1 - mask), mask], dim=1)
 
 
 def predicted_edges(networks: nn.ModuleDict, grey: Tensor, edges: Tensor, mask: Tensor) -> Tensor:
-    """The composite edge map: predicted in the hole, `edges` (N, 1, H, W) elsewhere; no gradient passes through it."""
+    """Return the composite edge map (N, 1, H, W): predicted in the hole, `edges` outside it, without a gradient.
+
+    Args:
+        networks: `edge_generator` among them.
+        grey: (N, 1, H, W) in [0, 1].
+        edges: (N, 1, H, W), 1 on an edge.
+        mask: (N, 1, H, W), 1 = hole.
+    """
     with torch.no_grad():
         predicted = networks["edge_generator"](edge_input(grey, edges, mask))
-    return predicted * mask + edges * (1 - mask)
+    return composite(predicted, edges, mask)
 
 
 def edge_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
-    """Predict edges. `real` and `fake` are what the edge critic sees: grey and edges (N, 2, H, W), without a hole."""
+    """Predict edges. The edge critic gets `real` and `fake`, grey and edges (N, 2, H, W) without a hole."""
     grey = luminance(batch["target"])
     edges = canny(grey)
     predicted = networks["edge_generator"](edge_input(grey, edges, batch["mask"]))
@@ -133,14 +156,13 @@ def edge_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
 
 
 def edge_critic_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
-    """What the edge critic lowers."""
-    critic, fake = networks["edge_critic"], outputs["fake"]
-    assert isinstance(fake, Tensor)
-    return {"adversarial": log_critic(critic(outputs["real"])[-1], critic(fake.detach())[-1])}
+    """Return the loss of the edge critic."""
+    critic = networks["edge_critic"]
+    return {"adversarial": log_critic(critic(outputs["real"])[-1], critic(outputs["fake"].detach())[-1])}
 
 
 def edge_generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
-    """What the edge generator lowers; feature matching is L1, summed over all five outputs of the critic."""
+    """Return the losses of the edge generator; feature matching is L1, summed over all five outputs of the critic."""
     fake = networks["edge_critic"](outputs["fake"])
     with torch.no_grad():
         real = networks["edge_critic"](outputs["real"])
@@ -149,7 +171,7 @@ def edge_generator_losses(networks: nn.ModuleDict, batch: Batch, outputs: Output
 
 
 def rename_generator(state: State) -> State:
-    """Turn the authors' state dict of either generator into ours; old files' running statistics are left out."""
+    """Turn the authors' state dict of either generator into ours; running statistics of old files are dropped."""
     layers = {
         "encoder.1": "entry",
         "encoder.4": "down1",
@@ -164,9 +186,9 @@ def rename_generator(state: State) -> State:
         block = layer.replace("middle.", "blocks.").replace("conv_block.1", "conv1").replace("conv_block.5", "conv2")
         return rename_spectral(f"{layers.get(layer, block)}.{kind}")
 
-    stale = ("running_mean", "running_var", "num_batches_tracked")
+    unused = ("running_mean", "running_var", "num_batches_tracked")
     return {
-        rename(name): value for name, value in network_state(state, "generator").items() if not name.endswith(stale)
+        rename(name): value for name, value in network_state(state, "generator").items() if not name.endswith(unused)
     }
 
 

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError
-from methods.deblurgan import Critic, Generator, instance_norm, method
+from methods.deblurgan import Critic, Generator, method
+from methods.layers.instance_norm import instance_norm
 
 PHASE = method.phases["train"]
 critic_losses, generator_losses = (PHASE.players[name].losses for name in ("critic", "generator"))
