@@ -1,7 +1,6 @@
 """The network of MRFNet, which is also the first stage of DFFNet and the trunk of MRFNet with its edge branch.
 
-What it is, where it comes from and how its tables are read stands in `methods/mrfnet.py`; the tables, figures,
-equations and sections named here are that paper's.
+Sources are in `methods/mrfnet.py`; the tables, figures, equations and sections named here are those of MRFNet's paper.
 """
 
 from __future__ import annotations
@@ -31,20 +30,24 @@ READINGS = (
 )
 """How the paper was read where it is silent or contradicts itself, in what this file defines."""
 COARSEST_SCALE = 32
-"""The coarsest scale is at most 1/32 of the image: six paths, or four behind a stem of stride 4 (figure 2)."""
+"""No path is coarser than 1/32 of the image: six paths, or four behind a stem of stride 4 (figure 2)."""
 SCALE_LOSSES = tuple(f"scale_{k}" for k in range(1, 7))
-"""A loss for every path that there can be (Section III.B): logged for the curves by scale, never lowered."""
+"""One loss for each possible path (Section III.B): logged for the curves by scale, not minimised."""
 
 
 def conv(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution that keeps the size, or divides it by `stride`."""
+    """Make a convolution that keeps the size, or divides it by `stride`; `kernel_size` is odd."""
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2)
 
 
 def max_pool5(x: Tensor) -> Tensor:
-    """The maximum of every 5x5 window, (N, C, H, W) to the same: rows, then columns, 2 to 3 times faster on a CPU.
+    """Return the maximum of each 5x5 window with stride 1: (N, C, H, W) to the same.
 
-    Restoring on a CPU it takes running maxima, twice as fast again; they have slow gradients.
+    Rows first, then columns, which is 2 to 3 times faster on a CPU. Without gradients a CPU computes running maxima,
+    again twice as fast; their gradients would be slow.
+
+    >>> max_pool5(torch.tensor([[[[9.0, 0.0, 0.0, 1.0]]]])).flatten().tolist()
+    [9.0, 9.0, 9.0, 1.0]
     """
     if x.device.type == "cpu" and not torch.is_grad_enabled():
         return running_max5(running_max5(x, 3), 2)
@@ -52,7 +55,11 @@ def max_pool5(x: Tensor) -> Tensor:
 
 
 def running_max5(x: Tensor, dim: int) -> Tensor:
-    """The maximum of each value and its two neighbours on either side along axis 2 or 3 of (N, C, H, W)."""
+    """Return the maximum of each value and its two neighbours on either side along axis 2 or 3 of (N, C, H, W).
+
+    >>> running_max5(torch.tensor([[[[9.0, 0.0, 0.0, 1.0]]]]), 3).flatten().tolist()
+    [9.0, 9.0, 9.0, 1.0]
+    """
     size = x.shape[dim]
     padded = F.pad(x, (2, 2, 0, 0) if dim == 3 else (0, 0, 2, 2), value=-torch.inf)
     two = torch.maximum(padded.narrow(dim, 0, size + 3), padded.narrow(dim, 1, size + 3))
@@ -65,7 +72,8 @@ class RCU(nn.Module):
 
     Args:
         channels: C.
-        light: the bottleneck 1x1, 3x3, 1x1 (C // 4 wide), otherwise 3x3, 3x3; ReLU before each.
+        light: True for a bottleneck of 1x1, 3x3 and 1x1 convolutions with C // 4 channels between them, False for two
+            3x3 convolutions. A ReLU precedes each.
     """
 
     def __init__(self, channels: int, light: bool):
@@ -77,18 +85,19 @@ class RCU(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = x
         for layer in self.convs:
-            out = layer(F.relu(out))  # not in place: the skip carries the value from before the ReLU
+            out = layer(F.relu(out))  # not in place: the skip adds the value before the ReLU
         return x + out
 
 
 class CRP(nn.Module):
     """Chained residual pooling: (N, C, H, W) to the same (Fig. 3b).
 
-    Each stage is a 5x5 max pooling and a convolution, fed by the stage before it; all stages are added to the input.
+    Each stage is a 5x5 max pooling and a convolution of the result of the stage before; the results of all stages are
+    added to the input.
 
     Args:
         channels: C.
-        kernel_size: of the convolutions, 1 in the lightweight form, otherwise 3.
+        kernel_size: of the convolutions, 1 in the light form, otherwise 3.
         num_stages: stages in the chain, 2 in the improved CRP of the figure.
     """
 
@@ -107,12 +116,12 @@ class CRP(nn.Module):
 class MRFUnit(nn.Module):
     """Multipath refinement fusion (eq. 3): f2(f1(x)) + f4(f3(f2(f1(x)))), (N, C, H, W) to the same.
 
-    A ReLU follows each convolution; conv-f-1 of the text is the path's entry.
+    A ReLU follows each convolution.
 
     Args:
         channels: C.
         kernel_sizes: of f1 to f4: conv_r_m1 to conv_r_m4 of table I.
-        residual: add the first term; without it the four convolutions are a plain chain.
+        residual: add the first term; False leaves a plain chain of four convolutions.
     """
 
     def __init__(self, channels: int, kernel_sizes: Sequence[int], residual: bool):
@@ -134,10 +143,10 @@ class Path(nn.Module):
         coarser: channels of the coarser path's result l_(k+1), at half the size; None for the coarsest path.
         finer: channels of the finer path's result l_(k-1), at twice the size; None without feedback.
         channels: channels of this path and of its result.
-        kernel_sizes: of its MRF unit.
-        light: 1x1 convolutions in CRP, bottlenecks in RCUs.
+        kernel_sizes: of its MRF unit, four odd numbers.
+        light: 1x1 convolutions in CRP and bottlenecks in RCUs.
         residual: the sum of eq. 3 and the remote residual.
-        rcus: two RCUs on the encoder's map, three after CRP.
+        rcus: add two RCUs on the encoder's map and three after CRP.
     """
 
     def __init__(
@@ -162,12 +171,12 @@ class Path(nn.Module):
         self.unit = MRFUnit(channels, kernel_sizes, residual)
 
     def forward(self, blurred: Tensor, coarser: Tensor | None, finer: Tensor | None) -> Tensor:
-        """The result l_k of this path, (N, channels, h, w).
+        """Compute the result l_k of this path, (N, channels, h, w).
 
         Args:
             blurred: b_k, (N, C, h, w).
             coarser: l_(k+1) of this round, (N, C, h/2, w/2); None for the coarsest path.
-            finer: l_(k-1) of the last round, (N, C, 2h, 2w); None in the first round and for the finest path.
+            finer: l_(k-1) of the round before, (N, C, 2h, 2w); None in the first round and for the finest path.
         """
         fused = self.adapt(blurred)
         if self.enlarge is not None:
@@ -180,20 +189,24 @@ class Path(nn.Module):
 
 
 class MRFNet(nn.Module):
-    """An encoder of one map a scale, and a refinement path a scale from the coarsest to the finest, in rounds (Fig. 2).
+    """An encoder with one map per scale, and one refinement path per scale from coarse to fine, in rounds (Fig. 2).
 
     Args:
-        channels: width of conv1, 32 in table I; all other widths are its multiples. At least 4.
-        num_paths: scales and paths, 1 to 6: fewer drop the coarsest, more repeat conv7, conv8 and path r1.
-        light: 1x1 where table I has it and in CRP, otherwise 3x3 there; False is RefineNet or RCRefineNet of table V.
+        channels: output channels of conv1, at least 4, 32 in table I; those of all other layers are multiples of it.
+        num_paths: scales and paths, 1 to 6, 4 in table I. Fewer drop the coarsest, more repeat conv7, conv8 and path
+            r1.
+        light: 1x1 convolutions where table I has them and in CRP; False has 3x3 there, RefineNet or RCRefineNet of
+            table V.
         residual: the sum of eq. 3, the remote residual, the blurred image in the heads and the feedback of eq. 2; False
             is RefineNet or LWRefineNet of table V.
-        rounds: passes over the paths, each fed by the one before (eq. 2); by default 2, and without `residual` 1.
-        stem_stride: 1 as in table I, or 4 for the text's scales 1/4 to 1/32: the finest head's correction is
-            then enlarged bilinearly and added to the whole image.
+        rounds: passes over the paths, each with the results of the one before (eq. 2). None is 2, and 1 without
+            `residual`.
+        stem_stride: 1 as in table I, or 4 for the text's scales 1/4 to 1/32: the correction of the finest head is then
+            enlarged bilinearly and added to the whole image.
         rcus: put RCUs on the encoder's maps and after CRP, as the text counts them.
+
     Raises:
-        ParamsError: for a value out of these, more than one round without `residual`, or scales below 1/32.
+        ParamsError: for another value, more than one round without `residual`, or scales below 1/32.
     """
 
     def __init__(
@@ -213,7 +226,7 @@ class MRFNet(nn.Module):
         self.stem_stride = stem_stride
         self.multiple = stem_stride * 2 ** (num_paths - 1)
         feedback = rounds > 1 and num_paths > 1
-        self.rounds = rounds if feedback else 1  # one path feeds nothing back: a second round would be the first
+        self.rounds = rounds if feedback else 1  # with one path nothing is fed back, and all rounds are the same
         thin = 1 if light else 3
         maps = [channels * times for times in (2, 4, 8, 8, 8, 8)][:num_paths]
         widths = [channels * times for times in (1, 2, 4, 8, 8, 8)][:num_paths]
@@ -243,16 +256,16 @@ class MRFNet(nn.Module):
         """Restore `x` (N, 3, H, W), RGB in [0, 1].
 
         Returns:
-            One image a path, finest first, not clipped: the first (N, 3, H, W), the k-th after it (N, 3, H/s, W/s) with
-            s = 2**k * stem_stride.
+            one image per path, finest first, not clipped: the first (N, 3, H, W), the k-th after it (N, 3, H/s, W/s)
+            with s = 2**k * stem_stride.
         Raises:
-            DataError: when H or W is no multiple of 2**(num_paths - 1) * stem_stride.
+            DataError: when H or W is not a multiple of 2**(num_paths - 1) * stem_stride.
         """
         _, results = self.features(x)
         return self.images(x, results)
 
     def features(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """The encoder's maps b_k and the paths' results l_k of the last round, finest first; arguments as `forward`."""
+        """Return the encoder's maps b_k and the paths' results l_k of the last round for `x`, both finest first."""
         check_size(x, self.multiple)
         maps, features = [], x
         for stage in self.encoder:
@@ -265,7 +278,15 @@ class MRFNet(nn.Module):
         return maps, results
 
     def refine(self, maps: list[Tensor], finer: list[Tensor | None]) -> list[Tensor]:
-        """One round over the paths, coarsest first; the results finest first, like the arguments."""
+        """Compute one round over the paths.
+
+        Args:
+            maps: the encoder's maps b_k, finest first.
+            finer: for each path the result l_(k-1) of the round before, finest first; None in the first round.
+
+        Returns:
+            the paths' results l_k, finest first.
+        """
         results: list[Tensor] = []
         coarser = None
         for path, blurred, last in zip(reversed(self.paths), reversed(maps), reversed(finer), strict=True):
@@ -274,7 +295,10 @@ class MRFNet(nn.Module):
         return results
 
     def images(self, x: Tensor, results: list[Tensor]) -> list[Tensor]:
-        """The heads' images, with `residual` added to the blurred image at their scale (area averages)."""
+        """Return the heads' images for the paths' results, finest first.
+
+        With `residual` the blurred image `x` is added, reduced to each scale by area averaging.
+        """
         images = [head(result) for head, result in zip(self.heads, results, strict=True)]
         if self.stem_stride > 1:
             images[0] = F.interpolate(images[0], size=x.shape[-2:], mode="bilinear", align_corners=False)
@@ -285,13 +309,13 @@ class MRFNet(nn.Module):
 
 
 def check_arguments(channels: int, num_paths: int, residual: bool, rounds: int, stem_stride: int) -> None:
-    """Raise ParamsError for arguments that make no MRFNet."""
+    """Raise ParamsError for arguments that `MRFNet` cannot take."""
     if channels < 4:
         raise ParamsError(f"mrfnet: channels is {channels}, expected at least 4")
     if not 1 <= num_paths <= 6:
         raise ParamsError(f"mrfnet: num_paths is {num_paths}, expected 1 to 6 (Section III.B)")
     if rounds < 1 or (rounds > 1 and not residual):
-        allowed = "at least 1" if residual else "1, for without residual nothing is fed back"
+        allowed = "at least 1" if residual else "1: without residual nothing is fed back"
         raise ParamsError(f"mrfnet: rounds is {rounds}, expected {allowed}")
     if stem_stride not in (1, 4):
         raise ParamsError(f"mrfnet: stem_stride is {stem_stride}, expected 1 (table I) or 4 (figure 2)")
@@ -299,12 +323,12 @@ def check_arguments(channels: int, num_paths: int, residual: bool, rounds: int, 
     if coarsest > COARSEST_SCALE:
         raise ParamsError(
             f"mrfnet: {num_paths} paths behind a stem of stride {stem_stride} end at 1/{coarsest} "
-            f"of the image, expected 1/{COARSEST_SCALE} at most; take fewer paths or stem_stride 1"
+            f"of the image, expected 1/{COARSEST_SCALE} at most; use fewer paths or stem_stride 1"
         )
 
 
 def check_size(x: Tensor, multiple: int) -> None:
-    """Raise DataError for an image whose scales do not fit together."""
+    """Raise DataError for an image `x` (N, 3, H, W) whose sides are not multiples of `multiple`."""
     height, width = x.shape[-2:]
     if height % multiple or width % multiple:
         raise DataError(
@@ -321,17 +345,19 @@ def receptive_radius(
     stem_stride: int = 1,
     rcus: bool = False,
 ) -> int:
-    """How far away, in pixels, an input pixel can lie that still influences a pixel of the full-size image.
+    """Return the distance in pixels beyond which an input pixel does not influence a pixel of the full-size image.
 
-    The arguments are MRFNet's. Followed layer by layer: the values of a map of scale s (one of its steps is s pixels)
-    see so many pixels before their own place and so many after it, and a k x k convolution adds s (k - 1) / 2 to both.
-    An upper bound, met exactly by the default arguments; where places of several scales do not line up it is a few
-    pixels more than the truth.
+    The arguments are MRFNet's. Each map of scale s, whose steps are s pixels, depends on a number of pixels before and
+    after each position; a k x k convolution adds s (k - 1) / 2 to both. The result is exact for the default arguments.
+    Where the positions of several scales are not aligned it is a few pixels too large.
+
+    >>> receptive_radius(), receptive_radius(num_paths=1)
+    (219, 11)
     """
     rounds = (2 if residual else 1) if rounds is None else rounds
-    thin = 0 if light else 1  # steps that a 1x1 or a 3x3 sees to each side
+    thin = 0 if light else 1  # steps to each side of a 1x1 or a 3x3 convolution
     scales = [stem_stride * 2**k for k in range(num_paths)]
-    maps = [2 + stem_stride * thin]  # conv1 and conv2; the encoder sees as far to both sides
+    maps = [2 + stem_stride * thin]  # conv1 and conv2; in the encoder both sides are equal
     for k in range(1, num_paths):
         maps.append(maps[-1] + scales[k - 1] * (2 if k == 1 else 1) + scales[k] * thin)
 
@@ -340,48 +366,51 @@ def receptive_radius(
         results: list[tuple[int, int]] = []
         for k in reversed(range(num_paths)):
             step = scales[k]
-            bottleneck = 1 if light else 2  # steps of one RCU
-            seen = [maps[k] + (2 * bottleneck * step if rcus else 0)] * 2
-            if results:  # the 4x4 deconvolution sees two steps of the coarser map: one back, or half of one ahead
-                seen = [max(seen[0], results[0][0] + 2 * step), max(seen[1], results[0][1] + step)]
-            seen = [side + step for side in seen]  # entry
+            rcu = 1 if light else 2  # steps of one RCU
+            before = after = maps[k] + (2 * rcu * step if rcus else 0)
+            if results:  # a 4x4 deconvolution depends on two steps of the coarser map: one back, or half of one ahead
+                before, after = max(before, results[0][0] + 2 * step), max(after, results[0][1] + step)
+            before, after = before + step, after + step  # entry
             last = finer[k]
             if last is not None:
-                seen = [max(side, other + scales[k - 1]) for side, other in zip(seen, last, strict=True)]
-            inside = 2 * (2 + thin) + (3 * bottleneck if rcus else 0) + (3 + thin if k == 0 else 2 + 2 * thin)
-            results.insert(0, (seen[0] + inside * step, seen[1] + inside * step))
+                before, after = max(before, last[0] + scales[k - 1]), max(after, last[1] + scales[k - 1])
+            inside = 2 * (2 + thin) + (3 * rcu if rcus else 0) + (3 + thin if k == 0 else 2 + 2 * thin)
+            results.insert(0, (before + inside * step, after + inside * step))
         finer = [None, *results[:-1]]
-    before, after = (side + stem_stride for side in results[0])  # head
-    return max(before + 5, after + 2) if stem_stride == 4 else max(before, after)  # bilinear enlarging by 4
+    before, after = results[0][0] + stem_stride, results[0][1] + stem_stride  # head
+    return max(before + 5, after + 2) if stem_stride == 4 else max(before, after)  # bilinear enlargement by 4
 
 
 def path_losses(preds: Sequence[Tensor], target: Tensor) -> Losses:
-    """Both losses of the paper, for `params.yaml` to weight: all scales (eq. 5), or the final image alone.
+    """Return both losses of the paper, which the recipe weights: of all scales (eq. 5), and of the final image.
 
-    Beside them stands the squared error per value of each path, `scale_1` the finest: for the curves alone.
+    The mean squared error of each path, `scale_1` the finest, is for the curves and not minimised.
 
     Args:
         preds: the network's images, finest first.
         target: (N, 3, H, W) in [0, 1].
     """
-    with torch.no_grad():  # eq. 5 of one scale alone is half of its error
+    with torch.no_grad():  # eq. 5 of one scale is half of its error
         by_scale = {f"scale_{k}": 2 * scale_refinement([pred], target) for k, pred in enumerate(preds, 1)}
     return {"scale_refinement": scale_refinement(preds, target), "mse": mse(preds[0], target), **by_scale}
 
 
 def path_insides(x: Tensor, preds: Sequence[Tensor]) -> dict[str, Tensor]:
-    """Each path's image, and how far it lies from the blurred image at its scale: the mean over R, G and B.
+    """Return each path's image, and its difference to the blurred image at its scale, for figures.
 
     Args:
         x: the blurred image (1, 3, H, W).
         preds: the network's images for it, finest first.
+
+    Returns:
+        by name: images (1, 3, h, w), and mean absolute differences of R, G and B (1, 1, h, w), all in [0, 1].
     """
-    found = {}
+    maps = {}
     for k, pred in enumerate(preds, 1):
         height, width = pred.shape[-2:]
         blurred = F.adaptive_avg_pool2d(x, (height, width))
-        found[f"path {k}: image"] = pred.clamp(0, 1)
-        found[f"path {k}: difference to the blurred image, own range"] = to_unit_range(
+        maps[f"path {k}: image"] = pred.clamp(0, 1)
+        maps[f"path {k}: difference to the blurred image, own range"] = to_unit_range(
             (pred - blurred).abs().mean(1, True)
         )
-    return found
+    return maps

@@ -1,6 +1,6 @@
 """The network and the losses of RFR, which is also the coarse branch of DGFNet.
 
-What it is and where it comes from stands in `methods/rfr.py`.
+Sources and differences from the authors' code are in `methods/rfr.py`.
 """
 
 from __future__ import annotations
@@ -23,22 +23,31 @@ if TYPE_CHECKING:
     from bench.contracts import Losses, State
 
 POOLS = ("pool1", "pool2", "pool3")
-"""The layers of VGG-16 that the losses look at."""
+"""The layers of VGG-16 whose features the losses compare."""
 
 Scores = tuple[Tensor, Tensor]
-"""What a round of the attention leaves to the next: scores (N, h w, h w) and the known pixels (N, h w, 1)."""
+"""What one round of the attention passes to the next: scores (N, h w, h w) and the known pixels (N, h w, 1)."""
 
 
 def partial_conv(conv: nn.Conv2d, x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """Convolve the known values alone, as if a window's unknown ones were like them (Liu et al., ECCV 2018, eq. 1).
+    """Convolve the known values only and divide by the known share of each window.
+
+    Source: G. Liu et al., "Image Inpainting for Irregular Holes Using Partial Convolutions", ECCV 2018, eq. 1 and 2.
 
     Args:
-        conv: a convolution without bias, padded with zeros, which count as unknown.
+        conv: a convolution without bias, padded by zeros, which count as unknown.
         x: (N, C, H, W).
-        valid: (N, 1, H, W), or (N, C, H, W) where channels differ; 1 = known, 0 = not.
+        valid: (N, 1, H, W), or (N, C, H, W) where channels differ; 1 = known, 0 = unknown.
 
     Returns:
-        the result (N, out, h, w), 0 where a window has no known value, and (N, 1, h, w): 1 where it has one.
+        the result (N, out, h, w), 0 where a window has no known value; and the new `valid` (N, 1, h, w), 1 where it has
+        one.
+
+    >>> conv = nn.Conv2d(1, 1, 2, bias=False)
+    >>> _ = nn.init.ones_(conv.weight)
+    >>> y, known = partial_conv(conv, torch.full((1, 1, 2, 2), 3.0), torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]))
+    >>> y.item(), known.item()  # one known value of 3 stands for all four
+    (12.0, 1.0)
     """
     size, stride, padding = conv.kernel_size[0], conv.stride[0], conv.padding[0]
     share = F.avg_pool2d(valid.mean(dim=1, keepdim=True), size, stride, int(padding))
@@ -47,14 +56,14 @@ def partial_conv(conv: nn.Conv2d, x: Tensor, valid: Tensor) -> tuple[Tensor, Ten
 
 
 class Attention(nn.Module):
-    """Knowledge-consistent attention: every place looks at all places of its own map, and remembers the last round.
+    """Knowledge-consistent attention: attention within one map, mixed with the scores of the round before.
 
-    Section 3.2, eq. 3 to 6; the order of steps is the code's. (N, C, h, w) to the same. Scores are summed over 3x3
-    places by summing the features first, which is the same and does it on a small tensor. In float32 under autocast
-    too: the softmax of sums of hundreds of products.
+    Section 3.2, eq. 3 to 6, in the order of the code: (N, C, h, w) to the same. Scores are sums over 3x3
+    places; the features are summed instead, which gives the same on a smaller tensor. It is float32 under
+    autocast too, because of the softmax of sums of hundreds of products.
 
     Args:
-        channels: width of the map.
+        channels: C.
     """
 
     def __init__(self, channels: int):
@@ -67,8 +76,11 @@ class Attention(nn.Module):
 
         Args:
             x: (N, C, h, w).
-            valid: (N, 1, h, w), the pixels that are known in this round: where the next one trusts these scores.
-            before: what the last round left, None in the first.
+            valid: (N, 1, h, w), 1 where pixels are known in this round: the next round uses these scores there.
+            before: what the round before returned; None in the first round.
+
+        Returns:
+            (N, C, h, w), and what the next round needs.
         """
         with full_precision(x):
             features = x.float()
@@ -79,19 +91,19 @@ class Attention(nn.Module):
                 last, known = before
                 ratio = self.ratio.abs() + 1e-7
                 scores = (last * known + scores * ratio) / (known + ratio)
-            seen = (keys @ scores.mT).view_as(features)
-        return self.combine(torch.cat([seen, features], dim=1)), (scores, valid.flatten(2).mT)
+            attended = (keys @ scores.mT).view_as(features)
+        return self.combine(torch.cat([attended, features], dim=1)), (scores, valid.flatten(2).mT)
 
 
-def down(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """A 3x3 convolution, of stride 2 or dilated by 2, batch norm and ReLU."""
+def encoder_layer(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    """Make a 3x3 convolution, with stride 2 or else dilated by 2, batch norm and ReLU."""
     dilation = 1 if stride == 2 else 2
     conv = nn.Conv2d(in_channels, out_channels, 3, stride, padding=dilation, dilation=dilation, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.ReLU())
 
 
-def up(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    """A 4x4 transposed convolution of stride 2, or a 3x3 one dilated by 2; batch norm and LeakyReLU 0.2."""
+def decoder_layer(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    """Make a 4x4 transposed convolution with stride 2 or a 3x3 one dilated by 2, batch norm and LeakyReLU 0.2."""
     conv: nn.Module
     if stride == 2:
         conv = nn.ConvTranspose2d(in_channels, out_channels, 4, stride=2, padding=1, bias=False)
@@ -101,39 +113,53 @@ def up(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
 
 
 class Reasoning(nn.Module):
-    """The feature reasoning module: an hourglass with skips, attention at a quarter of its size.
+    """The feature reasoning module: an hourglass with skips, and attention at a quarter of its size.
 
     Args:
-        channels: width of its input and output; inside up to eight times as many.
+        channels: of its input and output; inside up to eight times as many.
     """
 
     def __init__(self, channels: int):
         super().__init__()
         widths = [channels * factor for factor in (1, 2, 4, 8, 8, 8, 8)]
         strides = (2, 2, 2, 1, 1, 1)
-        self.encoder = nn.ModuleList(down(widths[i], widths[i + 1], strides[i]) for i in range(6))
-        # Each takes what comes from below and the encoder's map of its size.
-        pairs = [(16, 8, 1), (16, 8, 1), (16, 8, 2), (12, 4, 2), (6, 1, 2)]
-        self.decoder = nn.ModuleList(up(a * channels, b * channels, stride) for a, b, stride in pairs)
+        self.encoder = nn.ModuleList(encoder_layer(widths[i], widths[i + 1], strides[i]) for i in range(6))
+        # The input of each is the result of the layer before and the encoder's map of its size.
+        layers = [(16, 8, 1), (16, 8, 1), (16, 8, 2), (12, 4, 2), (6, 1, 2)]
+        self.decoder = nn.ModuleList(decoder_layer(a * channels, b * channels, stride) for a, b, stride in layers)
         self.attention = Attention(8 * channels)
 
     def forward(self, x: Tensor, valid: Tensor, before: Scores | None) -> tuple[Tensor, Scores]:
-        """Reason about `x` (N, C, h, w), sides multiples of 8, known where `valid` (N, 1, h, w) is 1."""
+        """Fill the rim of the hole.
+
+        Args:
+            x: (N, C, h, w), sides multiples of 8.
+            valid: (N, 1, h, w), 1 where `x` is known.
+            before: what the attention of the round before returned; None in the first round.
+
+        Returns:
+            (N, C, h, w), and what the next round needs.
+        """
         maps = [x]
         for layer in self.encoder:
             maps.append(layer(maps[-1]))
         x = maps.pop()
-        for i, layer in enumerate(self.decoder):
+        for layer in self.decoder[:3]:
             x = layer(torch.cat([x, maps.pop()], dim=1))
-            if i == 2:
-                # As nearest interpolation to a quarter takes it: the upper left pixel of each 4x4.
-                x, before = self.attention(x, valid[..., ::4, ::4], before)
-        assert before is not None
-        return x, before
+        # The upper left pixel of each 4x4, as nearest interpolation to a quarter takes it.
+        x, scores = self.attention(x, valid[..., ::4, ::4], before)
+        for layer in self.decoder[3:]:
+            x = layer(torch.cat([x, maps.pop()], dim=1))
+        return x, scores
 
 
 class Bottleneck(nn.Module):
-    """1x1, 3x3 and 1x1 convolutions with batch norms, a skip, and ReLU: (N, C, H, W) to the same."""
+    """1x1, 3x3 and 1x1 convolutions with batch norms, a skip, and ReLU: (N, C, H, W) to the same.
+
+    Args:
+        channels: C.
+        inner: output channels of the first two convolutions.
+    """
 
     def __init__(self, channels: int, inner: int):
         super().__init__()
@@ -151,12 +177,12 @@ class Bottleneck(nn.Module):
 
 
 class RFR(nn.Module):
-    """Fill a hole from its rim inwards, round by round, in feature space: 31,224,065 parameters.
+    """Fills a hole from its rim inwards, round by round, in feature space: 31,224,065 parameters.
 
     Args:
-        channels: width at half the size, 64 in the code; up to eight times as many inside.
-        rounds: recurrences of the shared layers.
-        kernel_size: side of the partial convolutions after the first; 5 is the code's network for smaller holes.
+        channels: of the features at half the size, an even number, 64 in the code; inside up to eight times as many.
+        rounds: recurrences of the shared layers, 6 in the code.
+        kernel_size: side of the partial convolutions after the first, odd; 5 is the code's network for smaller holes.
 
     Raises:
         ParamsError: when channels is odd or below 2, rounds below 1, or kernel_size even.
@@ -189,7 +215,7 @@ class RFR(nn.Module):
         """Complete `x` (N, 3, H, W), RGB in [0, 1], sides multiples of 16.
 
         Args:
-            x: the image; what it holds in the hole does not matter.
+            x: the image; its values in the hole do not matter.
             mask: (N, 1, H, W), 1 = hole.
 
         Returns:
@@ -207,7 +233,7 @@ class RFR(nn.Module):
             features, before = self.reasoning(F.leaky_relu(self.grow_norm(features)), known, before)
             features = features * known
             total, count = total + features, count + known
-        # The mean over the rounds in which a pixel was known; 0 where it never was (Section 3.3).
+        # The mean over the rounds in which a pixel was known, otherwise 0 (Section 3.3).
         merged = total / (count + 1e-7 * (self.rounds + 1))
         merged = F.leaky_relu(self.up_norm(self.up(merged)))
         reached = F.interpolate(known, scale_factor=2)
@@ -218,7 +244,7 @@ class RFR(nn.Module):
 
 @contextmanager
 def frozen_norms(network: nn.Module) -> Iterator[None]:
-    """Let the batch norms of `network` use and keep their running statistics within the block, as in eval mode."""
+    """Let the batch norms of `network` use their running statistics, without an update, in the `with` block."""
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     training = [norm.training for norm in norms]
     for norm in norms:
@@ -226,30 +252,34 @@ def frozen_norms(network: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        for norm, was in zip(norms, training, strict=True):
-            norm.train(was)
+        for norm, mode in zip(norms, training, strict=True):
+            norm.train(mode)
 
 
 def region_losses(pred: Tensor, target: Tensor, mask: Tensor) -> Losses:
-    """L1 in the hole and L1 outside, each the mean over all elements of the batch, as in the code.
+    """Return L1 in the hole and L1 outside it, each the mean over all elements of the batch, as in the code.
 
     Args:
         pred: (N, C, H, W).
         target: the same shape.
         mask: (N, 1, H, W), 1 = hole.
+
+    >>> mask = torch.tensor([[[[1.0, 0.0]]]])
+    >>> {name: loss.item() for name, loss in region_losses(torch.ones(1, 1, 1, 2), 0 * mask, mask).items()}
+    {'hole': 0.5, 'valid': 0.5}
     """
     return {"hole": l1(pred * mask, target * mask), "valid": l1(pred * (1 - mask), target * (1 - mask))}
 
 
 def vgg_losses(vgg: nn.Module, pred: Tensor, target: Tensor, mask: Tensor) -> Losses:
-    """Perceptual and style loss (L1 of features and of Gram matrices), for the output and for the composite, summed.
+    """Return the perceptual and the style loss, L1 of features and of Gram matrices, of output and composite summed.
 
-    VGG-16 is given the images as they are, not normalised as it was trained, as in the code. The features of each
-    image are computed once for both losses.
+    As in the code, VGG-16 gets images in [0, 1], not normalised as for its training. The features of each image are
+    computed once for both losses.
 
     Args:
         vgg: the helper.
-        pred: (N, 3, H, W), not composited.
+        pred: (N, 3, H, W) in [0, 1], not composited.
         target: the same shape.
         mask: (N, 1, H, W), 1 = hole.
     """
@@ -265,7 +295,7 @@ def vgg_losses(vgg: nn.Module, pred: Tensor, target: Tensor, mask: Tensor) -> Lo
 
 
 def rename(state: State) -> State:
-    """Turn the authors' state dict, bare or in their checkpoint under "generator", into ours."""
+    """Turn the authors' state dict, bare or under "generator" in their checkpoint, into ours."""
     layers = {
         "Pconv1": "entry1",
         "bn1": "entry1_norm",

@@ -365,7 +365,7 @@ def test_pooling_by_rows_and_columns_is_pooling_by_windows():
         ({"channels": 2}, "channels is 2, expected at least 4"),
         ({"stem_stride": 2}, r"stem_stride is 2, expected 1 \(table I\) or 4"),
         ({"rounds": 0}, "rounds is 0, expected at least 1"),
-        ({"rounds": 2, "residual": False}, "rounds is 2, expected 1, for without residual nothing is fed back"),
+        ({"rounds": 2, "residual": False}, "rounds is 2, expected 1: without residual nothing is fed back"),
         ({"num_paths": 5, "stem_stride": 4}, "5 paths behind a stem of stride 4 end at 1/64 of the image"),
     ],
 )
