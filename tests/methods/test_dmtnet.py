@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError
-from methods.dmtnet import DMSSRM, RBM, RGM, RM, SIZES, DMTNet, Upsampling, method
+from bench.params.recipes import method_recipe
+from methods.dmtnet import DMSSRM, RBM, RGM, RM, DMTNet, Upsampling, method
+from methods.layers import token_start
 from methods.layers.window_attention import (
     WindowAttention,
     WindowBlock,
@@ -18,6 +20,10 @@ from methods.layers.window_attention import (
     to_windows,
 )
 
+SIZES = {
+    name.upper(): dict(variant.network) for name, variant in method_recipe("dmtnet").variants.items() if len(name) == 1
+}
+"""The arguments of the five sizes, which are variants of the recipe."""
 PARAMETERS = {"T": 1_232_517, "S": 12_558_327, "B": 24_448_752, "L": 36_339_177, "H": 48_229_602}
 PRINTED_M = {"T": 1.23, "S": 12.57, "B": 24.46, "L": 36.35, "H": 48.24}  # Table 1
 MACS_G = {"T": 146.38, "S": 688.69, "B": 1296.02, "L": 1903.36, "H": 2510.69}
@@ -51,14 +57,14 @@ def macs(network: nn.Module, height: int, width: int) -> int:
     return total
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_the_sizes_have_the_papers_parameters_and_multiply_adds(size):
+@pytest.mark.parametrize("size", PARAMETERS)
+def test_sizes_have_the_parameters_and_multiply_adds_of_the_paper(size):
     network = on_meta(**SIZES[size])
     assert count(network) == PARAMETERS[size]
     assert count(network) / 1e6 == pytest.approx(PRINTED_M[size], rel=0.0025)
-    found = macs(network, 1120, 1680) / 1e9
-    assert found == pytest.approx(MACS_G[size], rel=0.001)
-    assert found == pytest.approx(PRINTED_GFLOPS[size], rel=0.0075)
+    giga = macs(network, 1120, 1680) / 1e9
+    assert giga == pytest.approx(MACS_G[size], rel=0.001)
+    assert giga == pytest.approx(PRINTED_GFLOPS[size], rel=0.0075)
 
 
 @pytest.mark.parametrize(
@@ -159,43 +165,44 @@ def test_the_right_view_comes_first():
     other = tiny(right_first=False)
     other.load_state_dict(network.state_dict())
     left, right = torch.rand(2, 1, 3, 32, 32)
-    seen = []
-    network.extraction.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    stacked = []
+    network.extraction.register_forward_hook(lambda module, inputs, output: stacked.append(inputs[0]))
     with torch.no_grad():
         torch.testing.assert_close(network(left, right), other(right, left))
-    assert torch.equal(seen[0], torch.cat((right, left), 1))
+    assert torch.equal(stacked[0], torch.cat((right, left), 1))
 
 
 def test_dmssrm_follows_equations_14_to_16():
     module = stir(DMSSRM(8, 16, 1, 1, "dynamic"))
     x = torch.randn(2, 8, 8, 12)
     with torch.no_grad():
-        found, alphas, maps = module(x)
+        result, alphas, maps = module(x)
         logits = x.mean((2, 3)) @ module.select.weight[:, :, 0, 0].T + module.select.bias
         expected = logits.exp() / logits.exp().sum(1, keepdim=True)
         total = sum(expected[:, s, None, None, None] * maps[s] for s in range(3)) + x
         fused = torch.einsum("oc,nchw->nohw", module.fuse.weight[:, :, 0, 0], total) + module.fuse.bias.view(-1, 1, 1)
     torch.testing.assert_close(alphas, expected)
-    torch.testing.assert_close(found, fused)
+    torch.testing.assert_close(result, fused)
 
 
 @pytest.mark.parametrize(("selection", "alpha"), [("sum", 1.0), ("mean", 1 / 3)])
 def test_fixed_fusion_has_no_selection(selection, alpha):
     module = DMSSRM(8, 16, 1, 1, selection)
-    assert module.select is None
     assert torch.equal(module.alphas(torch.randn(2, 8, 4, 4)), torch.full((2, 3), alpha))
     assert count(DMSSRM(8, 16, 1, 1, "dynamic")) - count(module) == 8 * 3 + 3
 
 
-def test_the_reconstruction_adds_its_first_features():
-    network = stir(tiny(num_dmssrm=2))
+@pytest.mark.parametrize(("num_dmssrm", "factor"), [(0, 1.0), (1, 2.0), (2, 2.0)])
+def test_with_a_reconstruction_the_first_features_count_twice(num_dmssrm, factor):
+    """Eq. 13: modules that change nothing, as untrained ones, give F_D = F_0, and the sum F_D + F_0 is 2 F_0."""
+    network = tiny(num_dmssrm=num_dmssrm)
+    maps = {}
+    network.extraction.register_forward_hook(lambda module, inputs, output: maps.update(first=output))
+    network.upsampling.register_forward_hook(lambda module, inputs, output: maps.update(last=inputs[0]))
     left, right = torch.rand(2, 1, 3, 32, 32)
     with torch.no_grad():
-        first = network.extraction(torch.cat((right, left), 1))
-        x = first
-        for module in network.reconstruction:
-            x = module(x)[0]
-        torch.testing.assert_close(network(left, right), network.upsampling(x + first))
+        network(left, right)
+    torch.testing.assert_close(maps["last"], factor * maps["first"])
 
 
 def test_details_name_the_weights_and_maps_of_each_dmssrm():
@@ -212,7 +219,8 @@ def test_details_name_the_weights_and_maps_of_each_dmssrm():
 
 
 def test_the_up_sampling_starts_as_the_inverse_of_pixel_unshuffle():
-    up = Upsampling(48, (48, 12), gain=1.0)
+    up = Upsampling(48, (48, 12))
+    token_start.upsampling(up[0], up[2], up[4], gain=1.0)
     image = torch.rand(1, 3, 16, 24)
     with torch.no_grad():
         torch.testing.assert_close(up(F.pixel_unshuffle(image - 0.5, 4)), image)
@@ -280,15 +288,15 @@ def test_shifted_windows_do_not_mix_opposite_borders():
 
 def test_autocast_on_the_cpu_keeps_attention_and_partition_in_float32():
     network = tiny()
-    seen = {}
-    network.extraction.partition.register_forward_hook(lambda m, i, o: seen.update(partition=o.dtype))
-    network.extraction.blocks[0].attn.qkv.register_forward_hook(lambda m, i, o: seen.update(linear=o.dtype))
+    types = {}
+    network.extraction.partition.register_forward_hook(lambda m, i, o: types.update(partition=o.dtype))
+    network.extraction.blocks[0].attn.qkv.register_forward_hook(lambda m, i, o: types.update(linear=o.dtype))
     left, right = torch.rand(2, 1, 3, 32, 32)
     with torch.no_grad():
         exact = network(left, right)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             coarse = network(left, right)
-    assert seen == {"partition": torch.float32, "linear": torch.bfloat16}
+    assert types == {"partition": torch.float32, "linear": torch.bfloat16}
     assert (coarse.float() - exact).abs().max() < 0.03
 
 
@@ -299,10 +307,10 @@ def test_autocast_on_the_cpu_keeps_attention_and_partition_in_float32():
         ({"rgm_channels": 24}, "rgm_channels is 24; expected a multiple of 16"),
         ({"up_channels": (96, 50)}, r"up_channels is \[96, 50\]; expected two multiples of 4"),
         ({"selection": "max"}, "selection is 'max'; expected 'dynamic', 'sum' or 'mean'"),
-        ({"num_dmssrm": -1}, "num_dmssrm is -1"),
-        ({"channels": 0}, "channels is 0; expected 1 or more"),
-        ({"num_heads": -1}, "num_heads is -1; expected 1 or more"),
-        ({"window_size": 0}, "window_size is 0; expected 1 or more"),
+        ({"num_dmssrm": -1}, "num_dmssrm is -1; expected at least 0"),
+        ({"channels": 0}, "channels is 0; expected at least 1"),
+        ({"num_heads": -1}, "num_heads is -1; expected at least 1"),
+        ({"window_size": 0}, "window_size is 0; expected at least 1"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):
@@ -322,13 +330,13 @@ def test_insides_are_the_weights_and_maps_of_figure_5():
     left, right = torch.rand(2, 1, 3, 32, 48)
     batch = {"left": left, "right": right}
     with torch.no_grad():
-        found = method.insides(networks, batch)
+        images = method.insides(networks, batch)
         _, details = networks["network"].details(left, right)
-    assert len(found) == 2 * 4
+    assert len(images) == 2 * 4
     for i in (1, 2):
-        assert torch.equal(found[f"DMSSRM {i}: scales 1, 1/2, 1/4"], details.scale_weights[i - 1][0])
+        assert torch.equal(images[f"DMSSRM {i}: scales 1, 1/2, 1/4"], details.scale_weights[i - 1][0])
         for scale, map_ in zip(("1", "1/2", "1/4"), details.scale_maps[i - 1], strict=True):
-            shown = found[f"DMSSRM {i}, scale {scale}: mean of the channels, own range"]
+            shown = images[f"DMSSRM {i}, scale {scale}: mean of the channels, own range"]
             assert shown.shape == (1, 1, 8, 12)
             assert (shown.min(), shown.max()) == (0, 1)
             assert shown.flatten().argmax() == map_.mean(1).flatten().argmax()
