@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from bench.data.imagefiles import check_sizes, list_images, read_bytes, read_rgb, require_folder, same_size
+from bench.data.user_images import check_sizes, list_images, read_bytes, read_rgb, require_folder, same_size
 from datasets.degradations.dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, drawn_depth, simulate
 from datasets.photographs.packaged import Photograph, check_least, motorcycle_depth, stand_in
 

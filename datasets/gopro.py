@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from bench.data.imagefiles import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
+from bench.data.user_images import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
 from datasets.degradations.blur import average, check_response, expose
 from datasets.photographs.packaged import Photograph, check_least, random_crop, stand_in
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from bench.data.imagefiles import describe, list_images, read_rgb
+from bench.data.user_images import describe, list_images, read_rgb
 from datasets.degradations import holes
 from datasets.photographs.packaged import Photograph, check_least, photographs, random_crop
 

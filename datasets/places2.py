@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from bench.data.imagefiles import EXTENSIONS, describe, read_rgb, require_folder
+from bench.data.user_images import EXTENSIONS, describe, read_rgb, require_folder
 from datasets.degradations import holes
 from datasets.degradations.blur import recipe
 from datasets.photographs.packaged import Photograph, random_crop, stand_in

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from bench.data.imagefiles import describe, image_size, list_images, read_rgb, require_folder
+from bench.data.user_images import describe, image_size, list_images, read_rgb, require_folder
 from datasets.degradations.blur import recipe
 from datasets.degradations.holes import BANDS, DRAWN, check_generator, draw, parse_band, parse_bands
 from datasets.photographs.packaged import Photograph, check_share, mix, photographs, random_crop, stand_in

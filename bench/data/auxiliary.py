@@ -23,8 +23,8 @@ import numpy as np
 from bench import code, registry, runs
 from bench.contracts import AuxiliaryMap, DataError, ParamsError, UserError
 from bench.data.build import KILLED, ROWS, hand_over, one_thread, processes, start_or_resume, tidy
+from bench.data.built_images import as_float, read_png
 from bench.data.manifest import BuiltSet
-from bench.data.png import as_float, read_png
 from bench.files import as_user_error, locked, read_json, read_json_or_empty, restore_old_folder, sha256, write_json
 from bench.params.resolving import all_runs
 from bench.params.schema import PATH, Params

@@ -26,7 +26,7 @@ from bench import registry
 from bench.code import of_stage
 from bench.contracts import DataError, Item, Made, ParamsError, UserError
 from bench.data import manifest
-from bench.data.png import as_float, read_png, write_png
+from bench.data.built_images import as_float, read_png, write_png
 from bench.files import (
     as_user_error,
     locked,

@@ -17,8 +17,8 @@ import numpy as np
 from bench import registry, runs
 from bench.contracts import ParamsError
 from bench.data import manifest
+from bench.data.built_images import write_png
 from bench.data.manifest import BuiltSet
-from bench.data.png import write_png
 from bench.files import need_writable, replace_folder
 from bench.params.resolving import evaluation, weights_folder
 from bench.params.schema import Evaluate, Params

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.contracts import ParamsError, UserError
+from bench.data.built_images import write_png
 from bench.data.manifest import BuiltSet
-from bench.data.png import write_png
 from bench.params.schema import Evaluate
 from bench.registry import nearest
 from bench.scoring.metrics import values

@@ -11,7 +11,7 @@ import numpy as np
 from bench import registry, runs
 from bench.contracts import DataError, UserError
 from bench.data import manifest
-from bench.data.imagefiles import image_size, read_rgb
+from bench.data.user_images import image_size, read_rgb
 from bench.files import read_json, replace_folder, sha256
 from bench.importing import check_new_name
 from bench.params.resolving import evaluation, weights_folder

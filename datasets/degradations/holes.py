@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from bench.contracts import DataError, ParamsError
-from bench.data.imagefiles import list_images, read_mask
+from bench.data.user_images import list_images, read_mask
 
 SIDE = 256  # pixels; the image size of the inpainting papers
 HOLE = 255

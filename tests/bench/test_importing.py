@@ -20,8 +20,8 @@ from torch import Tensor
 from bench import registry, runs
 from bench.contracts import UserError, WeightsError
 from bench.data import manifest
-from bench.data.imagefiles import read_rgb
-from bench.data.png import as_float
+from bench.data.built_images import as_float
+from bench.data.user_images import read_rgb
 from bench.importing import networks_in_use, read_state, reference_networks, renamed
 from bench.params import loading
 from bench.scoring.cases import to_depth

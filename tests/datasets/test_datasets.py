@@ -23,7 +23,7 @@ from bench.contracts import DataError, Item, ParamsError
 from bench.data import manifest
 from bench.data.batches import Crops, task_arrays
 from bench.data.build import Job, build, draw
-from bench.data.png import as_float, read_png
+from bench.data.built_images import as_float, read_png
 from bench.tasks import find_task
 
 NAMES = registry.names("datasets")

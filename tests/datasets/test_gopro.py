@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, ParamsError
-from bench.data.imagefiles import read_rgb
+from bench.data.user_images import read_rgb
 from datasets import gopro
 from datasets.degradations.blur import average
 from datasets.gopro import COUNTS, SEQUENCES, dataset, frames_averaged, offline, originals, window

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, ParamsError
-from bench.data.imagefiles import read_rgb
+from bench.data.user_images import read_rgb
 from datasets import paris_streetview as paris
 from datasets.degradations import holes
 

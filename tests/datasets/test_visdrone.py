@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, ParamsError
-from bench.data.imagefiles import read_rgb
+from bench.data.user_images import read_rgb
 from datasets import visdrone
 from datasets.degradations.blur import recipe
 from datasets.photographs.packaged import mix

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.contracts import DataError
 from bench.data import augment
-from bench.data.imagefiles import read_rgb
+from bench.data.user_images import read_rgb
 from bench.data.manifest import NAME, BuiltSet
 from datasets.degradations.blur import convolve, gaussian_kernel, motion_kernel
 

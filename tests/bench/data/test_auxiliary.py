@@ -22,8 +22,8 @@ from bench.contracts import AuxiliaryMap, DataError, Dataset, Item, Made, Method
 from bench.data import auxiliary, manifest
 from bench.data.batches import Crops
 from bench.data.build import Job, build
+from bench.data.built_images import as_float, read_png
 from bench.data.manifest import BuiltSet
-from bench.data.png import as_float, read_png
 from bench.files import locked, sha256
 from bench.importing import networks_in_use
 from bench.params import loading, schema

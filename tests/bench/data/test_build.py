@@ -21,7 +21,7 @@ from bench.contracts import DataError, Dataset, Item, Made, ParamsError, UserErr
 from bench.data import build as building
 from bench.data import manifest
 from bench.data.build import Job, build, draw, items, verify
-from bench.data.png import read_png, write_png
+from bench.data.built_images import read_png, write_png
 from bench.files import locked, sha256
 
 ROOT = Path(__file__).parents[3]

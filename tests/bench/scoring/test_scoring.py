@@ -25,7 +25,7 @@ from torch import nn
 from bench import registry
 from bench.contracts import DataError, ParamsError, UserError, supervised
 from bench.data import manifest
-from bench.data.png import as_float, read_png
+from bench.data.built_images import as_float, read_png
 from bench.params import loading, resolving
 from bench.runs import Trained, settled
 from bench.scoring import photographs
@@ -609,7 +609,7 @@ def photo(tmp_path) -> Path:
 
 
 def test_a_photograph_is_restored_upright_in_its_own_size(ready, photo, tmp_path):
-    from bench.data.imagefiles import read_rgb
+    from bench.data.user_images import read_rgb
 
     ready.good("restore", "mrfnet-gopro", photo, "--out", tmp_path / "out")
     assert read_png(tmp_path / "out" / "photo.png").shape == (70, 50, 3)
@@ -646,7 +646,7 @@ def test_to_restore_is_to_let_waiting_threads_leave_their_cores(ready, photo, tm
 
 
 def test_a_hole_is_filled_and_all_else_is_kept(ready, photo, tmp_path):
-    from bench.data.imagefiles import read_rgb
+    from bench.data.user_images import read_rgb
 
     mask = np.zeros((70, 50), np.uint8)
     mask[20:40, 10:30] = 255

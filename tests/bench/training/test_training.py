@@ -29,7 +29,7 @@ from bench.contracts import Method, ParamsError, Phase, Player, UserError, super
 from bench.data import manifest
 from bench.data.batches import Crops, task_arrays
 from bench.data.build import Job, build
-from bench.data.png import as_float, read_png
+from bench.data.built_images import as_float, read_png
 from bench.files import locked, read_json
 from bench.params import loading
 from bench.params.schema import Recipe, Schedule, Train

@@ -1,9 +1,9 @@
+"""Reading a user's image files: what is converted on purpose, what is refused and with which message."""
+
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
-import pickle
 from pathlib import Path
 
 import cv2
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from bench.contracts import DataError
-from bench.data.imagefiles import (
+from bench.data.user_images import (
     ORIENTATION,
     check_sizes,
     image_size,
@@ -22,7 +22,6 @@ from bench.data.imagefiles import (
     same_size,
     upright,
 )
-from datasets.photographs import packaged
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the real sample files are not here")
@@ -235,64 +234,6 @@ def test_real_odd_files():
     assert deep.shape == (64, 64, 3) and (deep % 257 != 0).any()  # more than 8 bits of truth
     with pytest.raises(DataError, match="found 16 bits per value, expected 8"):
         read_rgb(odd / "rgb16_linear_rec2020.png")
-
-
-def test_photographs_are_split_by_picture():
-    names = {split: [photograph.name for photograph in packaged.photographs(split)] for split in _splits()}
-    assert names == {
-        "train": ["china", "coffee", "chelsea", "rocket", "brick", "grass", "gravel"],
-        "val": ["flower"],
-        "test": ["astronaut", "motorcycle_left", "camera", "coins"],
-    }
-
-
-def _splits() -> tuple[str, ...]:
-    return ("train", "val", "test")
-
-
-def test_every_photograph_loads_and_travels():
-    shapes = {}
-    for split in _splits():
-        for photograph in packaged.photographs(split):
-            image = pickle.loads(pickle.dumps(photograph)).load()
-            assert image.dtype == np.uint8
-            assert photograph.grey == bool((image == image[..., :1]).all())
-            shapes[photograph.name] = image.shape
-    assert shapes["astronaut"] == (512, 512, 3)
-    assert shapes["china"] == (427, 640, 3)
-    assert shapes["coins"] == (303, 384, 3)
-    assert shapes["motorcycle_left"] == (500, 741, 3)
-
-
-def test_an_exchanged_picture_is_refused():
-    array = np.zeros((2, 2), np.uint8)
-    good = hashlib.sha256(array.tobytes()).hexdigest()
-    assert packaged.verified("x", "scikit-image", array, good) is array
-    with pytest.raises(DataError, match=r"scikit-image's picture x: found SHA-256 .* the package exchanged"):
-        packaged.verified("x", "scikit-image", array + 1, good)
-
-
-def test_invalid_depth_is_filled_from_the_far_side():
-    depth = np.array([[0, 2, 0, 0, 5, 0], [7, 0, 3, 0, 0, 1.0]])
-    filled = packaged.fill_from_far(depth, depth > 0)
-    assert filled.tolist() == [[2, 2, 5, 5, 5, 5], [7, 7, 3, 3, 3, 1]]
-
-
-def test_motorcycle_depth_in_metres():
-    depth, valid = packaged.motorcycle_depth()
-    assert depth.shape == valid.shape == (500, 741) and depth.dtype == np.float32
-    assert valid.mean() == pytest.approx(0.927, abs=0.001)
-    assert (depth.min(), depth.max()) == (pytest.approx(2.111, abs=0.001), pytest.approx(5.017, abs=0.001))
-
-
-def test_random_crops_avoid_the_flat_parts():
-    image = np.full((40, 200, 3), 90, np.uint8)
-    image[:, 150:] = pixels(40, 50)
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        crop, (top, left) = packaged.random_crop(image, (30, 30), rng, tries=1000)
-        assert crop.mean(axis=2).std() >= 8
-        assert np.array_equal(crop, image[top : top + 30, left : left + 30])
 
 
 def test_upright_of_an_unknown_orientation_changes_nothing():
