@@ -24,7 +24,7 @@ import numpy as np
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.data.user_images import EXTENSIONS, describe, read_rgb, require_folder
 from datasets.degradations import holes
-from datasets.degradations.blur import recipe
+from datasets.degradations.blur import draw_kernel_blur
 from datasets.photographs.packaged import Photograph, random_crop, stand_in
 
 COUNTS = {"train": 1_803_460, "test": 36_500}  # the standard set; its page and file lists
@@ -136,7 +136,7 @@ def degrade(
         mask, condition = holes.draw(rng, shape, generator, holes.parse_band(band))
     else:
         mask, condition = holes.choose(rng, masks, shape, split, band)
-    blurred, drawn = recipe(target, rng)
+    blurred, drawn = draw_kernel_blur(target, rng)
     return {"target": target, "blurred": blurred, "mask": mask}, drawn, condition
 
 

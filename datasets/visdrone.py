@@ -7,14 +7,14 @@ in the repository, no redistribution. JPEG, RGB, many sizes (1360x765 is common)
     VisDrone2019-VID-{train,val,test-dev}/sequences/<clip>/NNNNNNN.jpg            56, 7 and 17 clips
 
 There is no official blurred VisDrone. MRFNet and DFFNet blur it themselves, and their sharp images are the photographs
-brought to 256x256, so ours are too: `recipe` of `datasets.degradations.blur` on the small image, and an irregular mask
+brought to 256x256, so ours are too: `draw_kernel_blur` on the small image, and an irregular mask
 for inpainting.
 Our reading: the official folders are the splits; the authors' scripts, written for DOTA, take every second image for
 training and every sixth for testing, which overlap. The masks are drawn in the bands of `bands` by `generator`, the
 same for training and testing, where DFFNet's code trains with DeepFill v2's strokes and a box over each other.
 
 Left out: the "extreme blur and distorted texture" that MRFNet adds to VisDrone (Section IV.C). The paper does not say
-what they are; nothing is made beyond the recipe's blur.
+what they are; `draw_kernel_blur` is the only degradation besides the masks.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.data.user_images import describe, image_size, list_images, read_rgb, require_folder
-from datasets.degradations.blur import recipe
+from datasets.degradations.blur import draw_kernel_blur
 from datasets.degradations.holes import BANDS, DRAWN, check_generator, draw, parse_band, parse_bands
 from datasets.photographs.packaged import Photograph, check_share, mix, photographs, random_crop, stand_in
 
@@ -52,7 +52,7 @@ def to_square(image: np.ndarray) -> np.ndarray:
 
 def degrade(image: np.ndarray, scene: str, band: str, generator: str, rng: np.random.Generator) -> Made:
     """Blur and mask a sharp 256x256 image; the blur is drawn first, so that the bands do not move it."""
-    blurred, drawn = recipe(image, rng)
+    blurred, drawn = draw_kernel_blur(image, rng)
     mask, condition = draw(rng, image.shape[:2], generator, parse_band(band))
     images = {"target": image, "blurred": blurred, "mask": mask}
     return Made(images, drawn, {"scene": scene, "severity": drawn["length"], **condition})

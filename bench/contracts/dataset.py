@@ -1,4 +1,4 @@
-"""What a dataset is to the engine."""
+"""The contract of a dataset: the items that a build makes, and the pixels of one item."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 @dataclass
 class Made:
-    """The pixels of one built image and what was drawn to make them.
+    """The pixels of one item, and the values that were drawn to make them.
 
     Args:
-        images: by field: `target` always; `blurred`, `mask`, or `left`, `right` and `centre` by dataset. uint8 or
-            uint16 (H, W, 3); `mask` (H, W) uint8 in {0, 255}.
-        degradation: what was drawn, plain JSON values: kind, length and sigma in pixels, angle in degrees, ...
-        condition: what a table tells apart: scene, mask_kind, mask_ratio (hole share in [0, 1]), mask_band, severity.
-        references: further truths to score against, the best one counts (Koehler); in order.
-        others: source and licence of each further picture that was mixed in.
+        images: by field. `target` always; `blurred`, `mask`, or `left`, `right` and `centre` by dataset. uint8 or
+            uint16 (H, W, 3); `mask` is (H, W) uint8, 255 = hole, 0 = known.
+        degradation: the drawn values as plain JSON: kind, length and sigma in pixels, angle in degrees, ...
+        condition: what tables group by: scene, severity, mask_kind, mask_band, mask_ratio (share of hole pixels).
+        references: further versions of the target, in order; the best score over them counts (Koehler).
+        others: (source, licence) of each further picture that was mixed in.
     """
 
     images: dict[str, np.ndarray]
@@ -33,16 +33,16 @@ class Made:
 
 @dataclass(frozen=True)
 class Item:
-    """One image that a build will make.
+    """One image that a build makes.
 
     Args:
-        name: unique within its split, usable as a file name.
-        split: train, val or test.
-        make: the generator of this image's own seed to its pixels. A module-level function or a `functools.partial` of
-            one, so that it travels to other processes; it reads its files when it is called, not before.
-        source: where the pixels come from: a file relative to the originals' folder, or the package's picture.
-        licence: the terms of the source.
-        files: the original files read, for their hashes; empty for pictures inside packages.
+        name: unique within its split, and a valid file name.
+        split: "train", "val" or "test".
+        make: called with the item's own seeded generator, returns its pixels. A module-level function or a
+            `functools.partial` of one, so that it can be sent to other processes. It reads files only when called.
+        source: origin of the pixels: a file relative to the originals' folder, or a package's picture.
+        licence: terms of the source.
+        files: the original files it reads, which the manifest lists by hash; empty for pictures inside packages.
     """
 
     name: str
@@ -55,18 +55,20 @@ class Item:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All that the engine knows of a dataset.
+    """Everything that the engine knows about a dataset.
 
     Args:
-        title: the name that tables print.
-        tasks: which of `bench.tasks.TASKS` its built images serve, by name.
-        fields: what every built image has, of target, blurred, mask, left, right, centre.
-        originals: (root, partial=..., **options) to the items of the official layout, checked. Raises DataError. With
-            `partial` fewer files than the official count pass; nothing else does.
-        offline: (**options) to the items of the stand-in from photographs inside installed packages.
-        counts: official images by split.
-        source: where the originals come from: address, citation, and terms, as a person needs them.
-        scoring: "plain", or "best-reference" where the best of several truths counts.
+        title: its name in tables.
+        tasks: names of the tasks in `bench.tasks.TASKS` that its built images serve.
+        fields: the fields that each item's images have: of target, blurred, mask, left, right and centre.
+        originals: called with (root, partial=..., **options), returns the items of the official files after checking
+            their layout. Raises DataError for files that differ from the published ones; `partial` accepts fewer files
+            than the official count, and no other difference.
+        offline: called with (**options), returns the items of the stand-in, made by the same degradation code from
+            photographs inside installed packages.
+        counts: official number of images by split.
+        source: where to get the originals: address, citation and terms.
+        scoring: "plain"; "best-reference" if the best score over several references counts.
     """
 
     title: str

@@ -12,8 +12,8 @@ import numpy as np
 from bench.contracts import DataError
 from bench.data import augment
 from bench.data.auxiliary import KIND, MadeMap
-from bench.data.manifest import BuiltSet
 from bench.data.built_images import as_float
+from bench.data.manifest import BuiltSet
 from bench.tasks import find_task
 
 if TYPE_CHECKING:

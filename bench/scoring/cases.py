@@ -13,8 +13,8 @@ import numpy as np
 
 from bench.contracts import DataError
 from bench.data.batches import task_arrays
-from bench.data.manifest import BuiltSet
 from bench.data.built_images import as_float, read_png
+from bench.data.manifest import BuiltSet
 from bench.scoring.metrics import values
 from bench.tasks import find_task
 

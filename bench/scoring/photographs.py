@@ -15,8 +15,8 @@ import numpy as np
 
 from bench import runs
 from bench.contracts import DataError, UserError
-from bench.data.user_images import read_mask, read_rgb
 from bench.data.built_images import as_float, write_png
+from bench.data.user_images import read_mask, read_rgb
 from bench.files import need_writable
 from bench.params.resolving import all_chains, all_runs
 from bench.params.schema import Params

@@ -387,7 +387,7 @@ def marked_by(copy: Path, stages: dict[str, Stage], name: str, old: str, new: st
 
 def test_reading_originals_differently_marks_every_build(copy, stages):
     old = 'np.asarray(picture.convert("RGBA" if picture.has_transparency_data else "RGB"))'
-    marked = marked_by(copy, stages, "bench/data/imagefiles.py", old, f"{old}[::-1]")
+    marked = marked_by(copy, stages, "bench/data/user_images.py", old, f"{old}[::-1]")
     assert {name for name in stages if name.startswith("build/")} <= marked
 
 

@@ -15,7 +15,7 @@ from bench.contracts import DataError, ParamsError
 from bench.data.user_images import read_rgb
 from datasets import places2
 from datasets.degradations import holes
-from datasets.degradations.blur import recipe
+from datasets.degradations.blur import draw_kernel_blur
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 TRAIN = ("a/abbey/00000001.jpg", "b/bridge/00000007.jpg", "s/swimming_pool/indoor/00000001.jpg")
@@ -64,7 +64,7 @@ def test_an_image_is_its_central_square_with_the_authors_blur_and_a_mask_in_its_
 
         rng = np.random.default_rng(4)
         holes.draw(rng, (256, 256), "deepfill", (low, high))
-        again, drawn = recipe(target, rng)
+        again, drawn = draw_kernel_blur(target, rng)
         assert np.array_equal(blurred, again) and made.degradation == drawn
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from bench.contracts import DataError, ParamsError
 from bench.data.user_images import read_rgb
 from datasets import visdrone
-from datasets.degradations.blur import recipe
+from datasets.degradations.blur import draw_kernel_blur
 from datasets.photographs.packaged import mix
 from datasets.visdrone import COUNTS, FOLDERS, dataset, degrade, offline, originals, to_square
 
@@ -144,7 +144,7 @@ def test_the_blur_does_not_depend_on_the_mask():
         degrade(image, "scene", band, generator, np.random.default_rng(4))
         for band, generator in (("20-30", "deepfill"), ("40-50", "deepfill"), ("50-60", "rfr"))
     ]
-    blurred, drawn = recipe(image, np.random.default_rng(4))
+    blurred, drawn = draw_kernel_blur(image, np.random.default_rng(4))
     for one in made:
         assert np.array_equal(one.images["blurred"], blurred) and one.degradation == drawn
         assert one.condition["severity"] == drawn["length"]

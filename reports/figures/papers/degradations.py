@@ -19,7 +19,7 @@ NAMES = {
     "angle": ("Shaking angle", "linear motion"),
     "length": ("Shaking length", "linear motion"),
 }
-"""By parameter of the recipe: what the papers call it, and which of the two kernels has it."""
+"""By parameter of the blur: what the papers call it, and which of the two kernels has it."""
 LABELS = {
     "deviation": "{:g} grey levels of 255",
     "kernel_size": "kernel size {:g} px",

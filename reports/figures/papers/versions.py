@@ -14,12 +14,12 @@ import numpy as np
 
 from bench.contracts import DataError
 from bench.data import augment
-from bench.data.user_images import read_rgb
 from bench.data.manifest import NAME, BuiltSet
-from datasets.degradations.blur import convolve, gaussian_kernel, motion_kernel
+from bench.data.user_images import read_rgb
+from datasets.degradations.blur import kernel_blur
 
 STILL = {"kernel_size": 1, "sigma": 1.0, "length": 1, "angle": 0}
-"""The parameters of a recipe that leave an image as it is: both kernels are one pixel."""
+"""The arguments of `kernel_blur` that leave an image as it is: both kernels are one pixel."""
 VARIED: Mapping[str, tuple[Mapping[str, float], tuple[float, ...]]] = {
     "kernel_size": ({"sigma": 1.0}, (1, 2, 3, 4, 5)),
     "sigma": ({"kernel_size": 5}, (0.1, 0.4, 0.6, 0.8, 1.0)),
@@ -58,20 +58,6 @@ def stored(built: BuiltSet, row: Mapping[str, Any], field: str) -> np.ndarray:
     return read_rgb(built.folder / row[f"file_{field}"])
 
 
-def blur(image: np.ndarray, values: Mapping[str, Any]) -> np.ndarray:
-    """Blur an image with given parameters, where the recipe draws them.
-
-    Args:
-        image: (H, W, 3) uint8.
-        values: kernel_size (of the Gaussian), sigma and length in pixels, angle in degrees.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
-    first = convolve(image, gaussian_kernel(values["kernel_size"], values["sigma"]))
-    return convolve(first, motion_kernel(values["length"], values["angle"]))
-
-
 def noisy(image: np.ndarray, deviation: float, seed: int = 0) -> np.ndarray:
     """Add the noise of training's augmentation, with a given standard deviation where it draws one.
 
@@ -89,7 +75,7 @@ def noisy(image: np.ndarray, deviation: float, seed: int = 0) -> np.ndarray:
 
 
 def drawn_values(built: BuiltSet, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters that an image's blur was drawn with. Raises DataError when the recipe did not make it."""
+    """The parameters that an image's blur was drawn with. Raises DataError when `draw_kernel_blur` did not make it."""
     values = json.loads(row["degradation"])
     if missing := sorted(set(STILL) - set(values)):
         raise DataError(
@@ -100,7 +86,7 @@ def drawn_values(built: BuiltSet, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def versions(built: BuiltSet) -> dict[str, list[Degraded]]:
-    """Degrade the median test image of a set whose blur is the recipe of two kernels.
+    """Degrade the median test image of a dataset that `draw_kernel_blur` has blurred.
 
     Returns:
         "drawn", the image as it is stored, blurred as it was drawn; "deviation", that one with noise; and for each of
@@ -117,6 +103,6 @@ def versions(built: BuiltSet) -> dict[str, list[Degraded]]:
         "deviation": [Degraded({"deviation": value}, noisy(blurred, value)) for value in DEVIATIONS],
     }
     for name, (others, values) in VARIED.items():
-        steps = [{**STILL, **others, name: value} for value in values]
-        found[name] = [Degraded(step, blur(sharp, step)) for step in steps]
+        steps: list[dict[str, Any]] = [{**STILL, **others, name: value} for value in values]
+        found[name] = [Degraded(step, kernel_blur(sharp, **step)) for step in steps]
     return found

@@ -1,3 +1,5 @@
+"""Blur: kernels against MATLAB's printed values and against definitions, averages of frames, camera paths."""
+
 from __future__ import annotations
 
 import json
@@ -11,12 +13,13 @@ from datasets.degradations.blur import (
     average,
     camera_path,
     convolve,
+    draw_kernel_blur,
     expose,
     gaussian_kernel,
+    kernel_blur,
     margin,
     matrices,
     motion_kernel,
-    recipe,
     to_8bit,
     warp_along,
 )
@@ -27,7 +30,7 @@ def noise(height: int = 60, width: int = 80, seed: int = 0) -> np.ndarray:
 
 
 def smooth(height: int = 120, width: int = 150) -> np.ndarray:
-    """Waves of 20 pixels and more, which cubic interpolation meets within a grey level."""
+    """Waves of 20 pixels and more, which cubic interpolation reproduces within one grey level."""
     y, x = np.mgrid[:height, :width]
     waves = [128 + 60 * np.sin(2 * np.pi * (x * a + y * b)) for a, b in ((0.03, 0.01), (0.0, 0.05), (0.04, -0.02))]
     return to_8bit(np.stack(waves, axis=2))
@@ -40,7 +43,7 @@ def at(y: np.ndarray, x: np.ndarray) -> np.ndarray:
     )
 
 
-# Kernels: values that MATLAB prints
+# Kernels: values printed by MATLAB
 
 
 def test_gaussian_kernel_of_matlab():
@@ -60,17 +63,17 @@ def test_motion_kernel_of_matlab():
 
 
 def test_a_motion_kernel_measures_distances_from_a_line():
-    """By the definition alone: the weight of a pixel is 1 less its distance from a segment of the line."""
+    """By the definition alone: a pixel's weight is 1 minus its distance from the line segment."""
     length, angle = 15, 30
     kernel = motion_kernel(length, angle)
     rows, columns = kernel.shape
     y, x = np.mgrid[: rows // 2 * 2 + 1, : columns // 2 * 2 + 1]
-    y, x = rows // 2 - y, x - columns // 2  # upwards, as angles count
+    y, x = rows // 2 - y, x - columns // 2  # y upwards, as for angles
     direction = np.array([np.cos(np.radians(angle)), np.sin(np.radians(angle))])
     along = x * direction[0] + y * direction[1]
-    aside = np.abs(y * direction[0] - x * direction[1])
+    distance = np.abs(y * direction[0] - x * direction[1])
     inside = np.hypot(x, y) < (length - 1) / 2
-    weight = np.maximum(1 - aside, 0)
+    weight = np.maximum(1 - distance, 0)
     assert np.allclose(kernel[inside] / kernel.max(), weight[inside], atol=1e-6)
     assert (kernel[np.abs(along) > (length + 1) / 2 + 1e-9] < 0.02 * kernel.max()).all()
 
@@ -92,27 +95,27 @@ def test_convolve_is_matlabs_conv_with_a_replicated_border(shape):
     h, w = shape
     padded = np.pad(image.astype(np.float64), ((h, h), (w, w), (0, 0)), mode="edge")
     full = np.stack([signal.convolve(padded[..., c], kernel, method="direct") for c in range(3)], axis=2)
-    first = h + int(np.ceil((h + 1) / 2)) - 1, w + int(np.ceil((w + 1) / 2)) - 1  # conv2's 'same' begins here
+    first = h + int(np.ceil((h + 1) / 2)) - 1, w + int(np.ceil((w + 1) / 2)) - 1  # the first pixel of conv2's 'same'
     expected = full[first[0] : first[0] + 60, first[1] : first[1] + 80]
     assert np.array_equal(convolve(image, kernel), to_8bit(expected))
 
 
-def test_a_true_convolution_turns_the_kernel_round():
+def test_a_true_convolution_flips_the_kernel():
     image = np.zeros((5, 5, 3), np.uint8)
     image[2, 2] = 100
     kernel = np.array([[0, 0, 0], [0, 0, 1.0], [0, 0, 0]])
     assert convolve(image, kernel)[2, 3, 0] == 100  # a kernel's right neighbour moves light to the right
 
 
-def test_rounding_is_half_up():
+def test_halves_are_rounded_up():
     assert to_8bit(np.array([-3, 0.49, 0.5, 1.5, 2.5, 254.5, 300])).tolist() == [0, 0, 1, 2, 3, 255, 255]
 
 
-# The recipe
+# Blur by two kernels
 
 
-def test_recipe_draws_from_the_authors_sets_and_says_what():
-    drawn = [recipe(noise(12, 12), np.random.default_rng(seed))[1] for seed in range(400)]
+def test_values_are_drawn_from_the_authors_sets_and_returned():
+    drawn = [draw_kernel_blur(noise(12, 12), np.random.default_rng(seed))[1] for seed in range(400)]
     assert {d["kernel_size"] for d in drawn} == {1, 2, 3, 4, 5}
     assert {d["sigma"] for d in drawn} == {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0}
     assert {d["length"] for d in drawn} == {5, 10, 15, 20, 25, 30}
@@ -120,14 +123,16 @@ def test_recipe_draws_from_the_authors_sets_and_says_what():
     assert json.loads(json.dumps(drawn)) == drawn
 
 
-def test_recipe_is_what_its_record_says():
+def test_the_blur_is_that_of_the_returned_values():
     image = noise()
-    blurred, drawn = recipe(image, np.random.default_rng(5))
-    again, _ = recipe(image, np.random.default_rng(5))
-    first = convolve(image, gaussian_kernel(drawn["kernel_size"], drawn["sigma"]))
-    assert np.array_equal(blurred, convolve(first, motion_kernel(drawn["length"], drawn["angle"])))
+    blurred, drawn = draw_kernel_blur(image, np.random.default_rng(5))
+    again, _ = draw_kernel_blur(image, np.random.default_rng(5))
+    values = {name: drawn[name] for name in ("kernel_size", "sigma", "length", "angle")}
+    assert np.array_equal(blurred, kernel_blur(image, **values))
     assert np.array_equal(blurred, again)
-    assert np.array_equal(recipe(np.full_like(image, 77), np.random.default_rng(5))[0], np.full_like(image, 77))
+    assert np.array_equal(
+        draw_kernel_blur(np.full_like(image, 77), np.random.default_rng(5))[0], np.full_like(image, 77)
+    )
 
 
 # Averages
@@ -155,7 +160,7 @@ def test_average_linear_is_the_rounded_mean():
 def test_bad_averages():
     with pytest.raises(ParamsError, match="response: found 'srgb', expected 'linear' or 'gamma'"):
         average([noise()], "srgb")
-    with pytest.raises(ValueError, match="no frames"):
+    with pytest.raises(ValueError, match="found no frames"):
         average([], "linear")
 
 
@@ -163,7 +168,7 @@ def test_bad_averages():
 
 
 @pytest.mark.parametrize("num_frames", [2, 7, 8, 15])
-def test_a_path_rests_in_its_middle_and_has_the_length_it_says(num_frames):
+def test_a_path_rests_in_its_middle_and_has_the_returned_length(num_frames):
     for seed in range(50):
         path, drawn = camera_path(np.random.default_rng(seed), num_frames, 20)
         assert path.shape == (num_frames, 3)
@@ -172,17 +177,17 @@ def test_a_path_rests_in_its_middle_and_has_the_length_it_says(num_frames):
         assert steps.sum() == pytest.approx(drawn["length"], abs=1e-3)
         assert 5 <= drawn["length"] <= 20
         assert drawn["kernel_size"] == np.ceil(np.ptp(path[:, :2], axis=0).max()) + 1
-        assert steps.min() > 0.1 * steps.max()  # it never stands still
+        assert steps.min() > 0.1 * steps.max()  # it never stops
         assert np.ptp(path[:, 2]) <= 0.7
         assert json.loads(json.dumps(drawn)) == drawn
 
 
-def test_the_shaking_angle_is_where_the_path_leads():
+def test_the_shaking_angle_is_the_direction_of_the_path():
     for seed in range(50):
         path, drawn = camera_path(np.random.default_rng(seed), 13, 24)
         ahead = path[-1, :2] - path[0, :2]
-        angle = np.degrees(np.arctan2(-ahead[1], ahead[0]))  # y runs down, angles upwards
-        assert abs((angle - drawn["angle"] + 180) % 360 - 180) < 25  # the S of the path turns its ends a little
+        angle = np.degrees(np.arctan2(-ahead[1], ahead[0]))  # y points down
+        assert abs((angle - drawn["angle"] + 180) % 360 - 180) < 25  # the cubic term turns the ends a little
 
 
 def test_a_shift_by_whole_pixels_is_a_crop():
@@ -209,8 +214,8 @@ def test_frames_follow_the_similarity_of_the_path():
         assert error.max() < 2.5 and error.mean() < 0.6
 
 
-def test_no_frame_invents_a_border():
-    """White photographs stay white: a black or mirrored outside would show."""
+def test_frames_need_no_border():
+    """Frames of a white photograph are white: a black border would be visible."""
     for seed in range(20):
         path, _ = camera_path(np.random.default_rng(seed), 13, 24)
         frames = warp_along(np.full((90, 140, 3), 255, np.uint8), path)
@@ -218,7 +223,7 @@ def test_no_frame_invents_a_border():
 
 
 def test_a_photograph_too_small_for_its_path_is_refused():
-    with pytest.raises(ParamsError, match="found a photograph of 20x20; take a shorter path"):
+    with pytest.raises(ParamsError, match="found a photograph of 20x20; use a shorter path"):
         warp_along(noise(20, 20), np.array([[0, 0, 0], [12, 0, 0.0]]))
 
 
