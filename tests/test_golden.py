@@ -1,7 +1,6 @@
-"""Our networks, layers and metrics compute what the authors' do, from the same weights and inputs.
+"""Our networks, layers and metrics give the results of the authors', from the same weights and inputs.
 
-Every case of the folder is a test; `--golden DIR` takes another folder. What computes a case stands in
-`golden_runners`.
+Each case of the folder is a test; `--golden DIR` takes another folder. `golden_runners` has the function of each case.
 """
 
 from __future__ import annotations
@@ -17,41 +16,43 @@ import pytest
 from tests import golden_runners
 
 BOUND = 1e-4
-BOUNDS = {"hyper-laplacian-deconvolution": 2e-3}  # its notes: the reference tabulates its inner step
-HERE = Path(__file__).parent / "golden"
+"""The largest accepted relative error of an output."""
+BOUNDS = {"hyper-laplacian-deconvolution": 2e-3}
+"""Other bounds by case. The reference of this one uses a table for its inner step (its notes)."""
+CASES = Path(__file__).parent / "golden"
 
 
 @pytest.fixture(scope="module")
 def runners(golden):
-    """The function of each case by name; they see `case` and `weights` of the folder of the cases."""
-    places = [str(folder) for folder in (golden, HERE) if (folder / "case.py").is_file()]
-    sys.path[:0] = places[:1]
-    kept = {name: sys.modules.pop(name) for name in ("case", "weights") if name in sys.modules}
-    found = {}
+    """The function of each case by name; they import `case` and `weights` from the folder of the cases."""
+    folder = str(next(folder for folder in (golden, CASES) if (folder / "case.py").is_file()))
+    sys.path.insert(0, folder)
+    replaced = {name: sys.modules.pop(name) for name in ("case", "weights") if name in sys.modules}
+    functions = {}
     for module in pkgutil.iter_modules(golden_runners.__path__):
         for case, runner in importlib.import_module(f"tests.golden_runners.{module.name}").RUNNERS.items():
-            assert case not in found, f"two runners for {case}"
-            found[case] = runner
+            assert case not in functions, f"two runners for {case}"
+            functions[case] = runner
     importlib.import_module("case")
-    yield found
-    sys.path.remove(places[0])
+    yield functions
+    sys.path.remove(folder)
     for name in ("case", "weights"):
         del sys.modules[name]
-    sys.modules.update(kept)
+    sys.modules.update(replaced)
 
 
 def relative_error(ours: np.ndarray, expected: np.ndarray) -> float:
-    """|ours - expected| / |expected|, both L2 norms; the difference's own norm where the case expects zeros."""
+    """|ours - expected| / |expected|, both L2 norms; |ours| where the case expects zeros."""
     assert ours.shape == expected.shape
     difference, size = (np.linalg.norm(a.astype(np.float64)) for a in (ours.astype(np.float64) - expected, expected))
     return float(difference / size) if size else float(difference)
 
 
-def test_a_case_is_computed_as_by_its_authors(golden_case, golden, runners, record_property):
+def test_our_results_are_those_of_the_authors(golden_case, golden, runners, record_property):
     if golden_case not in runners:
-        pytest.skip("no entry computes it yet")
+        pytest.skip("no method computes it yet")
     case = sys.modules["case"].load(golden_case, golden)
-    # A case of numbers, not of arrays, has them under `values`, as float64 and as float32 give them.
+    # A case of numbers instead of arrays has them under `values`, computed in float64 and in float32.
     expected = case.outputs or {name: np.array(value) for name, value in case.about["values"]["float64"].items()}
     ours = runners[golden_case](case)
     assert expected.keys() <= ours.keys(), "an output of the case was not computed"
@@ -61,12 +62,12 @@ def test_a_case_is_computed_as_by_its_authors(golden_case, golden, runners, reco
     assert {name: error for name, error in errors.items() if not error < bound} == {}
 
 
-def test_every_runner_has_its_case_here(runners):
-    assert {name for name in runners if not (HERE / f"{name}.json").is_file()} == set()
+def test_every_runner_has_its_case(runners):
+    assert {name for name in runners if not (CASES / f"{name}.json").is_file()} == set()
 
 
-def test_a_wrong_network_is_found(golden, runners):
-    """The bound can fail: the last kernel of one case, behind all norms, is made a hundredth larger."""
+def test_a_wrong_network_exceeds_the_bound(golden, runners):
+    """The last kernel of one case, which no normalisation follows, is made a hundredth larger."""
     name = "edgeconnect-inpaint"
     if not (golden / f"{name}.json").is_file():
         pytest.skip(f"the folder has no {name}")

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from case import Case
 
 from methods.deblurgan import Critic, Generator, method, signed
+from tests.golden_runners import tensors
+
+if TYPE_CHECKING:
+    from case import Case
+
+    from tests.golden_runners import Runners
 
 
 def generator(case: Case) -> dict[str, np.ndarray]:
-    """The restored image in the authors' range, and the residual that was added."""
+    """Compute the restored image in the authors' range, and the residual that is added to the input."""
     arguments = case.about["arguments"]
     blocks = int(arguments["which_model_netG"].removeprefix("resnet_").removesuffix("blocks"))
     network = Generator(arguments["ngf"], blocks).eval()
-    state = {name: torch.from_numpy(value) for name, value in case.state.items()}
+    state = tensors(case.state)
     network.load_state_dict(method.reference["generator"](state))
     image = torch.from_numpy(case.inputs["image"])
     with torch.no_grad():
@@ -25,15 +30,15 @@ def generator(case: Case) -> dict[str, np.ndarray]:
 
 
 def critic(case: Case) -> dict[str, np.ndarray]:
-    """The map of scores."""
+    """Compute the map of scores."""
     network = Critic(case.about["arguments"]["ndf"]).eval()
-    state = {name: torch.from_numpy(value) for name, value in case.state.items()}
+    state = tensors(case.state)
     network.load_state_dict(method.reference["critic"](state))
     with torch.no_grad():
         return {"score": network(torch.from_numpy(case.inputs["image"])).numpy()}
 
 
-RUNNERS: dict[str, Callable[[Case], dict[str, np.ndarray]]] = {
+RUNNERS: Runners = {
     "deblurgan": generator,
     "deblurgan_discriminator": critic,
 }

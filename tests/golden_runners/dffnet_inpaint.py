@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from case import Case
 from torch import Tensor
 
 from methods.dffnet_inpaint import method
 from methods.families.gated_inpainting import InpaintingNet
 from methods.layers.contextual_attention import contextual_attention
+from tests.golden_runners import tensors
+
+if TYPE_CHECKING:
+    from case import Case
+
+    from tests.golden_runners import Runners
 
 
 def nchw(array: np.ndarray) -> Tensor:
-    """An array (N, H, W, C) as a tensor (N, C, H, W)."""
+    """Turn an array (N, H, W, C) into a tensor (N, C, H, W)."""
     return torch.from_numpy(array).permute(0, 3, 1, 2)
 
 
 def attention(case: Case) -> dict[str, np.ndarray]:
-    """The rebuilt features with and without the fusion of scores."""
+    """Compute the rebuilt features with and without the fusion of scores."""
     inputs = [nchw(case.inputs[name]) for name in ("foreground", "background", "mask")]
     outputs = {"output": contextual_attention(*inputs), "output_no_fuse": contextual_attention(*inputs, fuse=False)}
     return {name: value.permute(0, 2, 3, 1).numpy() for name, value in outputs.items()}
 
 
 def network(case: Case) -> dict[str, np.ndarray]:
-    """Both completed images in [-1, 1]; the code's channels are ours in reverse."""
+    """Compute both completed images, BGR in [-1, 1]."""
     modules = 3 if any(name.startswith("inpaint_net/1xconv") for name in case.state) else 1
     ours = InpaintingNet(case.about["arguments"]["cnum"], modules, "contextual").eval()
-    state = {name: torch.from_numpy(value) for name, value in case.state.items()}
+    state = tensors(case.state)
     ours.load_state_dict(method.reference["generator"](state))
     mask = nchw(case.inputs["mask"])
     x = (nchw(case.inputs["image"]).flip(1) + 1) / 2 * (1 - mask)
@@ -40,7 +45,7 @@ def network(case: Case) -> dict[str, np.ndarray]:
     return {name: (2 * image - 1).flip(1).permute(0, 2, 3, 1).numpy() for name, image in images.items()}
 
 
-RUNNERS: dict[str, Callable[[Case], dict[str, np.ndarray]]] = {
+RUNNERS: Runners = {
     "ca-attention": attention,
     "dffnet-inpaint": network,
     "dffnet-inpaint-1101": network,

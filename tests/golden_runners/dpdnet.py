@@ -1,4 +1,4 @@
-"""Golden cases of DPDNet: the authors' Keras network and its single-image form."""
+"""The golden cases of DPDNet, the authors' Keras network and its single-image form, computed by our network."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ import numpy as np
 import torch
 
 from methods.dpdnet import DPDNet, method
+from tests.golden_runners import tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from case import Case
+
+    from tests.golden_runners import Runners
 
 
 def run(case: Case) -> dict[str, np.ndarray]:
-    """Load the authors' weights as `restore` would and compute `output` and `features`, both (N, H, W, channels).
+    """Compute `output` and `features`, both (N, H, W, channels), from imported weights.
 
-    The case's colours are BGR, as the authors' network sees them; ours takes and gives RGB.
+    The colours of the case are BGR, as in the authors' network; those of ours are RGB.
     """
-    state = {name: torch.from_numpy(array) for name, array in case.state.items()}
+    state = tensors(case.state)
     views = torch.from_numpy(case.inputs["input"]).split(3, dim=1)
     left, right = views[0].flip(1), views[-1].flip(1)
     channels = next(iter(case.state.values())).shape[-1]
@@ -29,11 +30,11 @@ def run(case: Case) -> dict[str, np.ndarray]:
     with torch.no_grad():
         features = network.features(left, right)
         output = network(left, right).flip(1)
-    shown = case.outputs["features"].shape[-1]
+    stored = case.outputs["features"].shape[-1]
     return {
         "output": output.permute(0, 2, 3, 1).numpy(),
-        "features": features[:, :shown].permute(0, 2, 3, 1).numpy(),
+        "features": features[:, :stored].permute(0, 2, 3, 1).numpy(),
     }
 
 
-RUNNERS: dict[str, Callable[[Case], dict[str, np.ndarray]]] = {"dpdnet": run, "dpdnet-single": run}
+RUNNERS: Runners = {"dpdnet": run, "dpdnet-single": run}

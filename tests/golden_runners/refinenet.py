@@ -1,4 +1,4 @@
-"""The blocks of RefineNet and Light-Weight RefineNet, computed by MRFNet's."""
+"""The golden cases of blocks of RefineNet and Light-Weight RefineNet, computed by MRFNet's blocks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import nn
 from methods.families.multipath import CRP, RCU
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from case import Case
+
+    from tests.golden_runners import Runners
 
 
 def without_biases(module: nn.Module) -> nn.Module:
-    """RefineNet's convolutions have none where ours have: a bias of 0 is none."""
+    """Set all biases to 0: some convolutions of RefineNet have none where ours have one."""
     for name, parameter in module.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
@@ -25,7 +25,7 @@ def without_biases(module: nn.Module) -> nn.Module:
 
 
 def load(module: nn.Module, case: Case, names: dict[str, str]) -> None:
-    """Give the module the case's tensors, ours by theirs; what it has beyond them must be biases."""
+    """Load the tensors of the case, `names` from ours to theirs; all other tensors of the module must be biases."""
     state = {ours: torch.from_numpy(case.state[theirs]) for ours, theirs in names.items()}
     rest = without_biases(module).load_state_dict(state, strict=False)
     assert not rest.unexpected_keys
@@ -33,7 +33,7 @@ def load(module: nn.Module, case: Case, names: dict[str, str]) -> None:
 
 
 def chained_pooling(case: Case) -> dict[str, np.ndarray]:
-    """The chained residual pooling of the light-weight network: 1x1 convolutions."""
+    """Compute the chained residual pooling of the light-weight network, with 1x1 convolutions."""
     arguments = case.about["arguments"]
     pool = CRP(arguments["in_planes"], 1, arguments["n_stages"])
     load(pool, case, {f"stages.{i}.weight": f"{i + 1}_outvar_dimred.weight" for i in range(arguments["n_stages"])})
@@ -42,7 +42,7 @@ def chained_pooling(case: Case) -> dict[str, np.ndarray]:
 
 
 def residual_units(case: Case) -> dict[str, np.ndarray]:
-    """The residual convolution units, one after the other."""
+    """Compute the residual convolution units, one after the other."""
     arguments = case.about["arguments"]
     features = torch.from_numpy(case.inputs["features"])
     for unit in range(1, arguments["n_blocks"] + 1):
@@ -58,7 +58,7 @@ def residual_units(case: Case) -> dict[str, np.ndarray]:
     return {"features_out": features.numpy()}
 
 
-RUNNERS: dict[str, Callable[[Case], dict[str, np.ndarray]]] = {
+RUNNERS: Runners = {
     "refinenet_lw_crp4": chained_pooling,
     "refinenet_rcu2": residual_units,
 }

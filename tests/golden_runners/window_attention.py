@@ -1,4 +1,4 @@
-"""Golden cases of the window transformer block: Swin's own, plain and shifted."""
+"""The golden cases of Swin's transformer block, plain and shifted, computed by our block."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ import numpy as np
 import torch
 
 from methods.layers.window_attention import WindowBlock
+from tests.golden_runners import tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from case import Case
+
+    from tests.golden_runners import Runners
 
 
 def run(case: Case) -> dict[str, np.ndarray]:
-    """Compute `output` (N, C, H, W) by the block; its names are the authors'."""
+    """Compute `output` (N, C, H, W); the names of our weights are the authors'."""
     about = case.about["arguments"]
     block = WindowBlock(
         about["dim"], about["window_size"], about["num_heads"], about["shift_size"], about["mlp_ratio"]
     ).eval()
-    block.load_state_dict({name: torch.from_numpy(array) for name, array in case.state.items()})
+    block.load_state_dict(tensors(case.state))
     x = torch.from_numpy(case.inputs["input"]).permute(0, 2, 3, 1)
     with torch.no_grad():
         return {"output": block(x).permute(0, 3, 1, 2).numpy()}
 
 
-RUNNERS: dict[str, Callable[[Case], dict[str, np.ndarray]]] = dict.fromkeys(
-    ("swin-block", "swin-block-shifted", "swin-block-window10"), run
-)
+RUNNERS: Runners = dict.fromkeys(("swin-block", "swin-block-shifted", "swin-block-window10"), run)
