@@ -1,4 +1,4 @@
-"""How two ways to the same result are timed: in turn, in one run, by processor time."""
+"""Timing of several implementations that give the same result: in turn, in one run, by processor time."""
 
 from __future__ import annotations
 
@@ -13,49 +13,56 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TOLERANCE = 1e-4
-"""The largest difference of two layers' results and of their gradients, relative, in the Euclidean norm."""
+"""The largest accepted relative difference of two layers' results, and of their gradients, in the Euclidean norm."""
 
 
 def processor_seconds(calls: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """The median processor time of each call in seconds; the calls take turns."""
+    """Return the median processor time of each call in seconds; the calls take turns.
+
+    Args:
+        calls: the functions to time.
+        repeats: timed calls of each.
+    """
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(repeats):
-        for call, own in zip(calls, times, strict=True):
+        for call, seconds in zip(calls, times, strict=True):
             start = time.process_time()
             call()
-            own.append(time.process_time() - start)
-    return [statistics.median(own) for own in times]
+            seconds.append(time.process_time() - start)
+    return [statistics.median(seconds) for seconds in times]
 
 
 def run(layer: nn.Module, x: Tensor, mask: Tensor, backward: bool) -> Tensor:
-    """The result, or with `backward` the gradient of the sum of its squares."""
+    """Return the result of a layer, or with `backward` the gradient of the sum of its squares."""
     if not backward:
         with torch.no_grad():
             return layer(x, mask)
     x = x.detach().requires_grad_()
-    layer(x, mask).square().sum().backward()
-    assert x.grad is not None
-    return x.grad
+    (gradient,) = torch.autograd.grad(layer(x, mask).square().sum(), x)
+    return gradient
 
 
 def compare_layers(
     about: str | None, ours: nn.Module, theirs: nn.Module, name: str, features: Callable[[Tensor], Tensor]
 ) -> None:
-    """Read sizes from the command line and print a line for the forward pass and one for both passes.
+    """Read sizes from the command line and print one line for the forward pass and one for both passes.
 
-    A line has the difference of the results (of the gradients), both times and their ratio. The command fails where the
-    difference is above TOLERANCE.
+    Each line has the difference of the results (or gradients), both times and their ratio. The command fails when the
+    difference is above `TOLERANCE`.
 
     Args:
-        about: what the command is for.
-        ours: a layer of (1, C, H, W) and its hole (1, 1, H, W).
-        theirs: the same layer as a user would have it; `name` is its column.
+        about: description of the command, for `--help`.
+        ours: a layer, called with features (1, C, H, W) and the mask of the hole (1, 1, H, W).
+        theirs: the reference implementation of the same layer.
+        name: of the reference, as the title of its column.
         features: normal noise (1, C, H, W) to the layer's input.
     """
     parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--size", type=int, default=64, help="of the feature map, square; the hole is a quarter of it")
-    parser.add_argument("--channels", type=int, default=256)
-    parser.add_argument("--repeats", type=int, default=5, help="timed calls each, after one to compare")
+    parser.add_argument(
+        "--size", type=int, default=64, help="side of the square feature map; a quarter of it is the hole"
+    )
+    parser.add_argument("--channels", type=int, default=256, help="of the feature map")
+    parser.add_argument("--repeats", type=int, default=5, help="timed calls of each layer, after one untimed call")
     options = parser.parse_args()
     if min(options.size, options.channels, options.repeats) < 1 or options.size % 4:
         parser.error("the size must be a multiple of 4, the channels and the repeats at least 1")
@@ -77,4 +84,4 @@ def compare_layers(
         fast, slow = processor_seconds(calls, options.repeats)
         print(f"{passes:<18} {difference:>10.1e} {1000 * fast:>9.1f} {1000 * slow:>17.1f} {slow / fast:>6.1f}")
         if not difference < TOLERANCE:
-            sys.exit(f"the results differ by {difference:.1e}, at most {TOLERANCE:g} was expected: not the same layer")
+            sys.exit(f"the results differ by {difference:.1e}, expected less than {TOLERANCE:g}: not the same layer")

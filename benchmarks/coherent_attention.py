@@ -1,10 +1,11 @@
-"""Time coherent attention beside the layer in torch operations: `python -m benchmarks.coherent_attention`.
+"""Compare the speed of coherent attention with torch operations: `python -m benchmarks.coherent_attention`.
 
-The other side is the layer as a user of CSA has it: scores by a convolution whose kernels are the known patches, a row
-of an attention matrix for every place of the map, the hole's rows one after the other, and one product of that matrix
-with the patches, whose gradient autograd takes. It follows the same equations; the command fails where the two differ.
+The reference is the layer as in CSA's code: scores by a convolution whose kernels are the known patches, an attention
+matrix with one row per place, the rows of the hole computed one after the other, and one product of that matrix with
+the patches, which autograd differentiates. It follows the same equations; the command fails when the results differ.
 
-One thread, processor time, medians, both in turn in one run: read the ratios, the times are this machine's.
+One thread, processor time, medians, both sides in turn in one run. The ratios can be compared between machines, the
+times cannot.
 """
 
 from __future__ import annotations
@@ -21,14 +22,20 @@ class Matrix(nn.Module):
     """The layer with a whole attention matrix, one image at a time: (1, C, h, w) and (1, 1, h, w) to (1, C, h, w)."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Attend within the image."""
+        """Fill the hole of the image."""
         patches = x[0].flatten(1).T
         with torch.no_grad():
             attention = self.attention(x, patches, mask.flatten() > 0)
         return (attention @ patches).T.reshape(x.shape)
 
     def attention(self, x: Tensor, patches: Tensor, inside: Tensor) -> Tensor:
-        """The matrix of h w rows: what each place takes from every place."""
+        """Return the attention matrix (h w, h w): the weights of all places for each place.
+
+        Args:
+            x: (1, C, h, w).
+            patches: the same as rows, (h w, C).
+            inside: (h w,), True in the hole.
+        """
         known, hole = (~inside).nonzero().flatten(), inside.nonzero().flatten()
         directions = F.normalize(patches, dim=1, eps=EPS)
         scores = F.conv2d(F.normalize(x, dim=1, eps=EPS), directions[known][:, :, None, None])[0].flatten(1)
@@ -51,7 +58,7 @@ class Matrix(nn.Module):
 
 
 if __name__ == "__main__":
-    # Neighbours resemble each other, as they do in features.
+    # Neighbours are similar, as in features of an image.
     compare_layers(
         __doc__, CoherentAttention(), Matrix(), "matrix", lambda noise: noise + 2 * F.avg_pool2d(noise, 5, 1, padding=2)
     )

@@ -1,10 +1,11 @@
-"""Time contextual attention beside the layer in convolutions: `python -m benchmarks.contextual_attention`.
+"""Compare the speed of contextual attention with convolutions: `python -m benchmarks.contextual_attention`.
 
-The other side is the layer as its paper draws it and its ports have it: patches of the map are the kernels of a
-convolution, score maps are filtered with an identity, a transposed convolution with larger patches rebuilds the map.
-The command fails where the two differ.
+The reference is the layer as in its paper and in its ports: patches of the map are the kernels of a convolution, score
+maps are filtered with an identity, and a transposed convolution with larger patches rebuilds the map. The command fails
+when the results differ.
 
-One thread, processor time, medians, both in turn in one run: read the ratios, the times are this machine's.
+One thread, processor time, medians, both sides in turn in one run. The ratios can be compared between machines, the
+times cannot.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Convolutions(nn.Module):
 
 
 if __name__ == "__main__":
-    # As long as features that the softmax can tell apart without choosing one alone.
+    # Scaled so that the softmax neither picks one place nor averages all.
     compare_layers(
         __doc__, ContextualAttention(), Convolutions(), "convolutions", lambda noise: noise / noise.shape[1] ** 0.5
     )

@@ -1,8 +1,9 @@
-"""Time one frame through DMPHN beside the network as its authors wrote it: `python -m benchmarks.dmphn_frame`.
+"""Compare the speed of our DMPHN with its authors' network for one frame: `python -m benchmarks.dmphn_frame`.
 
-Both run in float32 with equal weights on the same number of threads; with --bfloat16 ours also as `restore --precision
-bfloat16` does. Each side is a process of its own, for how memory is kept and threads wait belongs to it, and the sides
-take turns frame by frame: read the ratios, the times are this machine's. The results must agree, or the command fails.
+Both run in float32 with equal weights on the same number of threads; with --bfloat16 ours also runs as in `restore
+--precision bfloat16`. Each side runs in a separate process, because the memory allocator and the waiting of threads are
+set per process. The sides take turns frame by frame in one run. The ratios can be compared between machines, the times
+cannot. The command fails when the results differ.
 """
 
 from __future__ import annotations
@@ -29,22 +30,22 @@ from bench.importing import read_state
 from bench.training.device import tune_allocator
 from methods.dmphn import DMPHN, method
 
-FINE, ROUGH = 1e-4, 3e-2
-"""The largest difference from their result, relative to it, in the Euclidean norm: in float32, in bfloat16."""
+FLOAT32_TOLERANCE, BFLOAT16_TOLERANCE = 1e-4, 3e-2
+"""The largest accepted relative difference from the authors' result, in the Euclidean norm."""
 
 
 # The authors' network -------------------------------------------------------------------------------------------------
 
 
 def residual_unit(channels: int) -> nn.Sequential:
-    """Convolution, ReLU, convolution; the sum is in the networks."""
+    """Make a convolution, a ReLU and a convolution; the encoder or decoder adds the input."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(), nn.Conv2d(channels, channels, 3, padding=1)
     )
 
 
 class Encoder(nn.Module):
-    """Their encoder, layers under their names."""
+    """The authors' encoder, with their names of the layers."""
 
     def __init__(self):
         super().__init__()
@@ -56,7 +57,7 @@ class Encoder(nn.Module):
         self.layer10, self.layer11 = residual_unit(128), residual_unit(128)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, 3, H, W) to (1, 128, H/4, W/4)."""
+        """Encode `x` (1, 3, H, W) to (1, 128, H/4, W/4)."""
         x = self.layer1(x)
         x = self.layer2(x) + x
         x = self.layer3(x) + x
@@ -69,7 +70,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Their decoder, layers under their names."""
+    """The authors' decoder, with their names of the layers."""
 
     def __init__(self):
         super().__init__()
@@ -81,7 +82,7 @@ class Decoder(nn.Module):
         self.layer24 = nn.Conv2d(32, 3, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(1, 128, H/4, W/4) to (1, 3, H, W)."""
+        """Decode `x` (1, 128, H/4, W/4) to (1, 3, H, W)."""
         x = self.layer13(x) + x
         x = self.layer14(x) + x
         x = self.layer16(x)
@@ -94,7 +95,7 @@ class Decoder(nn.Module):
 
 
 class Authors(nn.ModuleDict):
-    """Their test script as a network: eight modules, every patch by itself."""
+    """The authors' test script as a network: eight modules, each patch computed separately."""
 
     def __init__(self):
         super().__init__({f"encoder_lv{level}": Encoder() for level in range(1, 5)})
@@ -126,7 +127,7 @@ class Authors(nn.ModuleDict):
 
 
 def authors(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
-    """One frame as their test script does it: default layout, no gradients."""
+    """Return the restoration of one frame as in the authors' test script: default memory layout, no gradients."""
     network = Authors().eval()
     network.load_state_dict(state)
 
@@ -138,7 +139,7 @@ def authors(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
 
 
 def ours(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
-    """One frame as the engine does it: weights channels-last, inference mode."""
+    """Return the restoration of one frame as in our engine: weights channels-last, inference mode."""
     network = DMPHN().to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     network.load_state_dict(method.reference["network"](state))
     image = image.contiguous(memory_format=torch.channels_last)
@@ -151,31 +152,34 @@ def ours(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
 
 
 def ours_bfloat16(state: dict[str, Tensor], image: Tensor) -> Callable[[], Tensor]:
-    """One frame as `restore --precision bfloat16` does it."""
-    call = ours(state, image)
+    """Return the restoration of one frame as by `restore --precision bfloat16`."""
+    in_float32 = ours(state, image)
 
-    def rough() -> Tensor:
+    def call() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16):
-            return call().float()
+            return in_float32().float()
 
-    return rough
+    return call
 
 
 class Side(NamedTuple):
-    """How a frame is computed, whether memory and threads are as in `restore`, how far the frame may differ."""
+    """One side of the comparison."""
 
     make: Callable[[dict[str, Tensor], Tensor], Callable[[], Tensor]]
+    """From the authors' tensors and an image (1, 3, H, W) to a function that restores it."""
     tuned: bool
-    tolerance: float = FINE
+    """Whether the allocator and the waiting of threads are set as by `restore`."""
+    tolerance: float = FLOAT32_TOLERANCE
+    """The largest accepted relative difference from the authors' result."""
 
 
 COMPARED = {"authors": Side(authors, False), "ours": Side(ours, True)}
 SETTINGS = {"authors, our settings": Side(authors, True), "ours, default settings": Side(ours, False)}
-BFLOAT16 = {"ours, bfloat16": Side(ours_bfloat16, True, ROUGH)}
+BFLOAT16 = {"ours, bfloat16": Side(ours_bfloat16, True, BFLOAT16_TOLERANCE)}
 
 
 def weights(folder: Path | None) -> dict[str, Tensor]:
-    """The authors' tensors by their names: their files in `folder`, else random ones of a fixed seed."""
+    """Return the authors' tensors by their names: from their files in `folder`, or random ones with a fixed seed."""
     if folder:
         return read_state(folder)
     torch.manual_seed(0)
@@ -183,7 +187,16 @@ def weights(folder: Path | None) -> dict[str, Tensor]:
 
 
 def serve(side: Side, folder: Path | None, size: tuple[int, int], threads: int, pipe: Connection) -> None:
-    """Be one side: send the first frame, then for each True received the wall and the processor seconds of another."""
+    """Run one side in its process: send the first frame, then the times of one more frame for each True received.
+
+    Args:
+        side: what is run.
+        folder: of the authors' weights; None for random ones.
+        size: height and width of the frame.
+        threads: of torch.
+        pipe: receives True for one more frame and False to end; sends the frame (1, 3, H, W), then pairs of wall and
+            processor seconds.
+    """
     if side.tuned and not tune_allocator():
         print("this C library's allocator has no settings to tune", file=sys.stderr)
     torch.set_num_threads(threads)
@@ -200,15 +213,26 @@ def serve(side: Side, folder: Path | None, size: tuple[int, int], threads: int, 
 def measure(
     sides: dict[str, Side], folder: Path | None, size: tuple[int, int], threads: int, repeats: int
 ) -> tuple[dict[str, list[tuple[float, float]]], dict[str, NDArray[np.float32]]]:
-    """Run the sides in turn; return by side the wall and processor seconds of each frame, and the frame itself."""
+    """Run the sides in turn.
+
+    Args:
+        sides: by name.
+        folder: of the authors' weights; None for random ones.
+        size: height and width of the frame.
+        threads: of each side.
+        repeats: timed frames of each side.
+
+    Returns:
+        by side the wall and processor seconds of each frame, and by side the frame (1, 3, H, W).
+    """
     settings = "MALLOC_TOP_PAD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "OMP_WAIT_POLICY"
     context = multiprocessing.get_context("spawn")
     pipes, frames, processes = {}, {}, []
     for name, side in sides.items():
         for setting in settings:
-            os.environ.pop(setting, None)  # a side decides itself
+            os.environ.pop(setting, None)  # only the side's own settings count
         if side.tuned:
-            os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is imported, so not by the side's own code
+            os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # read when torch is imported, before the side's code
         pipes[name], end = context.Pipe()
         process = context.Process(target=serve, args=(side, folder, size, threads, end), daemon=True)
         process.start()
@@ -228,21 +252,25 @@ def measure(
 
 
 def main() -> None:
-    """Print a line a side: median wall and processor seconds, and how many times faster than the authors' it is."""
+    """Print one line per side: median wall and processor seconds, and the authors' times divided by them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--width", type=int, default=1280, help="of the frame, in pixels; a multiple of 8")
     parser.add_argument("--height", type=int, default=720, help="of the frame, in pixels; a multiple of 16")
-    parser.add_argument("--repeats", type=int, default=5, help="timed frames a side, after one to warm up")
+    parser.add_argument("--repeats", type=int, default=5, help="timed frames of each side, after one untimed frame")
     parser.add_argument("--threads", type=int, default=2, help="of each side")
-    parser.add_argument("--weights", type=Path, metavar="DIR", help="the authors' eight files; else random weights")
-    parser.add_argument("--settings", action="store_true", help="also give each side the other's memory and threads")
-    parser.add_argument("--bfloat16", action="store_true", help="also ours in bfloat16, as a person may restore")
+    parser.add_argument(
+        "--weights", type=Path, metavar="DIR", help="folder of the authors' eight files; random weights without it"
+    )
+    parser.add_argument(
+        "--settings", action="store_true", help="also run each side with the other's memory and thread settings"
+    )
+    parser.add_argument("--bfloat16", action="store_true", help="also run ours in bfloat16")
     options = parser.parse_args()
     if options.width % 8 or options.height % 16 or min(options.width, options.height, options.repeats) < 1:
         parser.error("the width must be a multiple of 8, the height of 16, and the repeats at least 1")
     try:
         if options.weights:
-            read_state(options.weights)  # a wrong folder is found here, not in a process
+            read_state(options.weights)  # reports a wrong folder before any process starts
     except UserError as error:
         parser.error(str(error))
     sides = COMPARED | (SETTINGS if options.settings else {}) | (BFLOAT16 if options.bfloat16 else {})
@@ -250,7 +278,7 @@ def main() -> None:
     times, frames = measure(sides, options.weights, size, options.threads, options.repeats)
     print(
         f"{options.width}x{options.height}, float32, torch {torch.__version__}, {options.threads} threads,"
-        f" {options.repeats} frames a side, {platform.machine()}"
+        f" {options.repeats} frames per side, {platform.machine()}"
     )
     print(f"{'':<25} {'wall, s':>8} {'processor, s':>13} {'wall ratio':>11} {'processor ratio':>16} {'difference':>11}")
     slow_wall, slow_processor = (statistics.median(column) for column in zip(*times["authors"], strict=True))
@@ -260,7 +288,7 @@ def main() -> None:
         wall, processor = (statistics.median(column) for column in zip(*times[name], strict=True))
         difference = float(np.linalg.norm(frames[name] - truth) / np.linalg.norm(truth))
         if not difference < side.tolerance:
-            wrong.append(f"{name} by {difference:.1e}, at most {side.tolerance:g} was expected")
+            wrong.append(f"{name} by {difference:.1e}, expected less than {side.tolerance:g}")
         ratios = f"{slow_wall / wall:>11.2f} {slow_processor / processor:>16.2f}"
         print(f"{name:<25} {wall:>8.2f} {processor:>13.2f} {ratios} {difference:>11.1e}")
     if wrong:

@@ -1,6 +1,7 @@
-"""Time PSNR and SSIM of our own beside scikit-image's on one pair: `python -m benchmarks.metrics`.
+"""Compare the speed of our PSNR and SSIM with scikit-image's for one pair of images: `python -m benchmarks.metrics`.
 
-One thread, processor time, medians, both in turn in one run: read the ratios, the times are this machine's.
+One thread, processor time, medians, both sides in turn in one run. The ratios can be compared between machines, the
+times cannot.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from benchmarks._side_by_side import processor_seconds
 
 
 def main() -> None:
-    """Print a line a metric: both values' difference, both times, the ratio."""
+    """Print one line per metric: the difference of the values, both times, the ratio."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--width", type=int, default=1280, help="of the pair, in pixels")
-    parser.add_argument("--height", type=int, default=720, help="of the pair, in pixels")
-    parser.add_argument("--repeats", type=int, default=7, help="timed calls each")
+    parser.add_argument("--width", type=int, default=1280, help="of the images, in pixels")
+    parser.add_argument("--height", type=int, default=720, help="of the images, in pixels")
+    parser.add_argument("--repeats", type=int, default=7, help="timed calls of each side")
     options = parser.parse_args()
     cv2.setNumThreads(1)
     target = cv2.resize(data.astronaut(), (options.width, options.height), interpolation=cv2.INTER_CUBIC)

@@ -1,9 +1,11 @@
-"""Time a report of synthetic runs, and its charts beside matplotlib's: `python -m benchmarks.report`.
+"""Compare the speed of the report's charts with matplotlib's, and time a whole report: `python -m benchmarks.report`.
 
-The charts of a few runs' losses are drawn both ways, each as SVG and as PNG: by the report's own writer and rasteriser,
-and one by one by matplotlib as the report did before. One thread, processor time, medians, in turn in one run: read the
-ratio. Then the whole report is rendered: its wall time and its processor time (with that of the processes that it
-starts), and the page's size; the papers' figures are among it where the datasets are built. The command fails where the
+The chart of one run's losses is drawn both ways, as SVG and as PNG: by the report's own writer and rasteriser, and by
+matplotlib. One thread, processor time, medians, both sides in turn in one run. The ratio can be compared between
+machines, the times cannot.
+
+Then a report of synthetic runs is rendered: its wall time, its processor time (that of its child processes included)
+and the size of the page. The papers' figures are part of it where the datasets are built. The command fails when the
 page is larger than 10 MB.
 """
 
@@ -25,18 +27,18 @@ from reports.figures import charts, line_plots
 from reports.page.sections import drawn_figures
 from tests import make_scores
 
-LARGEST = 10_000_000
-"""Bytes of a page that can still be sent."""
+MAX_PAGE_BYTES = 10_000_000
+"""The largest page that can still be sent by mail."""
 
 
 def ours(losses: pd.DataFrame, path: Path) -> None:
-    """The losses of one run as SVG and PNG, as the report draws them."""
+    """Draw the losses of one run as SVG and PNG, as the report does."""
     line_plots.run_losses(losses, "Losses", path)
     charts.rasterise(path.with_name(f"{path.name}.svg"))
 
 
 def matplotlibs(losses: pd.DataFrame, path: Path) -> None:
-    """The same curves as SVG and PNG by matplotlib."""
+    """Draw the same curves as SVG and PNG by matplotlib."""
     figure, axes = line_plots.canvas(2.6, "Losses", "step", "loss")
     for i, ((_, name), rows) in enumerate(losses.groupby(["player", "name"], sort=False)):
         steps, values = (line_plots.thin(rows[column].to_numpy(float)) for column in ("step", "value"))
@@ -51,19 +53,19 @@ def matplotlibs(losses: pd.DataFrame, path: Path) -> None:
 
 
 def processor() -> float:
-    """Processor time of this process and of those that it started and waited for, seconds."""
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    """Return the processor time of this process and of its finished children, in seconds."""
+    usages = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def main() -> None:
-    """Print the ratio of both ways to draw, then what the whole report takes."""
+    """Print the ratio of both ways to draw, then the time and size of a whole report."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=750, help="evaluations of the synthetic store, 1 to 750")
     parser.add_argument(
         "--data", type=Path, default=Path("data/sample"), help="built datasets, for the papers' figures"
     )
-    parser.add_argument("--repeats", type=int, default=5, help="timed drawings of a chart each way")
+    parser.add_argument("--repeats", type=int, default=5, help="timed drawings of the chart each way")
     options = parser.parse_args()
     if not 1 <= options.runs <= 750 or options.repeats < 1:
         parser.error("the runs must be 1 to 750, the repeats at least 1")
@@ -88,8 +90,8 @@ def main() -> None:
             f"{time.perf_counter() - started:.1f} s, {processor() - before:.1f} s of processors, "
             f"page {summary.page_bytes / 1e6:.2f} MB"
         )
-        if summary.page_bytes > LARGEST:
-            sys.exit(f"the page has {summary.page_bytes} bytes, at most {LARGEST} was expected")
+        if summary.page_bytes > MAX_PAGE_BYTES:
+            sys.exit(f"the page has {summary.page_bytes} bytes, expected at most {MAX_PAGE_BYTES}")
 
 
 if __name__ == "__main__":
