@@ -12,6 +12,7 @@ page is larger than 10 MB.
 from __future__ import annotations
 
 import argparse
+import math
 import resource
 import sys
 import tempfile
@@ -20,36 +21,51 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.axis import Axis
+from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks._side_by_side import processor_seconds
 from reports import render
-from reports.figures import charts, line_plots
-from reports.page.sections import drawn_figures
+from reports.figures import charts, losses, matplotlib_canvas
+from reports.figures.rasterising import rasterise
+from reports.page.appendices import figure_appendices
 from tests import make_scores
 
 MAX_PAGE_BYTES = 10_000_000
 """The largest page that can still be sent by mail."""
 
 
-def ours(losses: pd.DataFrame, path: Path) -> None:
+def ours(rows: pd.DataFrame, path: Path) -> None:
     """Draw the losses of one run as SVG and PNG, as the report does."""
-    line_plots.run_losses(losses, "Losses", path)
-    charts.rasterise(path.with_name(f"{path.name}.svg"))
+    losses.draw_run(rows, "Losses", path)
+    rasterise(path.with_name(f"{path.name}.svg"))
 
 
-def matplotlibs(losses: pd.DataFrame, path: Path) -> None:
-    """Draw the same curves as SVG and PNG by matplotlib."""
-    figure, axes = line_plots.canvas(2.6, "Losses", "step", "loss")
-    for i, ((_, name), rows) in enumerate(losses.groupby(["player", "name"], sort=False)):
-        steps, values = (line_plots.thin(rows[column].to_numpy(float)) for column in ("step", "value"))
+def plain_ticks(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis: powers of ten would go through the formula parser.
+
+    A decade has one tick, or where there are few decades three or nine; minor ticks cost more than the curves.
+    """
+    low, high = axis.get_view_interval()
+    decades = math.log10(high / low)
+    axis.set_major_locator(LogLocator(subs=range(1, 10) if decades < 1 else (1, 2, 5) if decades < 3 else (1,)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
+def with_matplotlib(rows: pd.DataFrame, path: Path) -> None:
+    """Draw the same curves as SVG and PNG with matplotlib."""
+    figure, axes = matplotlib_canvas.canvas(2.6, "Losses", "step", "loss")
+    for i, ((_, name), curve) in enumerate(rows.groupby(["player", "name"], sort=False)):
+        steps, values = (losses.thin(curve[column].to_numpy(float)) for column in ("step", "value"))
         axes.plot(steps, values, color=charts.COLOURS[i], linewidth=1.2, label=name)
     axes.set_yscale("log")
-    line_plots.plain(axes.yaxis)
-    for step, phase in line_plots.switches(losses):
+    plain_ticks(axes.yaxis)
+    for step, phase in losses.phase_changes(rows):
         axes.axvline(step, color="#6b6f76", linestyle="--", linewidth=1)
         axes.text(step, 1, f" {phase}", fontsize=7, va="top", transform=axes.get_xaxis_transform())
-    line_plots.legend(axes)
-    line_plots.save(figure, path)
+    matplotlib_canvas.legend(axes)
+    matplotlib_canvas.save(figure, path)
 
 
 def processor() -> float:
@@ -73,8 +89,8 @@ def main() -> None:
         root = Path(name)
         specs = make_scores.hundreds()[: options.runs]
         make_scores.write(root / "scores", specs, steps=300)
-        losses = pd.read_parquet(next((root / "scores").glob("*/losses.parquet")))
-        both = [partial(draw, losses, root / "chart") for draw in (ours, matplotlibs)]
+        rows = pd.read_parquet(next((root / "scores").glob("*/losses.parquet")))
+        both = [partial(draw, rows, root / "chart") for draw in (ours, with_matplotlib)]
         fast, slow = processor_seconds(both, options.repeats)
         print(f"a chart as SVG and PNG: ours {1000 * fast:.1f} ms, matplotlib {1000 * slow:.1f} ms, {slow / fast:.1f}x")
         started, before = time.perf_counter(), processor()
@@ -83,7 +99,7 @@ def main() -> None:
             root / "out",
             profile="sample",
             resolve=lambda record: {"run_id": record["provenance"]["mlflow_run"], "experiment_id": "1"},
-            extras=[drawn_figures(options.data)],
+            appendices=[figure_appendices(options.data)],
         )
         print(
             f"{summary.evaluations} runs, {len(summary.tables)} tables, {summary.figures} figures: "

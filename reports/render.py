@@ -1,68 +1,98 @@
-"""Render the report: the scores of one profile beside the published numbers, as tables, figures and one page."""
+"""Render the report: the scores of one profile next to the published numbers, as tables, figures and one page."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from bench.contracts import UserError
-from reports.figures.charts import Rasters
-from reports.page import write
-from reports.page.parts import Extra
-from reports.page.write import address
+from bench.files import replace_folder
+from reports.figures.losses import loss_plots
+from reports.figures.naming import by_key
+from reports.figures.rasterising import Rasters
+from reports.page import templates
+from reports.page.appendices import Appendices
+from reports.page.links import run_address
+from reports.page.sections import build_sections
 from reports.published import printed
 from reports.scores import reading
 from reports.scores.reading import Evaluation
-from reports.sections import Resolve, Summary, by_key, loss_plots, sections_of
 from reports.tables import custom, formats, model
 from reports.tables.all_tables import all_tables
 from reports.tables.cells import cell_records
 
-Further = Callable[[Sequence[Evaluation], Path], Sequence[Extra]]
-"""Draws further parts of the page from the evaluations, and writes their files (PNG and SVG) into a folder."""
+Resolve = Callable[[Mapping[str, Any]], Mapping[str, str] | None]
+"""A record to its MLflow run (run_id, experiment_id, and server where it is not the dashboard); None if unknown."""
+FORMATS = (("md", formats.markdown), ("csv", formats.comma_separated), ("tex", formats.latex))
+"""The endings of a table's files, and the functions that write them."""
 
 
-def resolve_all(
-    shown: Sequence[model.Table], resolve: Resolve
+@dataclass(frozen=True)
+class Summary:
+    """What a report holds: `summary.json`, apart from the time."""
+
+    profile: str
+    """The profile of its runs."""
+    evaluations: int
+    """How many evaluations it was made from."""
+    tables: Mapping[str, str]
+    """The verdict of each table by id; "" for overviews."""
+    verdicts: Mapping[str, int]
+    """How many tables have each verdict."""
+    cells: int
+    """How many measured cells it has, one per evaluation and cell."""
+    below_baseline: Mapping[str, Mapping[str, str]]
+    """By overview: the evaluations that are not better than the baseline, and by how much."""
+    figures: int
+    """How many figures it has."""
+    page_bytes: int
+    """Size of the page."""
+    seconds: float = 0.0
+    """Time taken; not in the file, so that the same scores give the same files."""
+
+
+def resolve_cells(
+    tables: Sequence[model.Table], resolve: Resolve
 ) -> tuple[dict[str, Mapping[str, str]], list[dict[str, Any]]]:
-    """Link every measured cell to its MLflow run.
+    """Find the MLflow run of every measured cell.
 
     Returns:
-        the MLflow run of each evaluation that has a cell, and all cells.
+        the MLflow run of each evaluation that has a cell, and the entries of `cells.json`.
 
     Raises:
-        UserError: a cell whose run the tracking store does not know.
+        UserError: a cell whose run the tracking store does not have.
     """
-    found: dict[str, Mapping[str, str]] = {}
+    mlflow_runs: dict[str, Mapping[str, str]] = {}
     cells = []
-    for table in shown:
-        members = {one.name: one for line in table.lines if line.group for one in line.group.evaluations}
+    for table in tables:
+        members = {run.name: run for line in table.lines if line.group for run in line.group.evaluations}
         members |= {
-            one.name: one for line in table.lines for cell in line.measured.values() for one, _, _ in cell.parts
+            run.name: run for line in table.lines for cell in line.measured.values() for run, _, _ in cell.parts
         }
         for entry in cell_records(table):
             name = entry["evaluation"]
-            if name not in found:
-                run = resolve(members[name].record)
-                if run is None or not run.get("run_id"):
+            if name not in mlflow_runs:
+                mlflow_run = resolve(members[name].record)
+                if mlflow_run is None or not mlflow_run.get("run_id"):
                     raise UserError(
                         f"table {table.id}, row {entry['row']}, column {entry['column']}: the measured cell of "
                         f"evaluation {name} lacks its MLflow run, which is not in the tracking store; evaluate that "
-                        "run again, or point to the store that holds it"
+                        "run again, or use the store that holds it"
                     )
-                found[name] = run
-            cells.append({**entry, "mlflow_run": found[name]["run_id"]})
-    return found, cells
+                mlflow_runs[name] = mlflow_run
+            cells.append({**entry, "mlflow_run": mlflow_runs[name]["run_id"]})
+    return mlflow_runs, cells
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write plain values: a mapping a key a line, a list an entry a line, however deep (indenting is slow)."""
+    """Write plain values as JSON: one line per key of a mapping, or per entry of a list (full indenting is slow)."""
     if isinstance(value, Mapping):
         text = json.dumps(value, indent=1, ensure_ascii=False)
     else:
@@ -71,75 +101,83 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def refuse_other_files(out: Path) -> None:
-    """Raise UserError when `out` holds files that are no report, which are not to be deleted."""
+    """Raise UserError when `out` holds anything but a report, because rendering deletes it."""
     if out.exists() and not (out / "summary.json").is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out}: holds something that is no report (no summary.json); name an empty or a new folder")
+        raise UserError(f"{out}: is not a report (no summary.json); choose an empty or a new folder")
 
 
-def render(scores_root: Path, out: Path, *, profile: str, resolve: Resolve, extras: Sequence[Further] = ()) -> Summary:
+def write_tables(
+    folder: Path, tables: Sequence[model.Table], mlflow_runs: Mapping[str, Mapping[str, str]]
+) -> dict[str, Markup]:
+    """Write every table in each format and as a page. Returns each table as HTML."""
+    for table in tables:
+        for ending, text_of in FORMATS:
+            (folder / f"{table.id}.{ending}").write_text(text_of(table), encoding="utf-8")
+    return templates.write_tables(folder, tables, mlflow_runs)
+
+
+def render(
+    scores_root: Path, out: Path, *, profile: str, resolve: Resolve, appendices: Sequence[Appendices] = ()
+) -> Summary:
     """Render the tables, the figures and the page of one profile into `out`.
 
     Args:
-        scores_root: a folder an evaluation.
-        out: replaced as a whole once everything is written.
-        resolve: a record to its MLflow run; None where the tracking store does not know it.
-        extras: what draws further parts of the page; each writes its files into the folder of figures.
+        scores_root: one folder per evaluation.
+        out: replaced as a whole when everything is written.
+        resolve: finds the MLflow run of a record.
+        appendices: functions that make further parts of the page.
 
     Raises:
-        UserError: no evaluation, a damaged one, or a measured cell that does not lead back to what made it.
+        UserError: no evaluation, a damaged one, or a measured cell without a link to what made it.
     """
     started = time.perf_counter()
     refuse_other_files(out)
-    known = printed.load()
-    further = custom.load(known)
+    summaries: list[Summary] = []
+    replace_folder(out, lambda folder: summaries.append(render_into(folder, scores_root, profile, resolve, appendices)))
+    return replace(summaries[0], seconds=round(time.perf_counter() - started, 2))
+
+
+def render_into(
+    folder: Path, scores_root: Path, profile: str, resolve: Resolve, appendices: Sequence[Appendices]
+) -> Summary:
+    """Render into an empty folder; arguments and errors as in `render`."""
+    published = printed.load()
+    custom_tables = custom.load(published)
     evaluations = reading.read(scores_root, profile)
-    partial = out.with_name(f"{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        for name in ("tables", "figures"):
-            (partial / name).mkdir(parents=True)
-        with Rasters(partial / "figures") as rasters:
-            drawn = [extra for draw in extras for extra in draw(evaluations, partial / "figures")]
-            losses = {key: loss_plots(mine, key, partial / "figures") for key, mine in by_key(evaluations).items()}
-            rasters.start()  # most of the charts: they become pixels while the tables are made
-            shown = all_tables(evaluations, known, further)
-            mlflow_runs, cells = resolve_all(shown, resolve)
-            links = {name: address(run) for name, run in mlflow_runs.items()}
-            if silent := [one.name for one in evaluations if one.name not in links]:
-                raise UserError(f"{scores_root}: nothing was measured in {', '.join(silent)}; evaluate them again")
-            sections = sections_of(evaluations, shown, known, links, losses, partial / "figures", drawn)
-            rasters.start()
-            for table in shown:
-                for ending, text in (
-                    ("md", formats.markdown),
-                    ("csv", formats.comma_separated),
-                    ("tex", formats.latex),
-                ):
-                    (partial / "tables" / f"{table.id}.{ending}").write_text(text(table), encoding="utf-8")
-            bodies = write.write_tables(partial / "tables", shown, mlflow_runs)
-            alone = [extra for extra in drawn if not extra.task]
-            write.write(partial / "index.html", sections, evaluations, bodies, profile, alone)
-            write_json(partial / "cells.json", cells)
-        summary = Summary(
-            profile,
-            len(evaluations),
-            {table.id: table.verdict for table in shown},
-            dict(Counter(table.verdict for table in shown if table.verdict)),
-            len(cells),
-            {
-                table.id: flags
-                for table in shown
-                if (flags := {line.row: line.flag for line in table.lines if line.flag})
-            },
-            len(list((partial / "figures").glob("*.png"))),
-            (partial / "index.html").stat().st_size,
-            round(time.perf_counter() - started, 2),
-        )
-        write_json(
-            partial / "summary.json", {name: value for name, value in asdict(summary).items() if name != "seconds"}
-        )
-        shutil.rmtree(out, ignore_errors=True)
-        partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    figures = folder / "figures"
+    for name in ("tables", "figures"):
+        (folder / name).mkdir()
+    with Rasters(figures) as rasters:
+        parts = [part for make in appendices for part in make(evaluations, published, figures)]
+        losses = {key: loss_plots(members, key, figures) for key, members in by_key(evaluations).items()}
+        rasters.start()  # most of the charts: they become pixels while the tables are made
+        tables = all_tables(evaluations, published, custom_tables)
+        mlflow_runs, cells = resolve_cells(tables, resolve)
+        links = {name: run_address(run) for name, run in mlflow_runs.items()}
+        if unmeasured := [run.name for run in evaluations if run.name not in links]:
+            raise UserError(f"{scores_root}: nothing was measured in {', '.join(unmeasured)}; evaluate them again")
+        sections = build_sections(evaluations, tables, published, links, losses, figures)
+        rasters.start()
+        bodies = write_tables(folder / "tables", tables, mlflow_runs)
+        templates.write_page(folder / "index.html", sections, evaluations, bodies, profile, parts)
+        write_json(folder / "cells.json", cells)
+    summary = summarise(folder, evaluations, tables, profile, len(cells))
+    write_json(folder / "summary.json", {name: value for name, value in asdict(summary).items() if name != "seconds"})
     return summary
+
+
+def summarise(
+    folder: Path, evaluations: Sequence[Evaluation], tables: Sequence[model.Table], profile: str, cells: int
+) -> Summary:
+    """Count what a rendered report holds."""
+    flags = {table.id: {line.row: line.flag for line in table.lines if line.flag} for table in tables}
+    return Summary(
+        profile=profile,
+        evaluations=len(evaluations),
+        tables={table.id: table.verdict for table in tables},
+        verdicts=dict(Counter(table.verdict for table in tables if table.verdict)),
+        cells=cells,
+        below_baseline={table: rows for table, rows in flags.items() if rows},
+        figures=len(list((folder / "figures").glob("*.png"))),
+        page_bytes=(folder / "index.html").stat().st_size,
+    )

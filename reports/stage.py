@@ -1,11 +1,11 @@
-"""The report stage: every evaluation is brought into MLflow, then the report renders them all."""
+"""The report stage: bring every evaluation into MLflow, render the report of all of them, and check it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import runs
 from bench.contracts import UserError
@@ -13,15 +13,18 @@ from bench.params.resolving import search_folder
 from bench.params.schema import Params
 from bench.tracking import store, uploads
 
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
 
 def report(params: Params) -> Path:
-    """Render tables, figures and the page of the chosen profile, check every cell and link of it; return the page.
+    """Render tables, figures and the page of the chosen profile, check every cell and link, and return the page.
 
     Raises:
-        UserError: nothing was scored yet, or a measured cell cannot be led back to its run.
+        UserError: nothing was scored yet, or a measured cell has no link to its run.
     """
     from reports.checks.check import check
-    from reports.page.sections import drawn_figures, drawn_searches
+    from reports.page.appendices import figure_appendices, search_appendices
     from reports.render import render
 
     root = runs.scores_folder(params)
@@ -29,19 +32,23 @@ def report(params: Params) -> Path:
     if not folders:
         raise UserError(f"{root}: nothing was scored yet; run: dvc repro")
     client = store.connect(params.tracking)
-    links = {folder.name: _link(client, uploads.sync(client, folder)) for folder in folders}
+    mlflow_runs = {folder.name: mlflow_run(client, uploads.sync(client, folder)) for folder in folders}
 
     def resolve(record: Mapping[str, Any]) -> dict[str, str]:
-        return links[record["evaluation"]]
+        return mlflow_runs[record["evaluation"]]
 
     out = Path(params.paths.reports, params.profile)
-    extras = [drawn_searches(search_folder(params)), drawn_figures(Path(params.paths.data, params.profile))]
-    render(root, out, profile=params.profile, resolve=resolve, extras=extras)
+    appendices = [
+        search_appendices(search_folder(params)),
+        figure_appendices(Path(params.paths.data, params.profile)),
+    ]
+    render(root, out, profile=params.profile, resolve=resolve, appendices=appendices)
     check(out, root, profile=params.profile, experiment_of=partial(store.experiment_of, client))
     return out / "index.html"
 
 
-def _link(client: Any, run_id: str) -> dict[str, str]:
+def mlflow_run(client: MlflowClient, run_id: str) -> dict[str, str]:
+    """The facts of an MLflow run that make its address: ids, name, and the server where the store has one."""
     with store.reached(client.tracking_uri):
         run = client.get_run(run_id)
     server = {"server": client.tracking_uri.rstrip("/")} if client.tracking_uri.startswith("http") else {}

@@ -1,233 +1,180 @@
-"""Comparisons of restored images: the same windows of input, results and truth."""
+"""Comparisons of restored images: input, results and target of one test image, whole and in enlarged windows."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+from PIL import Image
 
-from bench.contracts import DataError
+from bench.tasks import find_task
+from reports.figures.images import at_width, read_image
+from reports.figures.naming import MAX_RUNS, FigureKey, condition_text, dataset_title, mean_psnr, run_label
+from reports.figures.sheets import Picture, Strip, save_sheet
+from reports.figures.windows import Window, enlarge, worst_windows
+from reports.scores.reading import Evaluation
+from reports.tables.runs import join_seeds
 
-TILE = 300
-"""Width of an image in a grid, pixels."""
-BOX, SECOND = "#ff2d55", "#1e90ff"
-"""Colours of the boxes of a comparison."""
-PICTURE = 640
+WIDTH = 300
+"""Width of an image in the figure's files, pixels."""
+COLUMNS = 6
+"""Images side by side in the figure's files; the next ones are below."""
+PAGE_WIDTH = 640
 """Width at most of an image on the page, pixels."""
+SMALLEST_WINDOW = 32
+"""Sides of an enlarged window at least, pixels."""
+BOXES = ("#ff2d55", "#1e90ff")
+"""Colours of the first and the second window: red, blue."""
+BY_HAND = "by hand"
+RULES = {"median": "the median image", "worst": "the worst image", BY_HAND: "chosen by hand"}
+"""The kept images that the page shows, by the rule that chose them, and the rule in words."""
 
-
-Window = tuple[float, float, float, float]
-"""A part of an image as fractions of it: left, top, width, height."""
+Kept = tuple[Evaluation, Mapping[str, Any]]
+"""An evaluation and the record's entry of an image that it kept."""
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One image of a comparison: the whole and its enlarged detail, both as they are shown in the figure.
-
-    Args:
-        anchor: the evaluation whose part of the page tells of it; "" where there is none.
-        picture: the image as large as the page may show it; None is the whole.
-        second: the detail in the second box, where there is one.
-    """
+    """One image of a comparison."""
 
     label: str
-    whole: Image.Image
-    detail: Image.Image
-    anchor: str = ""
-    picture: Image.Image | None = None
-    second: Image.Image | None = None
-
-    @cached_property
-    def addresses(self) -> tuple[str, ...]:
-        """The whole and each detail as JPEG inside an address, for the figure."""
-        return tuple(data_uri(jpeg(one), "jpeg") for one in (self.whole, self.detail, self.second) if one is not None)
+    """The run's title; "input" or "target"."""
+    image: Image.Image
+    """As large as the page may show it."""
+    details: tuple[Image.Image, ...]
+    """The enlarged inside of each window."""
+    run: str = ""
+    """The evaluation, to whose part of the page the label links; "" for none."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Input, restored images and target of one test image.
-
-    Args:
-        rule: why this image: median, worst or by hand.
-        window: the detail as fractions of the image: left, top, width, height.
-        second: a second detail, where one is shown.
-        size: width and height of the images, pixels.
-        left_out: further runs that show this image, for which there was no room.
-    """
+    """Input, restored images and target of one test image."""
 
     title: str
-    rule: str
-    image: str
+    """Dataset, task and image."""
     tiles: tuple[Tile, ...]
-    window: Window
-    second: Window | None = None
-    size: tuple[int, int] = (TILE, TILE)
+    """The input, the runs, the best first, and the target."""
+    windows: tuple[Window, ...]
+    """The one or two parts that are enlarged."""
+    size: tuple[int, int]
+    """Width and height of the images, pixels."""
     left_out: int = 0
-
-    @property
-    def windows(self) -> tuple[Window, ...]:
-        """The one detail, or both."""
-        return (self.window,) if self.second is None else (self.window, self.second)
+    """Further runs that restored this image; there was no room for them."""
 
 
-def data_uri(data: bytes, kind: str) -> str:
-    """Bytes as an address that stands inside a page."""
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def webp(image: Image.Image, width: int = 0) -> bytes:
-    """An image as WebP of quality 72, made narrower where it is wider than `width` pixels."""
-    if 0 < width < image.width:
-        size = (width, max(1, round(width * image.height / image.width)))
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    image.save(out, "WEBP", quality=72, method=2)
-    return out.getvalue()
-
-
-def jpeg(image: Image.Image) -> bytes:
-    """An image as JPEG of quality 82."""
-    out = io.BytesIO()
-    image.save(out, "JPEG", quality=82)
-    return out.getvalue()
-
-
-# Comparisons ----------------------------------------------------------------------------------------------------------
-
-
-def read_image(path: Path) -> Image.Image:
-    """Read an image as 8-bit RGB; 16-bit ones lose their low byte. Raises DataError when it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}); evaluate the run again") from error
-
-
-def worst_window(
-    given: Image.Image, target: Image.Image, apart: tuple[int, int, int, int] | None = None
-) -> tuple[int, int, int, int]:
-    """The window of the largest input error: left, top, width and height in pixels.
-
-    Its sides are a quarter of the image's, at least 32 pixels or all of a smaller image; the error is the mean absolute
-    difference of input and target. An input of another size than its target has its window in the middle.
-
-    Args:
-        apart: a window that this one must not touch, where there is room beside it.
-    """
-    width, height = target.size
-    w, h = min(width, max(32, width // 4)), min(height, max(32, height // 4))
-    if given.size != target.size:
-        return (width - w) // 2, (height - h) // 2, w, h
-    error = np.abs(np.asarray(given, float) - np.asarray(target, float)).sum(axis=2)
-    table = np.pad(error.cumsum(0).cumsum(1), ((1, 0), (1, 0)))  # a sum over any window is four look-ups
-    sums = table[h:, w:] - table[:-h, w:] - table[h:, :-w] + table[:-h, :-w]
-    if apart is not None:
-        sums[max(0, apart[1] - h + 1) : apart[1] + apart[3], max(0, apart[0] - w + 1) : apart[0] + apart[2]] = -1
-    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
-    return int(left), int(top), w, h
-
-
-def part(image: Image.Image, window: Window) -> Image.Image:
-    """A part of an image, enlarged to the size of a tile."""
-    width, height = image.size
-    left, top, w, h = window
-    box = (left * width, top * height, (left + w) * width, (top + h) * height)
-    return image.resize((TILE, max(1, round(TILE * height / width))), Image.Resampling.BICUBIC, box)
-
-
-def tile(label: str, image: Image.Image, window: Window, anchor: str = "", second: Window | None = None) -> Tile:
-    """An image at the width of a tile, and its windows enlarged to the same size."""
-    width, height = image.size
-    whole = image.resize((TILE, max(1, round(TILE * height / width))), Image.Resampling.LANCZOS)
-    picture = image
-    if width > PICTURE:
-        picture = image.resize((PICTURE, max(1, round(PICTURE * height / width))), Image.Resampling.LANCZOS)
-    return Tile(label, whole, part(image, window), anchor, picture, part(image, second) if second else None)
+def tile_of(label: str, image: Image.Image, windows: Sequence[Window], run: str = "") -> Tile:
+    """An image, at most as wide as the page needs it, with its enlarged windows."""
+    smaller = at_width(image, PAGE_WIDTH) if image.width > PAGE_WIDTH else image
+    return Tile(label, smaller, tuple(enlarge(image, window, WIDTH) for window in windows), run)
 
 
 def compare(
     title: str,
-    rule: str,
-    name: str,
     given: Path,
     restored: Sequence[tuple[str, str, Path]],
     target: Path,
-    anchor: str = "",
-    boxes: int = 1,
+    input_run: str = "",
+    max_windows: int = 1,
     left_out: int = 0,
 ) -> Comparison:
-    """Make the tiles of one test image.
+    """Read the images of one comparison.
 
     Args:
-        restored: label, evaluation and file of each method.
-        anchor: the evaluation of the input as it is, where one was run.
-        boxes: windows to enlarge, 1 or 2: the largest input error, and the largest apart from it.
+        restored: label, evaluation and file of each run.
+        input_run: the evaluation of the unchanged input; "" when there is none.
+        max_windows: windows to enlarge, the largest error of the input first.
         left_out: runs for which there was no room.
 
     Raises:
         DataError: an image that cannot be read.
     """
     first, last = read_image(given), read_image(target)
-    width, height = last.size
-    found = [worst_window(first, last)]
-    if boxes == 2 and found[0][2:] != last.size:
-        found.append(worst_window(first, last, found[0]))
-    windows = [(left / width, top / height, w / width, h / height) for left, top, w, h in found]
-    window, second = windows[0], windows[1] if len(windows) > 1 else None
-    tiles = [tile("input", first, window, anchor, second)]
-    tiles += [tile(label, read_image(path), window, anchor, second) for label, anchor, path in restored]
-    tiles.append(tile("target", last, window, "", second))
-    return Comparison(title, rule, name, tuple(tiles), window, second, last.size, left_out)
-
-
-def layout(comparison: Comparison) -> tuple[int, int, int]:
-    """Columns, and width and height of a tile with its label, details and gaps."""
-    columns = min(6, len(comparison.tiles))
-    rows = 1 + len(comparison.windows)
-    return columns, TILE + 10, rows * (comparison.tiles[0].whole.height + 4) + 28
+    windows = worst_windows([first], last, max_windows, smallest=SMALLEST_WINDOW)
+    tiles = [tile_of("input", first, windows, input_run)]
+    tiles += [tile_of(label, read_image(path), windows, run) for label, run, path in restored]
+    tiles.append(tile_of("target", last, windows))
+    return Comparison(title, tuple(tiles), windows, last.size, left_out)
 
 
 def save_comparison(comparison: Comparison, path: Path) -> None:
-    """Write the grid as `path`.png and `path`.svg: each image whole with its boxes, the enlarged details below it."""
-    columns, wide, high = layout(comparison)
-    rows = -(-len(comparison.tiles) // columns)
-    size = (columns * wide + 10, rows * high + 40)
-    sheet = Image.new("RGB", size, "white")
-    draw, font, small = ImageDraw.Draw(sheet), ImageFont.load_default(16), ImageFont.load_default(14)
-    draw.text((10, 8), comparison.title, fill="black", font=font)
-    svg = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{size[0]}" height="{size[1]}" font-family="sans-serif">',
-        f'<rect width="100%" height="100%" fill="white"/>'
-        f'<text x="10" y="24" font-size="16">{html.escape(comparison.title)}</text>',
+    """Write `path`.png and `path`.svg: each image whole with its boxes, and the enlarged windows below it."""
+    strips = []
+    for first in range(0, len(comparison.tiles), COLUMNS):
+        row = comparison.tiles[first : first + COLUMNS]
+        strips.append(Strip("", tuple(Picture(tile.label, tile.image, comparison.windows) for tile in row)))
+        for k in range(len(comparison.windows)):
+            strips.append(Strip("", tuple(Picture("", tile.details[k], frame=k) for tile in row)))
+    save_sheet(comparison.title, strips, path, WIDTH, BOXES)
+
+
+# The images of runs ---------------------------------------------------------------------------------------------------
+
+
+def images_to_compare(members: Sequence[Evaluation]) -> list[tuple[str, str, list[Kept]]]:
+    """Choose the images to compare: of each rule the one that most evaluations kept, and all that a person chose.
+
+    Returns:
+        the rule, a word for the file's name, and the evaluations with their entry.
+    """
+    chosen = []
+    for rule in RULES:
+        by_image: dict[tuple[str, str], list[Kept]] = {}
+        for evaluation in members:
+            for entry in evaluation.record["images"]:
+                if entry["rule"] == rule:
+                    key = (entry["image"], condition_text(entry["condition"]))
+                    by_image.setdefault(key, []).append((evaluation, entry))
+        most_first = sorted(by_image.values(), key=len, reverse=True)
+        for k, kept in enumerate(most_first if rule == BY_HAND else most_first[:1], 1):
+            chosen.append((rule, f"{rule.replace(' ', '-')}-{k}" if rule == BY_HAND else rule, kept))
+    return chosen
+
+
+def compare_runs(
+    members: Sequence[Evaluation], key: FigureKey, folder: Path
+) -> tuple[list[Comparison], set[tuple[str, str]]]:
+    """Compare the images that evaluations share: the best runs first, one seed of each, at most MAX_RUNS.
+
+    Returns:
+        the comparisons, and (evaluation, image) of all runs that restored the image of one of them.
+    """
+    comparisons, covered = [], set()
+    first_seeds = {group.evaluations[0].name for group in join_seeds(members)}
+    for rule, word, kept in images_to_compare(members):
+        ranked = sorted(
+            (pair for pair in kept if pair[0].name in first_seeds and pair[0].record["method"] != "input"),
+            key=lambda pair: -mean_psnr(pair[0]),
+        )
+        first, entry = kept[0]
+        condition = condition_text(entry["condition"])
+        title = f"{dataset_title(first)}, {key.task}: {RULES[rule]}, {entry['image']}"
+        comparison = compare(
+            f"{title} ({condition})" if condition else title,
+            first.folder / entry["input"],
+            [(run_label(run, members), run.name, run.folder / own["restored"]) for run, own in ranked[:MAX_RUNS]],
+            first.folder / entry["target"],
+            next((run.name for run, _ in kept if run.record["method"] == "input"), ""),
+            max_windows=2 if find_task(key.task).has_views else 1,  # near and far, as in DMTNet's figure 4
+            left_out=max(0, len(ranked) - MAX_RUNS),
+        )
+        save_comparison(comparison, folder / key.file_name(f"images-{word}"))
+        comparisons.append(comparison)
+        covered |= {(run.name, entry["image"]) for run, entry in kept}
+    return comparisons, covered
+
+
+def remaining_images(evaluation: Evaluation, covered: set[tuple[str, str]]) -> list[Comparison]:
+    """The images of an evaluation that no comparison of several runs covers."""
+    return [
+        compare(
+            f"{dataset_title(evaluation)}: this run's {entry['rule']} image, {entry['image']}",
+            evaluation.folder / entry["input"],
+            [(str(evaluation.record["title"]), evaluation.name, evaluation.folder / entry["restored"])],
+            evaluation.folder / entry["target"],
+        )
+        for entry in evaluation.record["images"]
+        if entry["rule"] in RULES and (evaluation.name, entry["image"]) not in covered
     ]
-    colours = (BOX, SECOND)
-    for i, one in enumerate(comparison.tiles):
-        x, y = 10 + i % columns * wide, 36 + i // columns * high
-        height = one.whole.height
-        draw.text((x, y), one.label, fill="black", font=small)
-        svg.append(f'<text x="{x}" y="{y + 15}" font-size="14">{html.escape(one.label)}</text>')
-        pictures = [shown for shown in (one.whole, one.detail, one.second) if shown is not None]
-        for k, (shown, address) in enumerate(zip(pictures, one.addresses, strict=True)):
-            down = y + 20 + k * (height + 4)
-            sheet.paste(shown, (x, down))
-            svg.append(f'<image x="{x}" y="{down}" width="{TILE}" height="{height}" href="{address}"/>')
-        boxes = [(x, y + 20, window, colour) for window, colour in zip(comparison.windows, colours, strict=False)]
-        if len(boxes) > 1:  # so that one sees which detail is whose
-            boxes += [(x, y + 20 + (k + 1) * (height + 4), (0.0, 0.0, 1.0, 1.0), colours[k]) for k in range(len(boxes))]
-        for across, down, window, colour in boxes:
-            left, top, w, h = (round(part * side) for part, side in zip(window, (TILE, height) * 2, strict=True))
-            draw.rectangle((across + left, down + top, across + left + w - 1, down + top + h - 1), None, colour, 2)
-            svg.append(
-                f'<rect x="{across + left}" y="{down + top}" width="{w}" height="{h}" fill="none" stroke="{colour}" '
-                'stroke-width="2"/>'
-            )
-    sheet.save(path.with_name(f"{path.name}.png"), compress_level=1)  # photographs hardly shrink more
-    path.with_name(f"{path.name}.svg").write_text("\n".join([*svg, "</svg>"]), encoding="utf-8")

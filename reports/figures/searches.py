@@ -1,6 +1,7 @@
-"""What searches found: the score of every trial, what the numbers matter, and the winner's beside the run's own.
+"""Results of searches: the score of every trial, how much each number matters, and the winner next to the defaults.
 
-A search's folder holds `study.json` (all about it), `trials.parquet` (a row a trial) and `winner.yaml`.
+The folder of a search holds `study.json` (what was searched and the result), `trials.parquet` (one row per trial) and
+`winner.yaml`.
 """
 
 from __future__ import annotations
@@ -13,45 +14,45 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from bench.contracts import DataError
-from reports.figures import charts, comparisons, line_plots
-from reports.page.parts import Plot
+from reports.figures import matplotlib_canvas
+from reports.figures.charts import COLOURS, Plot
 
 FIELDS = (
     "run", "winner_run", "method", "title", "task", "dataset", "dataset_title", "origin", "partial", "profile", "study",
     "metric", "unit", "better", "settings", "steps", "not_searched", "held_out", "held_out_first", "default", "winner",
     "importances", "importances_missing", "provenance",
 )  # fmt: skip
+"""The fields of `study.json`."""
 COLUMNS = ("number", "state", "value", "default", "seconds", "reason", "steps", "scores")
+"""The columns of `trials.parquet` that every search has."""
 BAR = 0.28
 """Height of an importance's bar with its gap, inches."""
+FAILED = "#ff2d55"
+"""The colour of trials that failed."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """One search.
-
-    Args:
-        folder: where its files lie.
-        about: what was searched, how, and what came of it; the fields of FIELDS.
-        trials: a row a trial: those of COLUMNS and each number that was set, by its name in the recipe.
-    """
+    """One search."""
 
     folder: Path
+    """The folder of its files."""
     about: Mapping[str, Any]
+    """What was searched, how, and the result: FIELDS."""
     trials: pd.DataFrame
+    """One row per trial: COLUMNS, and each number that was varied, by its name in the recipe."""
 
     @property
     def name(self) -> str:
-        """The searched run, and the folder's name."""
+        """The searched run, which is also the folder's name."""
         return str(self.about["run"])
 
     @property
     def title(self) -> str:
-        """The search in a few words, with where its photographs come from."""
+        """The run's title and the dataset, with the origin of its photographs."""
         origin = f"{self.about['origin']}{', partial' * bool(self.about['partial'])}"
         return f"{self.about['title']} on {self.about['dataset_title']} ({origin})"
 
@@ -62,15 +63,16 @@ class Study:
 
 
 def read(root: Path) -> list[Study]:
-    """Read every search under `root`, in the order of their folders' names; none where nothing was searched.
+    """Read every search under `root`, in the order of the folders' names; none where nothing was searched.
 
     Raises:
-        DataError: a file is damaged or short of a field.
+        DataError: a file is damaged or lacks a field.
     """
-    return [_read(path.parent) for path in sorted(root.glob("[!.]*/study.json"))]
+    return [read_study(path.parent) for path in sorted(root.glob("[!.]*/study.json"))]
 
 
-def _read(folder: Path) -> Study:
+def read_study(folder: Path) -> Study:
+    """Read one search. Raises DataError when a file is damaged or lacks a field."""
     again = f"run: python -m bench search {folder.name}"
     try:
         about = json.loads((folder / "study.json").read_text(encoding="utf-8"))
@@ -84,23 +86,23 @@ def _read(folder: Path) -> Study:
 
 
 def history(study: Study, folder: Path) -> Plot:
-    """Draw each trial's score, and the best so far.
+    """Draw the score of each trial and the best score so far.
 
-    Complete trials are dots, pruned ones crosses at the score of their last rung, the run's own numbers a square. A
-    trial that failed has no score: a mark on the axis.
+    Complete trials are dots, pruned trials crosses at the score of their last rung, the run's default numbers a square.
+    A trial that failed has no score: a mark on the axis.
     """
     trials, sign = study.trials.set_index("number"), 1 if study.about["better"] == "higher" else -1
     title = f"Search of {study.title}: trials"
-    figure, axes = line_plots.canvas(3.4, title, "trial", f"validation {study.score}")
+    figure, axes = matplotlib_canvas.canvas(3.4, title, "trial", f"validation {study.score}")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     complete = trials["state"] == "complete"
     best = sign * np.fmax.accumulate((sign * trials["value"]).where(complete).to_numpy(float))
-    axes.step(trials.index, best, where="post", color=charts.COLOURS[0], linewidth=1.2, label="best so far")
-    own = trials["default"].astype(bool)
+    axes.step(trials.index, best, where="post", color=COLOURS[0], linewidth=1.2, label="best so far")
+    default = trials["default"].astype(bool)
     groups = (
-        ("complete", complete & ~own, "o", charts.COLOURS[0]),
-        ("pruned, at its last rung", trials["state"] == "pruned", "x", charts.COLOURS[7]),
-        ("the run's own numbers", own & complete, "s", charts.COLOURS[1]),
+        ("complete", complete & ~default, "o", COLOURS[0]),
+        ("pruned, at its last rung", trials["state"] == "pruned", "x", COLOURS[7]),
+        ("the run's own numbers", default & complete, "s", COLOURS[1]),
     )
     for label, chosen, marker, colour in groups:
         if chosen.any():
@@ -108,36 +110,31 @@ def history(study: Study, folder: Path) -> Plot:
     failed = trials.index[trials["state"] == "failed"]
     if len(failed):
         axes.plot(
-            failed, np.zeros(len(failed)), "|", color=comparisons.BOX, label="failed: no score",
+            failed, np.zeros(len(failed)), "|", color=FAILED, label="failed: no score",
             transform=axes.get_xaxis_transform(), clip_on=False,
         )  # fmt: skip
-    line_plots.legend(axes)
-    return _saved(figure, title, folder / f"search-{study.name}-history")
+    matplotlib_canvas.legend(axes)
+    return Plot(title, matplotlib_canvas.save(figure, folder / f"search-{study.name}-history"))
 
 
 def importances(study: Study, folder: Path) -> Plot | None:
     """Draw how much of the score's spread each varied number explains; None where it was not computed.
 
-    `study.about["importances_missing"]` then says why.
+    `study.about["importances_missing"]` is then the reason.
     """
-    found = study.about["importances"]
-    if not found:
+    shares = study.about["importances"]
+    if not shares:
         return None
-    names = sorted(found, key=found.get)
+    names = sorted(shares, key=shares.get)
     title = f"Search of {study.title}: what matters"
-    figure, axes = line_plots.canvas(0.9 + BAR * len(names) + 0.3, title, "share of the score's spread explained", "")
-    # Names of weights are long: they stand above their bars' starts, inside the plot.
-    axes.barh(range(len(names)), [found[name] for name in names], height=0.7, color=charts.COLOURS[0], alpha=0.55)
+    x_name = "share of the score's spread explained"
+    figure, axes = matplotlib_canvas.canvas(0.9 + BAR * len(names) + 0.3, title, x_name, "")
+    axes.barh(range(len(names)), [shares[name] for name in names], height=0.7, color=COLOURS[0], alpha=0.55)
     axes.set_yticks([])
     axes.set_xlim(0, 1)
-    for place, name in enumerate(names):
-        axes.text(0.01, place, f"{name}: {found[name]:.2f}", fontsize=8, va="center")
-    return _saved(figure, title, folder / f"search-{study.name}-importances")
-
-
-def _saved(figure: Figure, title: str, path: Path) -> Plot:
-    line_plots.save(figure, path)
-    return Plot(title, path.with_name(f"{path.name}.svg").read_text(encoding="utf-8"))
+    for place, name in enumerate(names):  # names of weights are long: they are inside the plot, on their bars
+        axes.text(0.01, place, f"{name}: {shares[name]:.2f}", fontsize=8, va="center")
+    return Plot(title, matplotlib_canvas.save(figure, folder / f"search-{study.name}-importances"))
 
 
 def plots(study: Study, folder: Path) -> list[Plot]:
@@ -146,9 +143,9 @@ def plots(study: Study, folder: Path) -> list[Plot]:
 
 
 def numbers(study: Study) -> pd.DataFrame:
-    """Return a row a number that the search set: name, default, winner, and its importance (NaN where there is none).
+    """List what the search varied: one row per number, with its name, default, winner and importance (NaN: none).
 
-    The last row is the score itself, by the metric's name.
+    The last row is the score itself, under the metric's name.
     """
     default, winner = study.about["default"], study.about["winner"]
     rows = [

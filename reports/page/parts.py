@@ -1,117 +1,93 @@
-"""The parts of the page: plots, pictures, runs and sections."""
+"""The parts of the page: sections of tasks with their datasets and runs, and appendices."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL.Image import Image
-
 from bench.tasks import find_task
-from reports.figures.comparisons import Comparison, data_uri
+from reports.figures.charts import Plot
+from reports.figures.comparisons import Comparison
+from reports.figures.sheets import Sheet
 from reports.scores.reading import Evaluation
 from reports.tables import model
 
 
 @dataclass(frozen=True)
-class Plot:
-    """A drawn figure: its title and its SVG, a chart of `plots` or any other."""
-
-    title: str
-    svg: str
-
-    @property
-    def themed(self) -> bool:
-        """Whether the page's own rules colour it."""
-        return 'class="figure"' in self.svg.partition(">")[0]
-
-    @property
-    def address(self) -> str:
-        """A foreign SVG as an address: inside the page its names could meet others'."""
-        return data_uri(self.svg.encode(), "svg+xml")
-
-
-@dataclass(frozen=True, eq=False)
-class Sheet:
-    """A drawn figure that holds photographs: its title, its pixels, and its file in `figures/` without the ending."""
-
-    title: str
-    image: Image
-    file: str = ""
-
-
-@dataclass(frozen=True)
 class Part:
-    """One dataset of a task: its overviews and its figures."""
+    """One dataset of a task."""
 
     title: str
+    """The dataset's title."""
     dataset: str
+    """The dataset's id."""
     tables: Sequence[model.Table]
+    """The overviews of all its runs."""
     comparisons: Sequence[Comparison]
+    """The images that its runs share."""
     plots: Sequence[Plot]
+    """Charts of all its runs."""
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One evaluation's part of the page.
-
-    Args:
-        link: its MLflow run.
-        plot: the losses of its training, None without training.
-        inside: what happens inside its network, None where its method shows nothing.
-        comparisons: its own images, where the part's comparison shows others.
-    """
+    """The part of the page on one evaluation."""
 
     evaluation: Evaluation
+    """The evaluated run."""
     link: str
+    """The address of its MLflow run."""
     plot: Plot | None
+    """The losses of its training; None without training."""
     inside: Sheet | None
+    """The insides of its network; None where its method shows none."""
     comparisons: Sequence[Comparison]
+    """Those of its images that no comparison of the dataset's runs shows."""
 
 
 @dataclass(frozen=True)
-class Extra:
-    """A further part: a title, what it says, and figures, with the evaluations that they come from.
+class Appendix:
+    """A part after the tasks: a text, figures and a small table."""
 
-    Args:
-        task: the task after whose figures it stands; "" for a section of its own, under the heading `section`.
-        missing: why it shows nothing, where it does not.
-        head, rows: a small table of texts, the first column names.
-    """
-
+    heading: str
+    """The heading of the section that holds it; appendices with the same heading share a section."""
     title: str
+    """Its own title."""
     text: str = ""
+    """A paragraph; "" for none."""
     plots: Sequence[Plot | Sheet] = ()
-    task: str = ""
-    section: str = ""
+    """Its figures."""
     runs: Sequence[str] = ()
+    """The evaluations that it was made from."""
     missing: str = ""
+    """What it does not show, and why; "" for none."""
     head: Sequence[str] = ()
+    """The headings of its table."""
     rows: Sequence[Sequence[str]] = ()
+    """The rows of its table, each a name and values; empty for no table."""
 
 
 @dataclass(frozen=True)
 class Section:
-    """One task: its datasets, its tables of one's own, those of the papers, further parts, and its runs."""
+    """One task."""
 
     task: str
+    """The task's name."""
     parts: Sequence[Part]
-    own: Sequence[model.Table]
+    """Its datasets."""
+    custom: Sequence[model.Table]
+    """Its tables that no paper prints."""
     published: Sequence[model.Table]
+    """The papers' tables of the task, with or without runs."""
     runs: Sequence[Run]
-    extras: Sequence[Extra] = ()
+    """Its runs."""
 
     @property
     def title(self) -> str:
-        """The task's name as a heading."""
+        """The task as a heading."""
         return find_task(self.task).title
 
     @property
-    def tables(self) -> list[model.Table]:
-        """All its tables."""
-        return [*(table for part in self.parts for table in part.tables), *self.own, *self.published]
-
-    @property
     def datasets(self) -> dict[str, str]:
-        """Its datasets by id, with the names that stand in their titles."""
+        """Its datasets: id to title."""
         return {part.dataset: part.title for part in self.parts}

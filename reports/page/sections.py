@@ -1,87 +1,99 @@
-"""Further parts of the page: what searches found, and the figures of the papers."""
+"""The page's sections: for each task its datasets with tables and figures, its published tables and its runs."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from PIL.Image import Image
-
-from reports.figures import searches
-from reports.figures.papers import PaperFigure, render_figures
-from reports.page.parts import Extra, Plot, Sheet
-from reports.render import Further
+from bench.tasks import TASKS
+from reports.figures.charts import Plot
+from reports.figures.comparisons import compare_runs, remaining_images
+from reports.figures.efficiency import efficiency_plots
+from reports.figures.insides import inside_sheet
+from reports.figures.naming import FigureKey, by_key, dataset_title
+from reports.figures.severity import severity_plots
+from reports.page.parts import Part, Run, Section
+from reports.published.printed import Published
 from reports.scores.reading import Evaluation
+from reports.tables import model
+from reports.tables.runs import join_seeds
 
-SEARCHES, FIGURES = "Searches of loss weights", "Figures of the papers"
+OVERVIEWS = (model.OVERVIEW, model.CONDITIONS)
+"""The kinds of tables that show all runs of a dataset."""
 
-
-def drawn_searches(root: Path) -> Further:
-    """Return what draws every search under `root`. It raises DataError for one that cannot be read."""
-
-    def draw(evaluations: Sequence[Evaluation], folder: Path) -> list[Extra]:
-        names = {one.name for one in evaluations}
-        return [_search(study, folder, names) for study in searches.read(root)]
-
-    return draw
+LossPlots = tuple[list[Plot], dict[str, Plot]]
+"""The figure of all runs' losses, if any, and each run's own, as `losses.loss_plots` returns them."""
 
 
-def _search(study: searches.Study, folder: Path, evaluated: set[str]) -> Extra:
-    about, trials = study.about, study.trials
-    counts = ", ".join(f"{count} {state}" for state, count in trials["state"].value_counts().items())
-    held = ", ".join(about["held_out_first"]) + ", ..." * (about["held_out"] > len(about["held_out_first"]))
-    text = (
-        f"{len(trials)} trials of {about['steps']} steps ({counts}), scored by {about['metric']} on "
-        f"{about['held_out']:,} training photographs that no trial trained on ({held}). "
-        f"The best is trial {about['winner']['number']}; "
-        f"it was trained again as {about['winner_run']}, whole, on all training photographs."
-    )
-    missing = [f"{name} is not searched: {reason}." for name, reason in about["not_searched"].items()]
-    if about["importances_missing"]:
-        missing.append(f"No figure of what matters: {about['importances_missing']}.")
-    rows = [
-        (str(row["name"]), *(number(float(row[key])) for key in ("default", "winner", "importance")))
-        for row in searches.numbers(study).to_dict("records")
-    ]
-    return Extra(
-        study.title,
-        text,
-        searches.plots(study, folder),
-        section=SEARCHES,
-        runs=[name for name in (study.name, about["winner_run"]) if name in evaluated],
-        missing=" ".join(missing),
-        head=("number", "the run's own", "winner", "importance"),
-        rows=rows,
-    )
-
-
-def number(value: float) -> str:
-    """A number with four digits that count; nothing for NaN."""
-    return "" if math.isnan(value) else f"{value:.4g}"
-
-
-def drawn_figures(data: Path) -> Further:
-    """Return what draws every figure of the papers that can be drawn from our runs.
+def dataset_part(
+    members: Sequence[Evaluation],
+    key: FigureKey,
+    tables: Sequence[model.Table],
+    published: Published,
+    links: Mapping[str, str],
+    losses: LossPlots,
+    folder: Path,
+) -> tuple[Part, list[Run]]:
+    """Draw the figures of one dataset and its runs.
 
     Args:
-        data: the built datasets of the profile.
+        members: the evaluations of this task, dataset and origin.
+        tables: all tables of the report.
+        links: evaluation to the address of its MLflow run.
+        folder: takes the figures' files.
     """
+    groups = join_seeds(members)
+    comparisons, covered = compare_runs(members, key, folder)
+    together, by_run = losses
+    plots = [*together, *efficiency_plots(groups, key, published, folder), *severity_plots(groups, key, folder)]
+    names = {run.name for run in members}
+    overviews = [
+        table
+        for table in tables
+        if table.kind in OVERVIEWS
+        and any(line.group and line.group.evaluations[0].name in names for line in table.lines)
+    ]
+    runs = [
+        Run(
+            run,
+            links[run.name],
+            by_run.get(run.name),
+            inside_sheet(run, members, folder),
+            remaining_images(run, covered),
+        )
+        for run in members
+    ]
+    return Part(dataset_title(members[0]), key.dataset, overviews, comparisons, plots), runs
 
-    def draw(evaluations: Sequence[Evaluation], folder: Path) -> list[Extra]:
-        found = render_figures(evaluations, data, folder)
-        absent = [(one.title, one.missing) for one in found if one.missing]
-        extras = [_figure(one) for one in found if not one.missing]
-        return extras + [Extra("Not drawn", section=FIGURES, head=("figure", "why"), rows=absent)] * bool(absent)
 
-    return draw
+def build_sections(
+    evaluations: Sequence[Evaluation],
+    tables: Sequence[model.Table],
+    published: Published,
+    links: Mapping[str, str],
+    losses: Mapping[FigureKey, LossPlots],
+    folder: Path,
+) -> list[Section]:
+    """Draw the figures and sort everything by task, then by dataset.
 
+    A published table without runs is in the section of its task, even when no run of this task exists.
 
-def _figure(found: PaperFigure) -> Extra:
-    assert found.picture is not None
-    plot = (
-        Sheet(found.title, found.picture, found.id)
-        if isinstance(found.picture, Image)
-        else Plot(found.title, found.picture)
-    )
-    return Extra(found.title, found.caption, [plot], section=FIGURES, runs=found.runs)
+    Args:
+        links: evaluation to the address of its MLflow run.
+        losses: the figures of losses, drawn before.
+        folder: takes the figures' files.
+    """
+    sections = []
+    for task in TASKS:
+        of_task = [run for run in evaluations if run.record["task"] == task]
+        parts, runs = [], []
+        for key, members in by_key(of_task).items():
+            part, added = dataset_part(members, key, tables, published, links, losses[key], folder)
+            parts.append(part)
+            runs += added
+        custom_tables = [table for table in tables if table.kind == model.CUSTOM and table.task == task]
+        others = (*OVERVIEWS, model.CUSTOM)
+        published_tables = [table for table in tables if table.kind not in others and table.task == task]
+        if of_task or custom_tables or published_tables:
+            sections.append(Section(task, parts, custom_tables, published_tables, runs))
+    return sections

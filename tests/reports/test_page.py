@@ -21,10 +21,12 @@ from bench.params.loading import load
 from bench.params.resolving import evaluation
 from bench.params.schema import Evaluate
 from bench.scoring.kept_images import shown_images
-from reports import render, sections
-from reports.figures import charts, comparisons, line_plots
-from reports.page import write
-from reports.page.parts import Extra, Plot, Sheet
+from reports import render
+from reports.figures import axes, charts, comparisons, efficiency, naming, rasterising, severity
+from reports.figures.charts import Plot
+from reports.figures.sheets import Sheet
+from reports.page import links, pictures, templates
+from reports.page.parts import Appendix
 from reports.published import printed
 from reports.scores import reading
 from reports.tables.runs import join_seeds
@@ -75,20 +77,20 @@ def shade(value: int, size: tuple[int, int] = (64, 48)) -> Image.Image:
     return Image.new("RGB", size, (value,) * 3)
 
 
-def further(evaluations, folder: Path) -> list[Extra]:
-    """Two further parts: a chart and a photograph of a task, and a foreign SVG of no task."""
+def appendices(evaluations, published, folder: Path) -> list[Appendix]:
+    """Three appendices: a chart, a photograph and an SVG of another program, and one that shows nothing."""
     chart = charts.save_chart(
         charts.chart(
             "Trials", ("trial", "PSNR (dB)"), [charts.Series("best", np.array([1.0, 2]), np.array([20.0, 21]))]
         ),
         folder / "search-trials",
     )
-    foreign = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><g id="twice"/></svg>'
+    other = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><g id="twice"/></svg>'
+    figures = "Figures of the papers"
     return [
-        Extra("Trials of mine", "A word.", [Plot("Trials", chart)], "deblur", runs=[evaluations[0].name]),
-        Extra("Picture", plots=[Sheet("A picture", shade(7))], task="deblur"),
-        Extra("Figure 1", "As drawn.", [Plot("F", foreign), Plot("F", foreign)], section="Figures of the papers"),
-        Extra("Figure 2", section="Figures of the papers", missing="Not rendered: no run of dffnet."),
+        Appendix("Searches", "Trials of mine", "A word.", [Plot("Trials", chart)], runs=[evaluations[0].name]),
+        Appendix(figures, "Figure 1", "As drawn.", [Plot("F", other), Plot("F", other), Sheet("A picture", shade(7))]),
+        Appendix(figures, "Figure 2", missing="Not rendered: no run of dffnet."),
     ]
 
 
@@ -111,7 +113,7 @@ def store(tmp_path_factory) -> Path:
 def report(store, tmp_path_factory) -> tuple[Path, Reader, str]:
     """That store, rendered: its folder, its page read, and the page's text."""
     out = tmp_path_factory.mktemp("report") / "sample"
-    render.render(store, out, profile="sample", resolve=address, extras=[further])
+    render.render(store, out, profile="sample", resolve=address, appendices=[appendices])
     text = (out / "index.html").read_text(encoding="utf-8")
     return out, Reader(text), text
 
@@ -135,27 +137,27 @@ def test_a_curve_goes_through_its_points():
 
 
 def test_ticks_are_round_and_few():
-    assert charts.linear_ticks(0, 100) == [0, 20, 40, 60, 80, 100]
-    assert charts.linear_ticks(24.3, 26.1) == [24.5, 25, 25.5, 26]
-    assert charts.linear_ticks(1, 3, whole=True) == [1, 2, 3]
-    assert charts.log_ticks(1, 9) == pytest.approx([1, 2, 5]) and charts.log_ticks(3, 8) == pytest.approx(
+    assert axes.linear_ticks(0, 100) == [0, 20, 40, 60, 80, 100]
+    assert axes.linear_ticks(24.3, 26.1) == [24.5, 25, 25.5, 26]
+    assert axes.linear_ticks(1, 3, whole=True) == [1, 2, 3]
+    assert axes.log_ticks(1, 9) == pytest.approx([1, 2, 5]) and axes.log_ticks(3, 8) == pytest.approx(
         [3, 4, 5, 6, 7, 8]
     )
-    assert charts.log_ticks(0.1, 1000) == pytest.approx([0.1, 1, 10, 100, 1000])
-    assert len(charts.log_ticks(1e-12, 1e6)) <= charts.TICKS
+    assert axes.log_ticks(0.1, 1000) == pytest.approx([0.1, 1, 10, 100, 1000])
+    assert len(axes.log_ticks(1e-12, 1e6)) <= axes.MAX_TICKS
     for low, high in ((0, 1e-9), (-5, 5), (1e6, 3e9)):
-        assert 2 <= len(charts.linear_ticks(low, high)) <= charts.TICKS
+        assert 2 <= len(axes.linear_ticks(low, high)) <= axes.MAX_TICKS
 
 
 def test_a_chart_is_drawn_where_its_values_are(tmp_path):
     series = [charts.Series("x < y & z", np.array([0.0, 1, 2]), np.array([1.0, 10, 100]))]
     svg = charts.chart("A title", ("step", "loss"), series, log=(False, True), margin=0)
     (path,) = re.findall(r'<path class="s0" d="(M\d[^"]*)"', svg)[:1]
-    assert points_of(path)[:, 0] == pytest.approx([0, charts.PLOT / 2, charts.PLOT], abs=0.1)
+    assert points_of(path)[:, 0] == pytest.approx([0, charts.PLOT_WIDTH / 2, charts.PLOT_WIDTH], abs=0.1)
     assert np.diff(points_of(path)[:, 1]) == pytest.approx([-230 / 2.16] * 2, abs=1)  # equal steps: it is logarithmic
     assert "x &lt; y &amp; z" in svg and 'aria-label="A title"' in svg
     charts.save_chart(svg, tmp_path / "c")
-    charts.rasterise(tmp_path / "c.svg")
+    rasterising.rasterise(tmp_path / "c.svg")
     with Image.open(tmp_path / "c.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     assert pixels.shape[1] == charts.WIDTH and pixels[2, -3].tolist() == [255] * 3
@@ -177,28 +179,28 @@ def test_values_that_cannot_be_logarithmic_are_drawn_all_the_same():
 
 def test_the_pareto_front_of_known_points():
     points = [(1.0, 25.0), (2.0, 24.0), (3.0, 27.0), (4.0, 27.0), (5.0, 28.0), (0.5, 20.0), (5.0, 26.0), (3.0, 27.0)]
-    assert line_plots.pareto(points) == [5, 0, 2, 7, 4]
-    assert line_plots.pareto([(1.0, 1.0)]) == [0] and line_plots.pareto([]) == []
+    assert efficiency.pareto(points) == [5, 0, 2, 7, 4]
+    assert efficiency.pareto([(1.0, 1.0)]) == [0] and efficiency.pareto([]) == []
     rng = np.random.default_rng(0)
     cloud = [(float(x), float(y)) for x, y in rng.uniform(0, 1, (60, 2))]
     beaten = [any(a <= x and b >= y and (a, b) != (x, y) for a, b in cloud) for x, y in cloud]
-    assert set(line_plots.pareto(cloud)) == {i for i, lost in enumerate(beaten) if not lost}
+    assert set(efficiency.pareto(cloud)) == {i for i, lost in enumerate(beaten) if not lost}
 
 
 def test_the_members_of_the_front_are_ringed(tmp_path):
     measured = [("small", 1.0, 25.0), ("waste", 2.0, 24.0), ("large", 4.0, 27.0)]
-    svg = line_plots.scatter(measured, [("theirs", 3.0, 26.5)], "PSNR", tmp_path / "p")
+    svg = efficiency.draw_costs(measured, [("theirs", 3.0, 26.5)], "PSNR", tmp_path / "p")
     ringed = [re.search("<title>([^<:]*)", part)[1] for part in svg.split("<g transform") if 'class="ring"' in part]  # type: ignore[index]
     assert ringed == ["small", "large"]
     assert "theirs, published" in svg and svg.count('class="front"') == 2  # the line, and its line in the legend
 
 
 def test_severities_are_dealt_into_groups():
-    assert line_plots.groups_of(np.array([10.0, 30, 10, 20])).tolist() == [0, 2, 0, 1]  # few values: one group each
+    assert severity.group_of_each(np.array([10.0, 30, 10, 20])).tolist() == [0, 2, 0, 1]  # few values: one group each
     values = np.arange(60.0)
-    dealt = line_plots.groups_of(values, 6)
+    dealt = severity.group_of_each(values, 6)
     assert np.bincount(dealt).tolist() == [10] * 6 and (np.diff(dealt) >= 0).all()
-    tied = line_plots.groups_of(np.repeat([1.0, 2, 3], [50, 1, 1]), 2)
+    tied = severity.group_of_each(np.repeat([1.0, 2, 3], [50, 1, 1]), 2)
     assert len(set(tied[:50])) == 1  # equal severities stay together
 
 
@@ -207,7 +209,7 @@ def test_quality_by_severity_is_the_mean_of_each_group(tmp_path):
         "one": (np.array([5.0, 5, 10]), np.array([30.0, 32, 20])),
         "two": (np.array([5.0, 10, 10]), np.array([28.0, 21, 23])),
     }
-    svg = line_plots.by_severity(runs, ("blur length (pixels)", "PSNR (dB)"), "PSNR by blur length", tmp_path / "s")
+    svg = severity.draw_severities(runs, ("blur length (pixels)", "PSNR (dB)"), "PSNR by blur length", tmp_path / "s")
     tips = re.findall(r"<title>([^<]*images)</title>", svg)
     assert tips == [
         "one: 31 at 5, 2 images", "one: 20 at 10, 1 images", "two: 28 at 5, 1 images", "two: 22 at 10, 2 images",
@@ -226,30 +228,30 @@ def in_memory(spec: Spec) -> reading.Evaluation:
 def test_severities_come_from_the_rows_of_one_input():
     one = in_memory(Spec("rfr", "places2", "inpaint", 29))
     rows = one.scores["psnr-rgb8"]
-    severity, values = sections.severities(one, "psnr-rgb8", "length", "blurred") or pytest.fail("no severity")
+    lengths, values = severity.severities_of(one, "psnr-rgb8", "length", "blurred") or pytest.fail("no severity")
     mine = rows[rows["input"] == "blurred"]
-    assert severity.tolist() == [json.loads(text)["length"] for text in mine["severity"]]
+    assert lengths.tolist() == [json.loads(text)["length"] for text in mine["severity"]]
     assert values.tolist() == mine["value"].tolist()
-    assert sections.severities(one, "psnr-rgb8", "length", "sharp") is None  # no blur in a sharp input
-    holes, _ = sections.severities(one, "psnr-rgb8", "mask_ratio", "sharp") or pytest.fail("no hole")
+    assert severity.severities_of(one, "psnr-rgb8", "length", "sharp") is None  # no blur in a sharp input
+    holes, _ = severity.severities_of(one, "psnr-rgb8", "mask_ratio", "sharp") or pytest.fail("no hole")
     assert 0.2 <= holes.min() < holes.max() < 0.5
-    assert sections.severities(one, "fid", "length", "blurred") is None
+    assert severity.severities_of(one, "fid", "length", "blurred") is None
     assert (
-        sections.severities(in_memory(Spec("mine", "gopro", "deblur", 29)), "psnr-rgb8", "mask_ratio", "blurred")
+        severity.severities_of(in_memory(Spec("mine", "gopro", "deblur", 29)), "psnr-rgb8", "mask_ratio", "blurred")
         is None
     )
 
 
 def test_nothing_is_drawn_where_the_severity_does_not_vary(tmp_path):
     one = in_memory(Spec("mine", "gopro", "deblur", 29))
-    key = sections.key_of(one)
+    key = naming.key_of(one)
     names = {path.stem for path in tmp_path.glob("*.svg")}
-    sections.severity_plots(join_seeds([one]), key, tmp_path)
+    severity.severity_plots(join_seeds([one]), key, tmp_path)
     names = {path.stem for path in tmp_path.glob("*.svg")}
     suffix = "deblur-gopro-offline-photographs-blurred"
     assert names == {f"{metric}-by-{kind}-{suffix}" for metric in ("psnr", "ssim") for kind in ("length", "sigma")}
     same = {name: rows.assign(severity='{"length": 5, "sigma": 1}') for name, rows in one.scores.items()}
-    assert sections.severity_plots(join_seeds([replace(one, scores=same)]), key, tmp_path) == []
+    assert severity.severity_plots(join_seeds([replace(one, scores=same)]), key, tmp_path) == []
 
 
 # Comparisons ----------------------------------------------------------------------------------------------------------
@@ -262,17 +264,17 @@ def test_two_windows_lie_apart_where_the_input_errs_most(tmp_path):
     for name, pixels in (("given", given), ("target", target)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.png")
     files = tmp_path / "given.png", [("mine", "run", tmp_path / "given.png")], tmp_path / "target.png"
-    found = comparisons.compare("t", "median", "i", *files, boxes=2)
-    boxes = [[round(part * side) for part, side in zip(one, (256, 128) * 2, strict=True)] for one in found.windows]
+    comparison = comparisons.compare("t", *files, max_windows=2)
+    boxes = [[round(part * side) for part, side in zip(w, (256, 128) * 2, strict=True)] for w in comparison.windows]
     for (left, top, w, h), (x, y) in zip(boxes, ((200, 90), (20, 10)), strict=True):
         assert left <= x and left + w >= x + 10 and top <= y and top + h >= y + 10
     (a, b, w, h), (c, d, *_) = boxes
     assert abs(a - c) >= w or abs(b - d) >= h
-    assert found.size == (256, 128) and all(one.second is not None for one in found.tiles)
-    comparisons.save_comparison(found, tmp_path / "both")
+    assert comparison.size == (256, 128) and all(len(tile.details) == 2 for tile in comparison.tiles)
+    comparisons.save_comparison(comparison, tmp_path / "both")
     text = (tmp_path / "both.svg").read_text()
-    assert text.count("<image") == 9 and comparisons.SECOND in text
-    assert comparisons.compare("t", "median", "i", *files).second is None
+    assert text.count("<image") == 9 and all(text.count(f'stroke="{colour}"') == 6 for colour in comparisons.BOXES)
+    assert len(comparisons.compare("t", *files).windows) == 1
 
 
 def test_images_chosen_by_hand_are_shown(report):
@@ -384,9 +386,9 @@ def asked(link: str) -> tuple[str, dict[str, list[str]]]:
 
 def test_a_link_compares_at_most_so_many_runs():
     runs = [{"run_id": f"{i:032x}", "experiment_id": str(i % 3), "server": "https://host"} for i in range(80)]
-    server, query = asked(write.compare_address([*runs, runs[0]]))
+    server, query = asked(links.comparison_address([*runs, runs[0]]))
     assert server == "https://host" and query["experiments"] == ["0", "1", "2"]
-    assert query["runs"] == [run["run_id"] for run in runs[: write.COMPARED]]
+    assert query["runs"] == [run["run_id"] for run in runs[: links.MAX_COMPARED]]
 
 
 def test_comparisons_carry_a_slider_and_linked_windows(report):
@@ -410,12 +412,14 @@ def test_comparisons_carry_a_slider_and_linked_windows(report):
     assert text.count('class="which"') >= 2  # two boxes for the dual-pixel images
 
 
-def test_further_parts_stand_where_they_belong(report):
-    out, _reader, text = report
-    task = text.partition('data-task="deblur"')[2].partition('data-task="inpaint"')[0]
-    assert "Trials of mine" in task and "A picture" in task and "Figure 1" not in task
-    assert "Figures of the papers" in text and "Not rendered: no run of dffnet." in text
-    assert text.count("data:image/svg+xml;base64,") == 2 and 'id="twice"' not in text  # foreign SVGs stay apart
+def test_appendices_are_after_the_tasks_in_a_section_per_heading(report):
+    out, reader, text = report
+    tasks, _, rest = text.partition('<section class="further">')
+    assert "Trials of mine" in rest and "Trials of mine" not in tasks.partition("</nav>")[2]
+    assert rest.count(">Figures of the papers</h2>") == 1
+    assert len(reader.all("section", class_="further")) == 2
+    assert 'alt="A picture"' in rest and "Not rendered: no run of dffnet." in rest
+    assert text.count("data:image/svg+xml;base64,") == 2 and 'id="twice"' not in text  # another program's ids
     assert (out / "figures" / "search-trials.png").is_file()
 
 
@@ -425,21 +429,21 @@ def test_the_packages_stand_once(report):
 
 
 def test_pictures_that_do_not_fit_are_left_out_and_named(store, tmp_path, monkeypatch):
-    monkeypatch.setattr(write, "BYTES", 0)
+    monkeypatch.setattr(templates, "MAX_BYTES", 0)
     render.render(store, tmp_path / "out", profile="sample", resolve=address)
     text = (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
     reader = Reader(text)
     assert "data:image/webp" not in text and reader.open == [] and not reader.all("figure", class_="comparison")
-    assert "left out of this page for its size" in text and "figures/insides-mrfnet-gopro-deblur.png" in text
+    assert "not on this page because of its size" in text and "figures/insides-mrfnet-gopro-deblur.png" in text
     assert (tmp_path / "out" / "figures" / "insides-mrfnet-gopro-deblur.png").is_file()
 
 
 def test_images_shrink_together_until_they_fit():
     noise = np.random.default_rng(0).integers(0, 255, (400, 600, 3)).astype(np.uint8)
     images = [Image.fromarray(noise), Image.fromarray(noise[::-1].copy())]
-    with write.ThreadPoolExecutor(1) as pool:
-        large, small = write.encoded(images, 1e9, pool), write.encoded(images, 60_000, pool)
-        assert write.encoded(images, 100, pool) == []
+    with pictures.ThreadPoolExecutor(1) as pool:
+        large, small = pictures.encode_all(images, 1e9, pool), pictures.encode_all(images, 60_000, pool)
+        assert pictures.encode_all(images, 100, pool) == []
     assert sum(map(len, small)) <= 60_000 < sum(map(len, large)) and len(small) == 2
 
 

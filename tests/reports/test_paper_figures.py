@@ -18,12 +18,14 @@ from bench.contracts import DataError
 from bench.data import augment, manifest
 from datasets import visdrone
 from datasets.degradations.blur import gaussian_kernel, kernel_blur
-from reports.figures.papers import PaperFigure, render_figures, versions
-from reports.figures.papers.insides import WITH, WITHOUT, colours, numbered
-from reports.figures.papers.plots import first_epochs, middle_of_fusion, two_epochs
-from reports.figures.papers.render import BUILDERS, DRAWING, REASONS
-from reports.figures.papers.sheet import BOXES, GAP, WIDTH, Picture, Strip, enlarge, save_sheet, worst_windows
-from reports.figures.papers.store import Store, read_entries, standing
+from reports.figures.images import at_width
+from reports.figures.papers import blur_variants
+from reports.figures.papers.builders import ARCHITECTURE, BUILDERS, REASONS, PaperFigure, draw_figures
+from reports.figures.papers.feature_maps import BLURRED, DEBLURRED, attention_maps, in_colours
+from reports.figures.papers.plots import first_epochs, middle_of_fusion, steps_of_epochs
+from reports.figures.papers.sources import Sources, read_entries, runs_of_rows
+from reports.figures.sheets import BOXES, GAP, WIDTH, Picture, Strip, save_sheet
+from reports.figures.windows import enlarge, worst_windows
 from reports.published import printed
 from reports.scores import reading
 from tests.conftest import ROOT
@@ -39,7 +41,7 @@ def dffnet(name: str, row: str, maps: list[str], weight: float = 0.0, **about: o
     return Spec("dffnet", "places2", "sharp-inpaint", 27.0 + weight, row, record=record, named=name)
 
 
-def attention_maps(start: str) -> list[str]:
+def names_of_attention(start: str) -> list[str]:
     return [f"{start}attention {k}: {what}" for k in (1, 2) for what in ("offsets", "heat")]
 
 
@@ -47,7 +49,7 @@ def attention_maps(start: str) -> list[str]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of every task; some rows have none."""
     folder = tmp_path_factory.mktemp("scores")
-    full = ["deblurred", *attention_maps("stage two, "), *attention_maps("stage two without deblurring, ")]
+    full = ["deblurred", *names_of_attention("stage two, "), *names_of_attention("stage two without deblurring, ")]
     full += ["edges, predicted in the hole", "stage two, coarse", "stage two, refined", "result"]
     scales = [{"name": "DMSSRM 1: scales 1, 1/2, 1/4", "values": [0.75, 0.2499, 1.25e-4]}]
     scales += [
@@ -75,7 +77,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Spec("rn", "places2", "inpaint", 27.6, "rn"),
             Spec("dffnet_inpaint", "visdrone", "inpaint", 30.5, "dffnet"),
             dffnet("dffnet-places2", "dffnet", full, also_as=["dffnet-433-v5", "dffnet-44-v3"]),
-            dffnet("dffnet-no-deblur-places2", "dffnet-433-v1", attention_maps("stage two, ")),
+            dffnet("dffnet-no-deblur-places2", "dffnet-433-v1", names_of_attention("stage two, ")),
             dffnet("dffnet-no-alpha-places2", "dffnet-433-v3", []),
             Spec("dpdnet", "canon-dp", "dual-pixel", 25.1, "dpdnet", params=34.52),
             Spec("dmtnet", "canon-dp", "dual-pixel", 26.6, "dmtnet-b", params=24.0, record={"insides": scales}),
@@ -124,7 +126,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def rendered(evaluations: list[reading.Evaluation], data: Path, folder: Path) -> dict[str, PaperFigure]:
-    return {one.id: one for one in render_figures(evaluations, data, folder, KNOWN)}
+    return {one.id: one for one in draw_figures(evaluations, data, folder, KNOWN)}
 
 
 def texts(folder: Path, figure: str) -> list[str]:
@@ -142,21 +144,21 @@ def test_every_figure_of_the_papers_is_rendered_or_says_why_not(rendered: dict[s
     for one in rendered.values():
         assert (one.picture is None) == bool(one.missing) == (not one.caption), one.id
         assert (folder / f"{one.id}.png").is_file() == (folder / f"{one.id}.svg").is_file() == (one.picture is not None)
-        assert one.title.startswith(f"{one.paper[:2].upper()}"), one.title
-    without = {name for name, entry in entries.items() if entry.kind == DRAWING} | set(REASONS)
+        assert one.title.upper().startswith(entries[one.id].paper.upper()), one.title
+    without = {name for name, entry in entries.items() if entry.kind == ARCHITECTURE} | set(REASONS)
     assert set(BUILDERS) == set(entries) - without, "what holds data has a builder, and nothing else has"
     assert {name for name, one in rendered.items() if one.missing} - without == set()
 
 
 def test_a_figure_without_its_runs_names_them(evaluations: list[reading.Evaluation], tmp_path: Path):
-    found = {one.id: one for one in render_figures([], tmp_path, tmp_path, KNOWN)}
+    found = {one.id: one for one in draw_figures([], tmp_path, tmp_path, KNOWN)}
     assert list(tmp_path.iterdir()) == [], "nothing is half-written"
     assert all(one.picture is None and one.missing and not one.runs for one in found.values())
     assert "siun" in found["mrfnet-fig6"].missing and "deblur on " in found["mrfnet-fig6"].missing
     assert "dffnet-433-v3" in found["dffnet-fig13"].missing
     assert "visdrone" in found["mrfnet-fig4"].missing
     alone = [one for one in evaluations if one.name == "dffnet-places2"]
-    found = {one.id: one for one in render_figures(alone, tmp_path, tmp_path, KNOWN)}
+    found = {one.id: one for one in draw_figures(alone, tmp_path, tmp_path, KNOWN)}
     assert found["dffnet-fig13"].missing == "It compares two runs; missing: sharp-inpaint on places2: dffnet-433-v3."
 
 
@@ -183,7 +185,9 @@ def test_the_files_are_drawings_that_need_nothing_else(rendered: dict[str, Paper
         with Image.open(folder / f"{one.id}.png") as image:
             assert image.size == (int(root.get("width", 0)), int(root.get("height", 0)))
         if isinstance(one.picture, Image.Image):
-            assert np.array_equal(np.asarray(one.picture), np.asarray(Image.open(folder / f"{one.id}.png")))
+            assert np.array_equal(
+                np.asarray(one.picture), np.asarray(Image.open(folder / f"{one.id}.png").convert("RGB"))
+            )
     total = sum(path.stat().st_size for path in folder.glob("*.svg"))
     assert total < 4e6, "photographs stand in an SVG as JPEG"
 
@@ -191,7 +195,7 @@ def test_the_files_are_drawings_that_need_nothing_else(rendered: dict[str, Paper
 def test_the_same_scores_give_the_same_files(
     evaluations: list[reading.Evaluation], data: Path, folder: Path, rendered: dict[str, PaperFigure], tmp_path: Path
 ):
-    render_figures(evaluations, data, tmp_path, KNOWN)
+    draw_figures(evaluations, data, tmp_path, KNOWN)
     for path in folder.iterdir():
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
@@ -211,67 +215,67 @@ def test_the_run_of_a_row_is_the_trained_one_of_the_lowest_seed_and_of_the_origi
          spec("e", "siun", **originals), spec("f", "mrfnet", **originals), spec("g", "mrfnet", task="inpaint")],
         images=2, steps=3,
     )  # fmt: skip
-    store = Store(reading.read(tmp_path, "sample"), KNOWN, tmp_path)
-    found = standing(store, "deblur", ("siun", "dmphn", "mrfnet", "lmfn"), "gopro")
+    store = Sources(reading.read(tmp_path, "sample"), KNOWN, tmp_path)
+    found = runs_of_rows(store, "deblur", ("siun", "dmphn", "mrfnet", "lmfn"), "gopro")
     assert {row: one.name for row, one in found.items()} == {"siun": "d", "dmphn": "d", "mrfnet": "c"}
     assert list(found) == ["siun", "dmphn", "mrfnet"], "in the order of the rows"
-    assert standing(store, "deblur", ("mrfnet",), "visdrone") == {}
+    assert runs_of_rows(store, "deblur", ("mrfnet",), "visdrone") == {}
 
 
 # Degradations ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_still_values_leave_an_image_as_it_is(seed: int):
+def test_the_unchanged_values_leave_an_image_as_it_is(seed: int):
     image = photograph((64, 80), seed)
-    assert np.array_equal(kernel_blur(image, **versions.STILL), image)
+    assert np.array_equal(kernel_blur(image, **blur_variants.UNCHANGED), image)
 
 
 def test_each_parameter_is_varied_alone_and_within_what_is_drawn(data: Path):
     built = manifest.read(data / "visdrone")
-    row = versions.median_row(built)
+    row = blur_variants.median_row(built)
     assert row["name"] == "p2", "the median input of the three"
-    found = versions.versions(built)
+    found = blur_variants.variants(built)
     sharp = np.asarray(Image.open(data / "visdrone" / row["file_target"]))
     blurred = np.asarray(Image.open(data / "visdrone" / row["file_blurred"]))
     assert np.array_equal(found["drawn"][0].image, blurred)
-    assert found["drawn"][0].values == {name: json.loads(row["degradation"])[name] for name in versions.STILL}
+    assert found["drawn"][0].values == {name: json.loads(row["degradation"])[name] for name in blur_variants.UNCHANGED}
     allowed = {"kernel_size": range(1, 6), "sigma": np.arange(1, 11) / 10, "length": range(5, 31, 5),
                "angle": range(0, 360, 15)}  # fmt: skip
-    for name, (others, values) in versions.VARIED.items():
+    for name, (others, values) in blur_variants.VARIED.items():
         assert [one.values[name] for one in found[name]] == list(values)
         assert set(values) <= set(np.round(list(allowed[name]), 9).tolist())
         for one in found[name]:
             assert {key: value for key, value in one.values.items() if key != name} == {
-                key: value for key, value in {**versions.STILL, **others}.items() if key != name
+                key: value for key, value in {**blur_variants.UNCHANGED, **others}.items() if key != name
             }
             assert np.array_equal(one.image, kernel_blur(sharp, **one.values))
-    first = versions.VARIED["kernel_size"][1].index(1)
+    first = blur_variants.VARIED["kernel_size"][1].index(1)
     assert np.array_equal(found["kernel_size"][first].image, sharp), "a kernel of one pixel does nothing"
     assert gaussian_kernel(1, 1.0).tolist() == [[1.0]]
 
 
 def test_noise_is_the_augmentations_own_with_the_deviation_that_is_asked_for():
     grey = np.full((200, 200, 3), 128, np.uint8)
-    for deviation in versions.DEVIATIONS[1:]:
-        error = versions.noisy(grey, deviation).astype(float) - 128
+    for deviation in blur_variants.DEVIATIONS[1:]:
+        error = blur_variants.noisy(grey, deviation).astype(float) - 128
         assert error.std() == pytest.approx((deviation**2 + 1 / 12) ** 0.5, rel=0.02)  # rounding adds 1/12
     rng = np.random.default_rng(5)
     sigma = 2.0 / abs(np.random.default_rng(5).normal())
     own = augment.noise({"x": grey.astype(np.float32) / 255}, rng, sigma=sigma)["x"]
-    assert np.array_equal(versions.noisy(grey, 2.0, seed=5), (own * 255).round().astype(np.uint8))
+    assert np.array_equal(blur_variants.noisy(grey, 2.0, seed=5), (own * 255).round().astype(np.uint8))
 
 
 def test_the_overview_shows_the_datasets_own_images(data: Path, rendered: dict[str, PaperFigure], folder: Path):
     sheet = rendered["mrfnet-fig4"].picture
     assert isinstance(sheet, Image.Image)
     built = manifest.read(data / "visdrone")
-    sharp = Image.open(data / "visdrone" / versions.median_row(built)["file_target"])
-    blurred = Image.fromarray(versions.versions(built)["drawn"][0].image)
+    sharp = Image.open(data / "visdrone" / blur_variants.median_row(built)["file_target"])
+    blurred = Image.fromarray(blur_variants.variants(built)["drawn"][0].image)
     window = worst_windows([blurred], sharp, 1, 0.45)[0]
-    assert holds(sheet, enlarge(blurred, window), border=3)
-    for one in versions.versions(built)["length"]:
-        assert holds(sheet, enlarge(Image.fromarray(one.image), window), border=3)
+    assert holds(sheet, enlarge(blurred, window, WIDTH), border=3)
+    for one in blur_variants.variants(built)["length"]:
+        assert holds(sheet, enlarge(Image.fromarray(one.image), window, WIDTH), border=3)
     written = texts(folder, "mrfnet-fig4")
     assert "length 30 px" in written and "3 grey levels of 255" in written
     assert "motion blur (the dataset gopro is not built)" in rendered["mrfnet-fig4"].caption
@@ -282,7 +286,7 @@ def test_a_set_of_another_blur_is_refused(data: Path, tmp_path: Path):
     rows = built.rows.assign(degradation='{"kind": "frame average", "length": 9.0}').to_dict("records")
     manifest.write(tmp_path / manifest.NAME, rows, built.about)
     with pytest.raises(DataError, match=r"no angle, kernel_size, sigma.*build the dataset again"):
-        versions.versions(manifest.read(tmp_path))
+        blur_variants.variants(manifest.read(tmp_path))
 
 
 def holds(sheet: Image.Image, picture: Image.Image, border: int = 0) -> bool:
@@ -316,7 +320,7 @@ def test_a_picture_has_its_boxes_and_its_details_their_frames(tmp_path: Path):
     image = Image.fromarray(photograph((190, 190), 3))
     windows = ((0.5, 0.25, 0.25, 0.25), (0.0, 0.5, 0.25, 0.25))
     strips = [
-        Strip("", (Picture("", image, windows), Picture("", enlarge(image, windows[1]), frame=1))),
+        Strip("", (Picture("", image, windows), Picture("", enlarge(image, windows[1], WIDTH), frame=1))),
         Strip("", (Picture("", Image.new("L", (19, 19), 7)),)),
     ]
     sheet = save_sheet("A title", strips, tmp_path / "sheet")
@@ -343,7 +347,7 @@ def test_a_grid_shows_input_runs_and_target_whole_and_enlarged(
         restored, target, other = (Image.open(file).convert("RGB") for file in files)
         window = worst_windows([restored, other], target, 1)[0]
         for image in (restored, target, other):
-            assert holds(sheet, enlarge(image, window), border=3)
+            assert holds(sheet, enlarge(image, window, WIDTH), border=3)
     written = texts(folder, "dgfnet-fig4")
     assert [written.count(label) for label in ("input", "RFR", "Dgfnet", "target")] == [2, 2, 2, 2]
     assert any("Paris StreetView (offline photographs), the worst image" in one for one in written)
@@ -364,7 +368,7 @@ def test_two_enlarged_boxes_of_two_colours_on_dual_pixel_images(
         windows = worst_windows(restored, target, 2)
         assert len(windows) == 2
         for window in windows:
-            assert all(holds(one.picture, enlarge(image, window), border=3) for image in [*restored, target])
+            assert all(holds(one.picture, enlarge(image, window, WIDTH), border=3) for image in [*restored, target])
 
 
 def test_deblurring_and_inpainting_of_one_figure_stand_apart(rendered: dict[str, PaperFigure], folder: Path):
@@ -387,7 +391,7 @@ def test_a_run_that_kept_another_image_is_named_and_not_shown(tmp_path: Path):
     runs = [spec("a", "deblurgan", "0001"), spec("b", "dmphn", "0002"), spec("c", "mrfnet", "0002")]
     write(tmp_path / "scores", runs, images=2, pictures=[photograph((64, 64), 0)], steps=3)
     (tmp_path / "out").mkdir()
-    found = {one.id: one for one in render_figures(reading.read(tmp_path / "scores", "sample"), tmp_path,
+    found = {one.id: one for one in draw_figures(reading.read(tmp_path / "scores", "sample"), tmp_path,
                                                    tmp_path / "out", KNOWN)}  # fmt: skip
     assert found["mrfnet-fig6"].runs == ("b", "c")
     assert "a, which kept another median image" in found["mrfnet-fig6"].caption
@@ -399,7 +403,7 @@ def test_a_damaged_image_is_one_clear_error(tmp_path: Path):
     file.write_bytes(file.read_bytes()[:100])
     (tmp_path / "out").mkdir()
     with pytest.raises(DataError, match=r"median\.png: cannot be read.*evaluate the run again"):
-        render_figures(reading.read(tmp_path / "scores", "sample"), tmp_path, tmp_path / "out", KNOWN)
+        draw_figures(reading.read(tmp_path / "scores", "sample"), tmp_path, tmp_path / "out", KNOWN)
 
 
 # Insides --------------------------------------------------------------------------------------------------------------
@@ -423,15 +427,15 @@ def test_attention_of_the_blurred_the_deblurred_and_the_networks_without_deblurr
                 if not entry["name"].endswith(what):
                     continue
                 image = Image.open(root / name / entry["file"]).convert("RGB")
-                shown = colours(image, "inferno", logarithmic=True) if what == "heat" else image
-                assert holds(sheet, Picture("", shown).shown), entry["name"]
+                shown = in_colours(image, "inferno", logarithmic=True) if what == "heat" else image
+                assert holds(sheet, at_width(shown, WIDTH)), entry["name"]
 
 
 def test_heat_is_coloured_by_factors():
     grey = Image.fromarray(np.array([[0, 1, 16, 255]], np.uint8)).convert("RGB")
-    found = np.asarray(colours(grey, "gray", logarithmic=True))[0, :, 0]
+    found = np.asarray(in_colours(grey, "gray", logarithmic=True))[0, :, 0]
     assert found.tolist() == [round(255 * np.log1p(value) / np.log(256)) for value in (0, 1, 16, 255)]
-    assert np.asarray(colours(grey, "gray"))[0, :, 0].tolist() == [0, 1, 16, 255]
+    assert np.asarray(in_colours(grey, "gray"))[0, :, 0].tolist() == [0, 1, 16, 255]
 
 
 def test_the_weights_of_the_scales_stand_above_their_maps(rendered: dict[str, PaperFigure], folder: Path):
@@ -479,11 +483,11 @@ def test_the_curve_that_is_drawn_holds_the_losses(
     totals = losses[(losses["name"] == "total") & (losses["phase"] == "pretrain")].sort_values("step")["value"]
     found = first_epochs(one)
     assert found is not None
-    label, steps, values, share = found
-    assert label == "Dmphn, phase pretrain" and steps.tolist() == list(range(len(totals)))
+    values = found.values
+    assert found.label == "Dmphn, phase pretrain" and found.steps.tolist() == list(range(len(totals)))
     assert np.allclose(values, 100 * totals / totals.iloc[0])
-    assert two_epochs(one) == 2 * 2103 / 8, "two passes over GOPRO's pairs at a batch of 8"
-    assert share == pytest.approx(len(totals) / (2 * 2103 / 8))
+    assert steps_of_epochs(one) == 2 * 2103 / 8, "two passes over GOPRO's pairs at a batch of 8"
+    assert found.share == pytest.approx(len(totals) / (2 * 2103 / 8))
     svg = rendered["mrfnet-fig5"].picture
     assert isinstance(svg, str)
     drawn = traced(svg)[0]  # the first row of the table that was run
@@ -504,9 +508,8 @@ def test_losses_are_in_percent_of_the_first_and_end_with_the_second_epoch(tmp_pa
     one = reading.read(tmp_path, "sample")[0]
     found = first_epochs(one)
     assert found is not None
-    label, steps, values, share = found
-    assert (label, steps.tolist(), share) == ("Dmphn", [0, 1, 2, 3, 4, 5], 1.0)
-    assert values.tolist() == [100.0, 200.0, 50.0, 150.0, 250.0, 25.0]
+    assert (found.label, found.steps.tolist(), found.share) == ("Dmphn", [0, 1, 2, 3, 4, 5], 1.0)
+    assert found.values.tolist() == [100.0, 200.0, 50.0, 150.0, 250.0, 25.0]
 
 
 def test_the_change_of_alpha_is_marked_where_it_has_ended(rendered: dict[str, PaperFigure]):
@@ -553,18 +556,19 @@ def test_measured_and_published_points_stand_apart(
 # As a whole -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_report_needs_no_torch(root: Path, data: Path, tmp_path: Path):
+def test_the_papers_figures_need_no_torch(root: Path, data: Path, tmp_path: Path):
     script = (
-        "import sys; from pathlib import Path; from reports import scores; from reports.figures.papers import *\n"
+        "import sys; from pathlib import Path; from reports.figures.papers.builders import draw_figures\n"
+        "from reports.published import printed; from reports.scores import reading\n"
         "root, data, folder = map(Path, sys.argv[1:])\n"
-        "found = render_figures(scores.read(root, 'sample'), data, folder)\n"
-        "assert sum(one.picture is not None for one in found) > 20\n"
+        "figures = draw_figures(reading.read(root, 'sample'), data, folder, printed.load())\n"
+        "assert sum(figure.picture is not None for figure in figures) > 20\n"
         "print([name for name in ('torch', 'mlflow', 'skimage') if name in sys.modules])"
     )
     command = [sys.executable, "-c", script, str(root), str(data), str(tmp_path)]
-    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.strip() == "[]"
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 def test_the_methods_call_their_insides_by_the_names_that_the_figures_look_for():
@@ -586,10 +590,12 @@ def test_the_methods_call_their_insides_by_the_names_that_the_figures_look_for()
 
     blank = Image.new("L", (4, 4))
     found = {name: blank for name in names("dffnet")}
-    assert {"deblurred", "edges, predicted in the hole", f"{WITH}coarse", f"{WITH}refined", "result"} <= set(found)
-    assert len(numbered(found, WITH, "offsets")) == len(numbered(found, WITHOUT, "heat")) == 3
+    assert {"deblurred", "edges, predicted in the hole", f"{DEBLURRED}coarse", f"{DEBLURRED}refined", "result"} <= set(
+        found
+    )
+    assert len(attention_maps(found, DEBLURRED, "offsets")) == len(attention_maps(found, BLURRED, "heat")) == 3
     without = {name: blank for name in names("dffnet", deblur=False)}
-    assert len(numbered(without, WITH, "heat")) == 3 and not numbered(without, WITHOUT, "heat")
+    assert len(attention_maps(without, DEBLURRED, "heat")) == 3 and not attention_maps(without, BLURRED, "heat")
     assert {"texture given", "texture result", "fused result"} <= set(names("dgfnet"))
     found = names("mrfnet_edges")
     assert "edge map" in found and sum(name.startswith("location of ") for name in found) == 2

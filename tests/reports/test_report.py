@@ -18,9 +18,8 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, UserError
-from reports import render, sections
-from reports.figures import comparisons, insides, line_plots
-from reports.page import write
+from reports import render
+from reports.figures import insides, losses, naming, sheets, windows
 from reports.published import printed
 from reports.scores import reading, statistics
 from reports.scores.measures import MEASURES
@@ -81,7 +80,7 @@ def store(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(store, tmp_path_factory) -> tuple[Path, sections.Summary]:
+def report(store, tmp_path_factory) -> tuple[Path, render.Summary]:
     """That store, rendered."""
     out = tmp_path_factory.mktemp("report") / "sample"
     return out, render.render(store, out, profile="sample", resolve=address)
@@ -422,13 +421,13 @@ def test_runs_of_one_title_are_told_apart():
     ] + [in_memory(Spec("lmfn", "gopro", "deblur", 28, "lmfn"))]
     (shown,) = overviews.overviews(join_seeds(runs))
     assert {line.label for line in shown.lines} == {"Mrfnet, four", "Mrfnet, two", "LMFN"}
-    assert [sections.seed_label(one, runs) for one in runs] == [
+    assert [naming.run_label(one, runs) for one in runs] == [
         "Mrfnet, four",
         "Mrfnet, four-again",
         "Mrfnet, two",
         "LMFN",
     ]
-    assert [sections.seed_label(one, runs[:2]) for one in runs[:2]] == ["Mrfnet, seed 0", "Mrfnet, seed 1"]
+    assert [naming.run_label(one, runs[:2]) for one in runs[:2]] == ["Mrfnet, seed 0", "Mrfnet, seed 1"]
 
 
 def test_sharper_inpainting_has_an_overview_an_input():
@@ -556,7 +555,7 @@ def test_bad_stores_are_refused(store, tmp_path):
 
 def test_a_folder_that_is_no_report_is_left_alone(store, tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(UserError, match="holds something that is no report"):
+    with pytest.raises(UserError, match="is not a report"):
         render.render(store, tmp_path, profile="sample", resolve=address)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
 
@@ -564,38 +563,41 @@ def test_a_folder_that_is_no_report_is_left_alone(store, tmp_path):
 # Figures and the page -------------------------------------------------------------------------------------------------
 
 
-def test_the_window_is_where_the_input_errs_most():
+def test_the_window_is_where_the_input_has_its_largest_error():
     target = np.full((128, 256, 3), 100, np.uint8)
     given = target.copy()
     given[90:100, 200:210] = 0
-    left, top, w, h = comparisons.worst_window(Image.fromarray(given), Image.fromarray(target))
+    (window,) = windows.worst_windows([Image.fromarray(given)], Image.fromarray(target), 1)
+    left, top, w, h = (round(part * side) for part, side in zip(window, (256, 128) * 2, strict=True))
     assert (w, h) == (64, 32)
     assert left <= 200 and left + w >= 210 and top <= 90 and top + h >= 100
+    (small,) = windows.worst_windows([Image.fromarray(given[:40])], Image.fromarray(target[:40]), 1, smallest=64)
+    assert small[2:] == (0.25, 1.0)  # at least 64 pixels, or the whole side
 
 
 def test_a_long_curve_is_averaged_and_phases_are_found():
     values = np.arange(10_000.0)
-    thin = line_plots.thin(values)
-    assert len(thin) == line_plots.POINTS and thin.mean() == pytest.approx(values.mean())
-    losses = pd.DataFrame(
+    thinned = losses.thin(values)
+    assert len(thinned) == losses.MAX_POINTS and thinned.mean() == pytest.approx(values.mean())
+    rows = pd.DataFrame(
         {"step": [1, 2, 3], "phase": ["a", "a", "b"], "player": "g", "name": "l1", "value": [3.0, 2, 1]}
     )
-    assert line_plots.switches(losses) == [(3.0, "b")]
-    assert line_plots.curve(losses)[1].tolist() == [3, 2, 1]
-    watched = losses.assign(name="scale_1", value=7.0)
-    assert line_plots.curve(pd.concat([watched, losses]), ["scale_1"])[1].tolist() == [3, 2, 1]
-    total = losses.assign(name="total", value=4.0)
-    assert line_plots.curve(pd.concat([watched, losses, total]), ["scale_1"])[1].tolist() == [4, 4, 4]
-    critic = losses.assign(player="critic", value=9.0)
-    assert line_plots.curve(pd.concat([critic, losses]))[1].tolist() == [3, 2, 1]
+    assert losses.phase_changes(rows) == [(3.0, "b")]
+    assert losses.restoring_loss(rows)[1].tolist() == [3, 2, 1]
+    watched = rows.assign(name="scale_1", value=7.0)
+    assert losses.restoring_loss(pd.concat([watched, rows]), ["scale_1"])[1].tolist() == [3, 2, 1]
+    total = rows.assign(name="total", value=4.0)
+    assert losses.restoring_loss(pd.concat([watched, rows, total]), ["scale_1"])[1].tolist() == [4, 4, 4]
+    critic = rows.assign(player="critic", value=9.0)
+    assert losses.restoring_loss(pd.concat([critic, rows]))[1].tolist() == [3, 2, 1]
 
 
 def test_watched_losses_are_dashed(tmp_path):
-    losses = pd.DataFrame(
+    rows = pd.DataFrame(
         [(s, "train", "network", name, 1.0 + s) for s in range(5) for name in ("total", "mse", "scale_1")],
         columns=["step", "phase", "player", "name", "value"],
     )
-    line_plots.run_losses(losses, "Losses", tmp_path / "losses", ["scale_1"])
+    losses.draw_run(rows, "Losses", tmp_path / "losses", ["scale_1"])
     text = (tmp_path / "losses.svg").read_text(encoding="utf-8")
     assert "scale_1 (watched)" in text and "mse (watched)" not in text
     assert text.count("stroke-dasharray") == 2  # the curve, and its line in the legend
@@ -604,22 +606,22 @@ def test_watched_losses_are_dashed(tmp_path):
 def test_insides_are_tiles_and_bars(tmp_path):
     small = Image.fromarray(np.array([[0, 255], [128, 0]], np.uint8)).convert("RGB")
     large = Image.fromarray(np.full((100, 400, 3), 77, np.uint8))
-    sheet = insides.save_insides(
-        [("map", small), ("image", large), ("weights", [0.5, -1.0])], "Inside X", tmp_path / "in"
-    )
+    sheet = insides.save_insides({"map": small, "image": large, "weights": [0.5, -1.0]}, "Inside X", tmp_path / "in")
     pixels = np.asarray(sheet).astype(int)
     assert np.array_equal(pixels, np.asarray(Image.open(tmp_path / "in.png").convert("RGB")))
-    side, top = insides.INSIDE, 34 + 16  # below the title and a name of one line
-    middle = [pixels[top + y * side // 4, 12 + x * side // 4].tolist() for y in (1, 3) for x in (1, 3)]
+    side, gap = insides.WIDTH, sheets.GAP
+    top = gap + 20 + 4 + sheets.LINE  # below the title and a name of one line
+    middle = [pixels[top + y * side // 4, gap + x * side // 4].tolist() for y in (1, 3) for x in (1, 3)]
     assert middle == [[0] * 3, [255] * 3, [128] * 3, [0] * 3]  # four squares, enlarged without blending
-    edge = pixels[top + side // 4, 12 + side // 2 - 2 : 12 + side // 2 + 2, 0]
+    edge = pixels[top + side // 4, gap + side // 2 - 2 : gap + side // 2 + 2, 0]
     assert set(edge) == {0, 255}
-    assert pixels[top + 25, 12 + side + 12 + side // 2].tolist() == [77] * 3 and sheet.height >= top + side
-    assert (pixels[top + 51, 12 + side + 12 : 12 + 2 * side] == 255).all()  # 200x50: its own shape is kept
-    bars = 12 + 2 * (side + 12) + 18
+    second = gap + side + gap
+    assert pixels[top + 25, second + side // 2].tolist() == [77] * 3 and sheet.height >= top + side
+    assert (pixels[top + 51, second : second + side] == 255).all()  # 200x50: its own shape is kept
+    bars = second + side + gap + 18
     lengths = []
     for i in (0, 1):
-        row = pixels[top + insides.BAR * i + insides.BAR // 2, bars : bars + side - 70]
+        row = pixels[top + sheets.LINE * i + sheets.LINE // 2, bars : bars + side - 70]
         lengths.append(int((row.min(axis=1) < 200).sum()))
     assert lengths == [pytest.approx((side - 70) / 2, abs=12), pytest.approx(side - 70, abs=2)]  # a value may follow
     text = (tmp_path / "in.svg").read_text(encoding="utf-8")
@@ -740,9 +742,6 @@ def test_a_report_needs_no_torch_and_no_tracker():
     assert done.stdout.strip() == "[]"
 
 
-def test_durations_and_headings():
-    assert [write.duration(seconds) for seconds in (None, 12, 312, 12_000)] == ["", "12 s", "5 min", "3 h 20 min"]
-    assert write.spans([("a", 2), ("a", 1), ("b", 1)]) == [("a", 3), ("b", 1)]
-    assert write.recipe({"lr": 1, "losses": {"l1": 2}}) == [("lr", "1"), ("losses.l1", "2")]
+def test_the_letters_of_notes():
     notes = Notes()
     assert [notes.letter(str(i)) for i in range(28)][-3:] == ["z", "aa", "ab"]

@@ -1,4 +1,4 @@
-"""Visual grids: the same test images as every method of a figure restores them, whole and enlarged."""
+"""Grids of restored images: the same test images restored by every method of a figure, whole and enlarged."""
 
 from __future__ import annotations
 
@@ -9,131 +9,122 @@ from pathlib import Path
 
 from PIL.Image import Image
 
-from reports.figures import comparisons
-from reports.figures.papers.sheet import Picture, Strip, Window, enlarge, save_sheet, worst_windows
-from reports.figures.papers.store import (
+from reports.figures.images import read_image
+from reports.figures.naming import dataset_title
+from reports.figures.papers.sources import (
     Drawn,
     Entry,
-    Store,
+    Sources,
     best_dataset,
     datasets_in,
     image_of,
-    lacking,
+    missing_rows,
     rows_in,
-    standing,
-    title_of,
+    runs_of_rows,
 )
+from reports.figures.sheets import WIDTH, Picture, Strip, save_sheet
+from reports.figures.windows import Window, enlarge, worst_windows
 from reports.scores.reading import Evaluation
 
 COLUMNS = 8
-"""Methods side by side; further ones stand below."""
+"""Methods side by side; further methods are below."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """One part of a grid: the methods of one task on one dataset.
-
-    Args:
-        rows: the papers' ids of the methods; empty: those of the figure's entry.
-        tables: the published tables whose rows are shown where the entry names no method or `rows` is empty.
-        dataset: None: the entry's, or the one of the tables' columns on which most methods were run.
-        heading: of the part, where a figure has several; "" for none.
-    """
+    """One part of a grid: the methods of one task on one dataset."""
 
     task: str
+    """The task's name."""
     rows: tuple[str, ...] = ()
+    """The published ids of the methods; empty: the rows of `tables`, or else the methods of the figure's entry."""
     tables: tuple[str, ...] = ()
+    """The published tables whose methods and datasets are shown."""
     dataset: str | None = None
+    """None: of the entry's or the tables' datasets the one on which most methods were run."""
     heading: str = ""
+    """The heading of the part, for a figure with several parts; "" for none."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One test image and what each run makes of it.
-
-    Args:
-        whole: label and image of the input, of each run's result and of the target, in this order.
-        windows: the parts that are enlarged.
-        used: the runs.
-    """
+class GridImage:
+    """One test image with the results of several runs."""
 
     name: str
-    whole: tuple[tuple[str, Image], ...]
+    """The image's name."""
+    images: tuple[tuple[str, Image], ...]
+    """Label and image: the input, the result of each run, the target."""
     windows: tuple[Window, ...]
-    used: tuple[Evaluation, ...]
+    """The parts that are enlarged."""
+    runs: tuple[Evaluation, ...]
+    """The runs whose results are among the images."""
 
 
-def chosen_image(runs: Sequence[Evaluation], rule: str) -> tuple[str, str] | None:
-    """The image of a rule that most runs kept, with its input ("sharp", "blurred"); None where none kept one."""
-    entries = [entry for one in runs if (entry := image_of(one, rule))]
-    votes = Counter((entry["image"], entry["condition"].get("input", "")) for entry in entries)
-    return votes.most_common(1)[0][0] if votes else None
+def image_key(run: Evaluation, rule: str) -> tuple[str, str] | None:
+    """The image that a run kept by a rule, and its input ("sharp", "blurred"); None where it kept none."""
+    entry = image_of(run, rule)
+    return (entry["image"], entry["condition"].get("input", "")) if entry else None
 
 
-def shown_image(runs: Sequence[Evaluation], rule: str, details: int) -> Shown | None:
-    """Read input, restored images and target of the image that most runs kept by a rule; None where none kept one.
+def read_grid_image(runs: Sequence[Evaluation], rule: str, details: int) -> GridImage | None:
+    """Read the image that most runs kept by a rule; None where no run kept one.
+
+    Args:
+        details: how many windows are enlarged.
 
     Raises:
         DataError: an image that cannot be read.
     """
-    wanted = chosen_image(runs, rule)
-    if wanted is None:
+    keys = [key for run in runs if (key := image_key(run, rule))]
+    if not keys:
         return None
-    kept = [(one, entry) for one in runs if (entry := image_of(one, rule))]
-    kept = [(one, entry) for one, entry in kept if (entry["image"], entry["condition"].get("input", "")) == wanted]
+    chosen = Counter(keys).most_common(1)[0][0]
+    kept = [(run, entry) for run in runs if (entry := image_of(run, rule)) and image_key(run, rule) == chosen]
     folder, first = kept[0][0].folder, kept[0][1]
-    given, target = comparisons.read_image(folder / first["input"]), comparisons.read_image(folder / first["target"])
-    restored = [
-        (str(one.record["title"]), comparisons.read_image(one.folder / entry["restored"])) for one, entry in kept
-    ]
-    return Shown(
-        wanted[0],
+    given, target = read_image(folder / first["input"]), read_image(folder / first["target"])
+    restored = [(str(run.record["title"]), read_image(run.folder / entry["restored"])) for run, entry in kept]
+    return GridImage(
+        chosen[0],
         (("input", given), *restored, ("target", target)),
         worst_windows([image for _, image in restored], target, details),
-        tuple(one for one, _ in kept),
+        tuple(run for run, _ in kept),
     )
 
 
-def across(shown: Shown, heading: str) -> list[Strip]:
-    """Methods side by side, each whole above its enlarged details; rows of at most COLUMNS."""
+def side_by_side(grid_image: GridImage, heading: str) -> list[Strip]:
+    """Methods side by side, each whole above its enlarged windows; rows of at most COLUMNS."""
     strips = []
-    for first in range(0, len(shown.whole), COLUMNS):
-        part = shown.whole[first : first + COLUMNS]
-        strips.append(
-            Strip(heading if not first else "", tuple(Picture(label, image, shown.windows) for label, image in part))
-        )
-        strips += [
-            Strip("", tuple(Picture("", enlarge(image, window), frame=i) for _, image in part))
-            for i, window in enumerate(shown.windows)
-        ]
+    for first in range(0, len(grid_image.images), COLUMNS):
+        row = grid_image.images[first : first + COLUMNS]
+        whole = tuple(Picture(label, image, grid_image.windows) for label, image in row)
+        strips.append(Strip("" if first else heading, whole))
+        for k, window in enumerate(grid_image.windows):
+            enlarged = tuple(Picture("", enlarge(image, window, WIDTH), frame=k) for _, image in row)
+            strips.append(Strip("", enlarged))
     return strips
 
 
-def down(shown: Shown, heading: str) -> list[Strip]:
-    """Methods below each other, each whole on the left and its enlarged details beside it."""
-    return [
-        Strip(
-            "" if i else heading,
-            (
-                Picture(label, image, shown.windows),
-                *(Picture("", enlarge(image, window), frame=k) for k, window in enumerate(shown.windows)),
-            ),
-        )
-        for i, (label, image) in enumerate(shown.whole)
-    ]
+def one_below_another(grid_image: GridImage, heading: str) -> list[Strip]:
+    """One method below another, each whole on the left with its enlarged windows on the right."""
+    strips = []
+    for i, (label, image) in enumerate(grid_image.images):
+        enlarged = (Picture("", enlarge(image, window, WIDTH), frame=k) for k, window in enumerate(grid_image.windows))
+        strips.append(Strip("" if i else heading, (Picture(label, image, grid_image.windows), *enlarged)))
+    return strips
 
 
-def runs_of(block: Block, entry: Entry, store: Store) -> tuple[str, tuple[str, ...], dict[str, Evaluation]]:
-    """The dataset of a part, the rows that it should have, and the run of each that was run."""
-    rows = block.rows or (rows_in(store.known, block.tables) if block.tables else entry.methods)
-    datasets = (block.dataset,) if block.dataset else entry.datasets or datasets_in(store.known, block.tables)
-    dataset = best_dataset(store, block.task, rows, datasets)
-    return dataset, rows, standing(store, block.task, rows, dataset)
+def runs_of_block(block: Block, entry: Entry, sources: Sources) -> tuple[str, list[Evaluation], list[str]]:
+    """The dataset of a part, its runs, each once, and the rows that have none."""
+    rows = block.rows or (rows_in(sources.published, block.tables) if block.tables else entry.methods)
+    datasets = (block.dataset,) if block.dataset else entry.datasets or datasets_in(sources.published, block.tables)
+    dataset = best_dataset(sources, block.task, rows, datasets)
+    runs = runs_of_rows(sources, block.task, rows, dataset)
+    return dataset, list({run.name: run for run in runs.values()}.values()), [row for row in rows if row not in runs]
 
 
 def grid(
     entry: Entry,
-    store: Store,
+    sources: Sources,
     title: str,
     path: Path,
     *,
@@ -145,9 +136,9 @@ def grid(
     """Draw a grid of restored images.
 
     Args:
-        rules: the kept images that are shown.
-        details: enlarged windows of each, where the input's error is largest.
-        below: methods below each other, as the deblurring papers have them; else side by side.
+        rules: which kept images are shown.
+        details: enlarged windows of each, where the error is largest.
+        below: one method below another, as in the deblurring papers; else side by side.
 
     Returns:
         the figure, or why it cannot be drawn.
@@ -157,25 +148,24 @@ def grid(
     strips: list[Strip] = []
     used: dict[str, Evaluation] = {}
     absent: list[str] = []
-    told = []
+    names: list[str] = []
     for block in blocks:
-        dataset, rows, runs = runs_of(block, entry, store)
-        absent += lacking(block.task, dataset, [row for row in rows if row not in runs])
-        members = list({one.name: one for one in runs.values()}.values())
+        dataset, runs, rows = runs_of_block(block, entry, sources)
+        absent += missing_rows(block.task, dataset, rows)
         for rule in rules:
-            shown = shown_image(members, rule, details)
-            if shown is None:
+            grid_image = read_grid_image(runs, rule, details)
+            if grid_image is None:
                 continue
-            place = f"{title_of(members[0])}, the {rule} image, {shown.name}"
+            place = f"{dataset_title(runs[0])}, the {rule} image, {grid_image.name}"
             heading = f"{block.heading}: {place}" if block.heading else place
-            strips += (down if below else across)(shown, heading)
-            told.append(f"{shown.name} ({rule})")
-            used |= {one.name: one for one in shown.used}
-            absent += [f"{one.name}, which kept another {rule} image" for one in members if one not in shown.used]
+            strips += (one_below_another if below else side_by_side)(grid_image, heading)
+            names.append(f"{grid_image.name} ({rule})")
+            used |= {run.name: run for run in grid_image.runs}
+            absent += [f"{run.name}, which kept another {rule} image" for run in runs if run not in grid_image.runs]
     if not strips:
-        return f"No run of its rows is there ({'; '.join(absent)})."
+        return f"None of its rows has a run ({'; '.join(absent)})."
     boxes = "The coloured box is" if details == 1 else "The coloured boxes are"
-    images = list(dict.fromkeys(told))
+    images = list(dict.fromkeys(names))
     text = (
         f"Test image{'s' * (len(images) > 1)} {', '.join(images)}. {boxes} enlarged: where the restored images, on "
         "average over the methods, differ most from the target."

@@ -2,90 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from bench import registry
-from reports.figures import line_plots
-from reports.figures.charts import Series, chart, rasterise, save_chart
-from reports.figures.papers.store import (
+from reports.figures.charts import Series, chart, save_chart
+from reports.figures.losses import restoring_loss, thin
+from reports.figures.naming import dataset_title
+from reports.figures.papers.sources import (
     Drawn,
     Entry,
-    Store,
+    Sources,
     best_dataset,
     datasets_in,
-    lacking,
+    missing_rows,
     rows_in,
-    standing,
-    title_of,
+    runs_of_rows,
 )
+from reports.figures.rasterising import rasterise
 from reports.scores.measures import PSNR
 from reports.scores.reading import ORIGINALS, Evaluation, convert, measure
 
 EPOCHS = 2
-"""How many the papers' figures show."""
+"""How many epochs the papers' figures show."""
 TAIL = 0.1
-"""The share of a shown curve, at its end, over which the value in the legend is a mean."""
+"""The last part of a shown curve, as a share of it, whose mean is the value in the legend."""
 RED = 6
-"""The number of the series of a red circle."""
+"""The position of red in the charts' colours."""
 
 
 def save(svg: str, path: Path) -> str:
-    """Write a chart as `path`.svg and `path`.png; the chart comes back for the page."""
+    """Write a chart as `path`.svg and `path`.png. Returns the chart, for the page."""
     save_chart(svg, path)
     rasterise(path.with_name(f"{path.name}.svg"))
     return svg
 
 
-def two_epochs(evaluation: Evaluation) -> float:
-    """The steps of two passes over the official training set at the run's batch size."""
+# Training losses ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FirstEpochs:
+    """A run's training loss over its first epochs, or over as much of them as was trained."""
+
+    run: Evaluation
+    """The run."""
+    label: str
+    """The run's title, with the phase where it has several."""
+    steps: np.ndarray
+    """(N,) training steps from 0."""
+    values: np.ndarray
+    """(N,) the loss in percent of its first value."""
+    share: float
+    """The share of the first EPOCHS epochs that is shown, 0 to 1."""
+
+
+def steps_of_epochs(evaluation: Evaluation) -> float:
+    """The steps of EPOCHS passes over the official training set at the run's batch size."""
     counts = registry.dataset(evaluation.record["dataset"]).counts
     return EPOCHS * counts["train"] / evaluation.record["train"]["batch_size"]
 
 
 def longest_phase(losses: pd.DataFrame) -> tuple[str, pd.DataFrame]:
-    """The phase of most steps and its losses, its first step 0; phases of different losses have no common curve."""
+    """The phase of most steps and its losses, its first step 0. Phases have different losses, so no common curve."""
     steps = losses.groupby("phase", sort=False)["step"].nunique()
     name = str(steps.idxmax())
     rows = losses[losses["phase"] == name]
     return name, rows.assign(step=rows["step"] - rows["step"].min())
 
 
-def first_epochs(evaluation: Evaluation) -> tuple[str, np.ndarray, np.ndarray, float] | None:
-    """A run's training loss over its first two epochs, or as much of them as was trained.
-
-    Returns:
-        its label, the steps, the loss in percent of its first value, and the share of the two epochs that is shown;
-        None where the run has no losses.
-    """
+def first_epochs(evaluation: Evaluation) -> FirstEpochs | None:
+    """Read a run's training loss over its first epochs; None where the run has no losses."""
     losses = evaluation.losses()
     if losses is None or losses.empty:
         return None
     phase, rows = longest_phase(losses)
-    limit = two_epochs(evaluation)
+    limit = steps_of_epochs(evaluation)
     rows = rows[rows["step"] < limit]
-    watched = evaluation.record.get("watched", ())
-    sums = rows[~rows["name"].isin(watched)]
-    steps, values = line_plots.curve(sums)
-    totals = sums[sums["step"] == sums["step"].min()]
-    first = line_plots.curve(totals)[1][0]  # a long curve's first point is a mean already
+    minimised = rows[~rows["name"].isin(evaluation.record.get("watched", ()))]
+    steps, values = restoring_loss(minimised)
+    first_step = minimised[minimised["step"] == minimised["step"].min()]
+    first = restoring_loss(first_step)[1][0]  # the first point of a long curve is a mean already
     label = str(evaluation.record["title"]) + (f", phase {phase}" if losses["phase"].nunique() > 1 else "")
-    return label, steps, 100 * values / (first or 1.0), min(1.0, (rows["step"].max() + 1) / limit)
+    share = min(1.0, (rows["step"].max() + 1) / limit)
+    return FirstEpochs(evaluation, label, steps, 100 * values / (first or 1.0), share)
 
 
-def share_text(drawn: dict[str, tuple[Evaluation, tuple[str, np.ndarray, np.ndarray, float]]]) -> str:
-    """How much of the first two epochs is shown of which run; an epoch is one pass over the official training set."""
-    if all(share == 1 for _, (_, _, _, share) in drawn.values()):
+def share_text(curves: Sequence[FirstEpochs]) -> str:
+    """How much of the first epochs is shown of which run. An epoch is one pass over the official training set."""
+    if all(curve.share == 1 for curve in curves):
         return "the first two epochs"
-    parts = ", ".join(f"{one.record['title']} {EPOCHS * share:.2g}" for one, (_, _, _, share) in drawn.values())
+    parts = ", ".join(f"{curve.run.record['title']} {EPOCHS * curve.share:.2g}" for curve in curves)
     return f"the whole training where it is shorter than two epochs of the official training set (epochs: {parts})"
 
 
-def loss_figure(entry: Entry, store: Store, title: str, path: Path, *, task: str, tables: Sequence[str]) -> Drawn | str:
-    """The training losses of all methods of a task in one plot, over the first two epochs.
+def loss_figure(
+    entry: Entry, sources: Sources, title: str, path: Path, *, task: str, tables: Sequence[str]
+) -> Drawn | str:
+    """Draw the training losses of all methods of a task in one plot, over the first two epochs.
 
     Args:
         tables: the published tables whose rows are the methods.
@@ -93,25 +111,33 @@ def loss_figure(entry: Entry, store: Store, title: str, path: Path, *, task: str
     Returns:
         the figure, or why it cannot be drawn.
     """
-    rows = rows_in(store.known, tables)
-    dataset = best_dataset(store, task, rows, datasets_in(store.known, tables))
-    runs = standing(store, task, rows, dataset)
-    drawn = {one.name: (one, found) for one in runs.values() if (found := first_epochs(one))}
-    if not drawn:
-        return f"No trained run of its rows is there ({task} on {dataset}: {', '.join(rows)})."
-    members = [one for one, _ in drawn.values()]
-    shown = [
-        Series(f"{label}: {values[-max(1, round(TAIL * len(values))) :].mean():.3g} % at the end", steps, values, i)
-        for i, (_, (label, steps, values, _)) in enumerate(drawn.values())
-    ]
+    rows = rows_in(sources.published, tables)
+    dataset = best_dataset(sources, task, rows, datasets_in(sources.published, tables))
+    runs = runs_of_rows(sources, task, rows, dataset)
+    each_once = {run.name: run for run in runs.values()}
+    curves = [curve for run in each_once.values() if (curve := first_epochs(run))]
+    if not curves:
+        return f"None of its rows has a trained run ({task} on {dataset}: {', '.join(rows)})."
+    series = []
+    for i, curve in enumerate(curves):
+        end = curve.values[-max(1, round(TAIL * len(curve.values))) :].mean()
+        series.append(Series(f"{curve.label}: {end:.3g} % at the end", curve.steps, curve.values, i))
     names = ("training step", "training loss (% of its first value)")
-    svg = save(chart(f"{title}, {title_of(members[0])}", names, shown, whole=True), path)
+    svg = save(chart(f"{title}, {dataset_title(curves[0].run)}", names, series, whole=True), path)
     text = (
-        "The sum of what each method's restoring networks lower, in percent of its value at the first step, as losses "
-        f"of different kinds share no scale; the end is the mean of the last tenth. Shown: {share_text(drawn)}."
+        "The sum of the losses that each method's restoring networks minimise, in percent of its value at the first "
+        "step, because different losses have no common scale; the end is the mean of the last tenth. "
+        f"Shown: {share_text(curves)}."
     )
+    drawn = {curve.run.name for curve in curves}
     absent = [row for row in rows if row not in runs or runs[row].name not in drawn]
-    return Drawn(svg, text, tuple(members), lacking(task, dataset, absent))
+    return Drawn(svg, text, tuple(curve.run for curve in curves), missing_rows(task, dataset, absent))
+
+
+# The change of alpha --------------------------------------------------------------------------------------------------
+
+ALPHA_RUNS = {"dffnet-433-v5": "2-phase", "dffnet-433-v3": "1-phase"}
+"""The runs with and without the change of alpha: published row, and the paper's name of the training."""
 
 
 def scale_losses(evaluation: Evaluation) -> pd.DataFrame | None:
@@ -124,83 +150,83 @@ def scale_losses(evaluation: Evaluation) -> pd.DataFrame | None:
 
 
 def middle_of_fusion(rows: pd.DataFrame) -> float:
-    """The step, counted from the first of "fuse", from which alpha is 1; of a long training not every step is kept."""
+    """The step from which alpha is 1, counted from the first step of "fuse". Not every step of a long run is kept."""
     steps = rows.groupby("phase")["step"]
     end = steps.min().get("together", steps.max()["fuse"] + 1)
     return float(end) / 2
 
 
-def alpha_figure(entry: Entry, store: Store, title: str, path: Path) -> Drawn | str:
-    """Training with and without the change of alpha, the switch marked by a red circle (figure 13).
+def alpha_figure(entry: Entry, sources: Sources, title: str, path: Path) -> Drawn | str:
+    """Draw training with and without the change of alpha, with a red circle at the switch (figure 13).
 
     Returns:
         the figure, or which run is missing.
     """
-    names = {"dffnet-433-v5": "2-phase", "dffnet-433-v3": "1-phase"}
-    datasets = datasets_in(store.known, ("dffnet-4.3.3-4",))
-    dataset = best_dataset(store, "sharp-inpaint", tuple(names), datasets)
-    runs = standing(store, "sharp-inpaint", tuple(names), dataset)
-    found = {row: (one, rows) for row, one in runs.items() if (rows := scale_losses(one)) is not None}
-    if absent := [row for row in names if row not in found]:
-        return f"It compares two runs; missing: {lacking('sharp-inpaint', dataset, absent)[0]}."
-    shown, verticals = [], []
-    for i, (row, (one, rows)) in enumerate(found.items()):
-        steps, values = (line_plots.thin(rows[name].to_numpy(float)) for name in ("step", "value"))
-        shown.append(Series(f"{names[row]}: {one.record['title']}", steps, values, i))
-        together = rows["step"][rows["phase"] == "together"]
+    datasets = datasets_in(sources.published, ("dffnet-4.3.3-4",))
+    dataset = best_dataset(sources, "sharp-inpaint", tuple(ALPHA_RUNS), datasets)
+    runs = runs_of_rows(sources, "sharp-inpaint", tuple(ALPHA_RUNS), dataset)
+    losses = {row: (run, rows) for row, run in runs.items() if (rows := scale_losses(run)) is not None}
+    if absent := [row for row in ALPHA_RUNS if row not in losses]:
+        return f"It compares two runs; missing: {missing_rows('sharp-inpaint', dataset, absent)[0]}."
+    series, circles, verticals = [], [], []
+    for i, (row, (run, rows)) in enumerate(losses.items()):
+        steps, values = (thin(rows[name].to_numpy(float)) for name in ("step", "value"))
+        series.append(Series(f"{ALPHA_RUNS[row]}: {run.record['title']}", steps, values, i))
         if row == "dffnet-433-v5":
             switch = np.array([middle_of_fusion(rows)])
             value = np.interp(switch, steps, values)
-            circle = Series("switch: alpha has reached 1", switch, value, RED, "hollow", ringed=[0])
-            verticals = [(float(together.min()), "together")] * bool(len(together))
-    place = title_of(next(iter(runs.values())))
-    names_of_axes = ("step since the fusion began", "scale loss")
-    drawn = chart(f"{title}, {place}", names_of_axes, [*shown, circle], whole=True, verticals=verticals)
-    svg = save(drawn, path)
+            circles.append(Series("switch: alpha has reached 1", switch, value, RED, "hollow", ringed=[0]))
+            together = rows["step"][rows["phase"] == "together"]
+            verticals = [(float(together.min()), "together")] if len(together) else []
+    place = dataset_title(next(iter(runs.values())))
+    names = ("step since the fusion began", "scale loss")
+    svg = chart(f"{title}, {place}", names, [*series, *circles], whole=True, verticals=verticals)
     text = (
-        "The loss that both runs' last stages lower with the same weight, against the step since the fusion began. In "
-        "2-phase training the share alpha of the refined image grows from 0 to 1 until the circle and stays there; in "
-        "1-phase training it is 1 throughout. From the dashed line on all stages are trained together."
+        "The loss that the last stages of both runs minimise with the same weight, against the step since the fusion "
+        "began. In 2-phase training the share alpha of the refined image grows from 0 to 1 until the circle and then "
+        "stays 1; in 1-phase training it is 1 throughout. From the dashed line on all stages are trained together."
     )
-    return Drawn(svg, text, tuple(one for one, _ in found.values()))
+    return Drawn(save(svg, path), text, tuple(run for run, _ in losses.values()))
 
 
-def measured_points(runs: dict[str, Evaluation]) -> dict[str, tuple[float, float]]:
-    """By row: parameters in millions and PSNR in dB, of those that have both."""
-    found = {}
-    for row, one in runs.items():
-        psnr, params = measure(one, PSNR, {}), measure(one, "params", {})
+# Quality against parameters -------------------------------------------------------------------------------------------
+
+
+def measured_points(runs: Mapping[str, Evaluation]) -> dict[str, tuple[float, float]]:
+    """By row: parameters in millions and PSNR in dB, where both were measured."""
+    points = {}
+    for row, run in runs.items():
+        psnr, params = measure(run, PSNR, {}), measure(run, "params", {})
         if psnr.value is not None and params.value:
-            found[row] = (convert(params.value, params.unit, "M"), psnr.value)
-    return found
+            points[row] = (convert(params.value, params.unit, "M"), psnr.value)
+    return points
 
 
-def joined(points: dict[str, tuple[float, float]], family: Sequence[str]) -> Series:
-    """The line through the sizes of one network, without a name of its own."""
+def joined(points: Mapping[str, tuple[float, float]], family: Sequence[str]) -> Series:
+    """A line through the sizes of one network, without an entry in the legend."""
     x, y = zip(*sorted(points[row] for row in family if row in points), strict=True) if points else ((), ())
     return Series("", np.array(x, float), np.array(y, float), look="front")
 
 
-def parameters_figure(entry: Entry, store: Store, title: str, path: Path, *, table: str, task: str) -> Drawn | str:
-    """Quality against parameters: measured points filled, published ones hollow (DMTNet, figure 1).
+def parameters_figure(entry: Entry, sources: Sources, title: str, path: Path, *, table: str, task: str) -> Drawn | str:
+    """Draw quality against parameters: measured points filled, published ones hollow (DMTNet, figure 1).
 
-    A method has one colour in both; the sizes of the paper's own network are joined.
+    A method has the same colour in both; the sizes of the paper's own network are joined by a line.
 
     Returns:
         the figure, or why it cannot be drawn.
     """
     printed = {
         row.method: (row.label, float(row.numbers["params"]), float(row.numbers["combined-psnr"]))
-        for row in store.known.tables[table].rows
+        for row in sources.published.tables[table].rows
         if row.numbers["params"] is not None and row.numbers["combined-psnr"] is not None
     }
-    runs = standing(store, task, tuple(printed), entry.datasets[0])
+    runs = runs_of_rows(sources, task, tuple(printed), entry.datasets[0])
     measured = measured_points(runs)
     if not measured:
-        return f"No run of its rows has quality and parameters ({task} on {entry.datasets[0]}: {', '.join(printed)})."
+        return f"None of its rows has quality and parameters ({task} on {entry.datasets[0]}: {', '.join(printed)})."
     published = {row: (params, psnr) for row, (_, params, psnr) in printed.items()}
-    origin = str(next(iter(runs.values())).record["origin"])
-    shown = [joined(points, entry.methods) for points in (measured, published)]
+    series = [joined(points, entry.methods) for points in (measured, published)]
     for i, row in enumerate(printed):
         for points, look, name in (
             (measured, "points", f"{runs[row].record['title']}, measured" if row in runs else ""),
@@ -209,17 +235,17 @@ def parameters_figure(entry: Entry, store: Store, title: str, path: Path, *, tab
             if row in points:
                 x, y = points[row]
                 tip = f"{name}: {x:.4g} M, {y:.2f} dB"
-                shown.append(Series(name, np.array([x]), np.array([y]), i, look, tips=[tip]))
-    place = title_of(next(iter(runs.values())))
+                series.append(Series(name, np.array([x]), np.array([y]), i, look, tips=[tip]))
+    first = next(iter(runs.values()))
     names = ("parameters (M)", "PSNR (dB), all scenes")
-    drawn = chart(f"{title}, measured on {place}", names, shown, log=(True, False), height=300, margin=0.08)
-    svg = save(drawn, path)
+    heading = f"{title}, measured on {dataset_title(first)}"
+    svg = save(chart(heading, names, series, log=(True, False), height=300, margin=0.08), path)
     text = (
         "Mean PSNR over all test scenes against the number of parameters: filled as measured, hollow as printed; the "
         "sizes of DMTNet are joined."
     )
-    if origin != ORIGINALS or any(runs[row].record["reduced"] for row in measured):
+    if first.record["origin"] != ORIGINALS or any(runs[row].record["reduced"] for row in measured):
         text += " Filled and hollow points differ in data or in size: compare their order, not their numbers."
     used = {runs[row].name: runs[row] for row in measured}
     absent = [row for row in printed if row not in measured]
-    return Drawn(svg, text, tuple(used.values()), lacking(task, entry.datasets[0], absent))
+    return Drawn(svg, text, tuple(used.values()), missing_rows(task, entry.datasets[0], absent))

@@ -35,7 +35,7 @@ from bench.search.winner import STUDY, TRIALS, counted, importances, winner
 from bench.tracking import store
 from bench.training.loop import Diverged, Training
 from reports.figures import searches
-from reports.page import sections
+from reports.page.appendices import search_appendix
 from tests.conftest import PARAMS, Project
 
 ROOT = Path(__file__).parents[3]
@@ -572,7 +572,7 @@ def test_the_winner_is_a_run_that_says_whose_its_weights_are(small):
 
 def told(study: searches.Study, folder: Path) -> str:
     """What the page says of a search."""
-    return sections._search(study, folder, set()).text
+    return search_appendix(study, folder, set()).text
 
 
 def test_what_a_report_shows_of_a_search(small, tmp_path):

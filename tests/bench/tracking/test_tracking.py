@@ -229,7 +229,7 @@ def test_a_full_disk_and_a_store_of_artifacts_that_fails_are_one_message(client,
 
 def test_a_run_that_the_report_cannot_ask_for_is_one_message(client):
     with pytest.raises(UserError, match=r"^MLflow at sqlite:///.*mlflow\.db: Run with id=0+ not found; nothing"):
-        stage._link(client, "0" * 32)
+        stage.mlflow_run(client, "0" * 32)
 
 
 # Evaluations ----------------------------------------------------------------------------------------------------------
@@ -550,7 +550,7 @@ def test_a_tracking_server_is_named_by_one_variable(server, tmp_path, monkeypatc
     training = trained(client, tmp_path, "training-1", "1" * 64)
     assert client.get_model_version("plain-sample", "1").run_id == training
     assert [file.path for file in client.list_artifacts(training, "weights")] == ["weights/weights.safetensors"]
-    link = stage._link(client, run_id)
+    link = stage.mlflow_run(client, run_id)
     assert link == {
         "server": server, "run_id": run_id, "experiment_id": run.info.experiment_id, "name": "plain · sample"
     }  # fmt: skip
