@@ -307,7 +307,7 @@ def test_images_by_hand_belong_to_a_profile_and_a_dataset(tmp_path):
     assert evaluation(load(path)).images == {} and evaluation(load(path)).keep_images == 3
     assert evaluation(load(path, "paper")).images == {"gopro": ["x"]}
     path.write_text("{profile: sample, evaluate: {sample: {images: {gorpo: [x]}}}}")
-    with pytest.raises(ParamsError, match=r"evaluate.sample.images.gorpo: no such dataset; the nearest are: gopro"):
+    with pytest.raises(ParamsError, match=r"evaluate.sample.images.gorpo: no dataset 'gorpo'; the nearest are: gopro"):
         load(path)
 
 
