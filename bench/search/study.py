@@ -24,7 +24,7 @@ import numpy as np
 
 from bench.files import as_user_error
 from bench.search.space import Space
-from bench.training.loop import Diverged
+from bench.training.divergence import Diverged
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,7 @@ import numpy as np
 
 from bench import runs
 from bench.contracts import DataError, Method, ParamsError, UserError
-from bench.data import auxiliary, manifest
+from bench.data import manifest
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
 from bench.params.resolving import find_search, search_settings, weights_folder
@@ -21,14 +21,16 @@ from bench.params.schema import Params, Recipe, Search, SearchSettings
 from bench.search.space import WEIGHTS, Space, laid_on, present, space_of
 from bench.search.study import Attempt
 from bench.tasks import find_task
+from bench.training.crops import read_crops
 from bench.training.device import full_float32, set_threads, tune_allocator
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor
+    from accelerate import Accelerator
+    from torch import Tensor, nn
 
     from bench.scoring.metrics.measure import Metric
-    from bench.training.loop import Training
+    from bench.training.state import Setup, TrainingState
 
 HELD_OUT = 1
 """Tells the draw of the held-out photographs from all other draws of the run's seed."""
@@ -108,7 +110,7 @@ def miniature(recipe: Recipe, method: Method, share: float, steps_per_epoch: int
     Args:
         steps_per_epoch: of the whole run, whose lengths may be given in epochs.
     """
-    from bench.training.rates import phase_steps
+    from bench.training.phases import phase_steps
 
     train, schedule = recipe.train, recipe.train.schedule
     steps = phase_steps(recipe, method, steps_per_epoch)
@@ -165,7 +167,7 @@ class Shared:
     built: BuiltSet
     digests: Mapping[str, str]
     threads: int
-    accelerator: Any
+    accelerator: Accelerator
     helped: tuple[str, ...] = ()
 
     @property
@@ -212,18 +214,13 @@ def prepare(params: Params, run: str, trials: int | None = None) -> Shared:
         laid_on(recipe, space.values({name: span[end] for name, span in space.ranges.items()}), where)
     own = {name: present(recipe, name) for name in space.choices}
     built = manifest.read(runs.data_folder(params, recipe.dataset))
-    made = {key: auxiliary.read(built, key, one_map) for key, one_map in method.auxiliary.items()}
-    train = recipe.train
-    crops = Crops(built, recipe.task, train.crop_size, train.augment, recipe.seed, train.input or "", made)
+    train, crops = recipe.train, read_crops(built, recipe, method)
     away, touched = held_out(crops.rows, settings.validation, recipe.seed, str(built.folder))
     tune_allocator()
     threads = set_threads(params.threads)
-    import torch
-    from accelerate import Accelerator
+    from bench.training.placement import make_accelerator
 
-    from bench.training.placement import PRECISION
-
-    accelerator = Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=PRECISION[train.precision])
+    accelerator = make_accelerator(train.precision)
     if accelerator.num_processes > 1:
         raise UserError(f"{run}: a trial is trained by one process; start the search by itself, with --jobs N")
     away_rows = shown_in_turn(crops.rows[away], settings.images)
@@ -231,8 +228,8 @@ def prepare(params: Params, run: str, trials: int | None = None) -> Shared:
     shared = Shared(
         params, search, settings, recipe, miniature(recipe, method, settings.share, steps_per_epoch), method, space,
         own, {}, metric, without(crops, touched), tuple(_cases(built, away_rows, recipe, method, accelerator.device)),
-        tuple(sorted(set(photographs(crops.rows)[away]))), built, {key: value.digest for key, value in made.items()},
-        threads, accelerator,
+        tuple(sorted(set(photographs(crops.rows)[away]))), built,
+        {key: made.digest for key, made in crops.auxiliary.items()}, threads, accelerator,
     )  # fmt: skip
     return _effective(shared)
 
@@ -256,16 +253,21 @@ def _cases(built: BuiltSet, rows: pd.DataFrame, recipe: Recipe, method: Method, 
 
 def _effective(shared: Shared) -> Shared:
     """Check the names of weights as a training does, and leave out those whose loss this machine cannot compute."""
-    from bench.training.helpers import helpers
+    from bench.training.helpers import build_helpers
+    from bench.training.phases import absent_phases
+    from bench.training.rehearsal import rehearse
+    from bench.training.state import initial_state
     from bench.training.weighting import check_weights
 
     space, recipe, name = shared.space, shared.recipe, shared.recipe.name
     full = laid_on(recipe, space.values({key: high for key, (_, high) in space.ranges.items()}), name)
-    frozen, missing = helpers(shared.method, full, weights_folder(shared.params))
+    frozen, missing = build_helpers(shared.method, full, weights_folder(shared.params))
     # The run's own weights: what is misspelt among the searched ones is to be said of the search.
-    training = _training(shared, recipe, frozen)
+    setup = _setup(shared, recipe, frozen)
+    state = initial_state(setup)
+    absent = absent_phases(shared.method, state.trained)
     weights = [key.removeprefix(WEIGHTS) for key in space.choices if key.startswith(WEIGHTS)]
-    check_weights(shared.method, weights, training.rehearse(), name, training.left_out, "its search: weights")
+    check_weights(shared.method, weights, rehearse(setup, state), name, absent, "its search: weights")
     reasons = {entry["loss"]: entry["reason"] for entry in missing}
     lost = {key: reasons[last] for key in space.choices if (last := key.rpartition(".")[2]) in reasons}
     varied = {key: span for key, span in space.ranges.items() if key not in lost}
@@ -279,13 +281,11 @@ def _effective(shared: Shared) -> Shared:
     return replace(shared, space=Space(varied, kept), own=own, not_searched=lost, helped=tuple(sorted(frozen)))
 
 
-def _training(shared: Shared, recipe: Recipe, frozen: Mapping[str, Any], folder: Path = Path()) -> Training:
-    from bench.training.loop import Training
+def _setup(shared: Shared, recipe: Recipe, frozen: Mapping[str, nn.Module], folder: Path = Path()) -> Setup:
+    from bench.training.state import Setup
 
     seconds = shared.params.checkpoint_seconds
-    return Training(
-        recipe, shared.method, shared.crops, frozen, shared.accelerator, folder, lambda points: None, seconds
-    )
+    return Setup(recipe, shared.method, shared.crops, frozen, shared.accelerator, folder, seconds)
 
 
 # One trial ------------------------------------------------------------------------------------------------------------
@@ -298,25 +298,25 @@ def objective(shared: Shared, attempt: Attempt) -> float:
         Pruned: by `attempt.report`, at a rung.
         Diverged: a loss or a restored image that is not finite.
     """
-    from bench.training.helpers import helpers
+    from bench.training.helpers import build_helpers
+    from bench.training.loop import prepare as prepare_training
 
     recipe = laid_on(shared.short, attempt.values, f"trial {attempt.number}")
     recipe = recipe.model_copy(update={"name": f"{recipe.name}: trial {attempt.number}"})
-    frozen, _ = helpers(shared.method, recipe, weights_folder(shared.params))
-    training = _training(shared, recipe, frozen, attempt.folder)
+    frozen, _ = build_helpers(shared.method, recipe, weights_folder(shared.params))
+    training = prepare_training(_setup(shared, recipe, frozen, attempt.folder))
 
     def at_rung(total: int) -> None:
         if total in shared.rungs:
-            attempt.report(total, score(shared, training))
+            attempt.report(total, score(shared, training.state, recipe.name))
 
     try:
-        training.run(at_rung)
-        return score(shared, training)
+        return score(shared, training.run(after_step=at_rung), recipe.name)
     finally:
         shared.accelerator.free_memory()
 
 
-def score(shared: Shared, training: Training) -> float:
+def score(shared: Shared, state: TrainingState, trial: str) -> float:
     """Restore the validation images with the networks as they are now, in float32, and return the metric's mean.
 
     Raises:
@@ -324,9 +324,9 @@ def score(shared: Shared, training: Training) -> float:
     """
     from bench.scoring.cases import to_depth
     from bench.scoring.restore import restore
-    from bench.training.loop import Diverged
+    from bench.training.divergence import Diverged
 
-    networks = [training.networks[name] for name in training.own]
+    networks = [state.networks[name] for name in state.trained]
     method = replace(shared.method, auxiliary={})
     values = []
     for network in networks:
@@ -335,11 +335,11 @@ def score(shared: Shared, training: Training) -> float:
         for case in shared.cases:
             height, width = case.truth.shape[:2]
             with full_float32():
-                pred = restore(method, training.networks, case.batch)[0, :, :height, :width]
+                pred = restore(method, state.networks, case.batch)[0, :, :height, :width]
             image = to_depth(pred.permute(1, 2, 0).cpu().numpy(), case.truth.dtype)
             values.append(shared.metric.score(image, case.truth, case.mask))
     except DataError as error:
-        raise Diverged(f"{training.recipe.name}: a restored image: {error}") from None
+        raise Diverged(f"{trial}: a restored image: {error}") from None
     finally:
         for network in networks:
             network.train()

@@ -1,53 +1,63 @@
-"""The frozen networks (VGG) that some losses need: built where their weights are, listed where not."""
+"""The frozen networks that some losses need (VGG): built where their weights are found, reported where not."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.contracts import Helper, Method
 from bench.params.schema import Recipe
 
+if TYPE_CHECKING:
+    from torch import nn
 
-def helpers(method: Method, recipe: Recipe, folder: Path | None) -> tuple[dict[str, Any], list[dict[str, str]]]:
-    """Build the frozen networks that weighted losses look through; list the losses left out for want of a file.
 
-    Where the recipe asks for `random_helpers` all of them are drawn from the run's seed, files or not.
+def build_helpers(
+    method: Method, recipe: Recipe, folder: Path | None
+) -> tuple[dict[str, nn.Module], list[dict[str, str]]]:
+    """Build the helpers of the losses that have a weight.
+
+    Args:
+        method: its helpers.
+        recipe: its weights of losses; with `random_helpers` the helpers' weights are drawn from its seed.
+        folder: where their files are looked for first.
+
+    Returns:
+        the networks by name, and the losses that are left out because a file is missing: `loss` and `reason` of each.
     """
     import torch
 
     from bench import weights
 
-    found, missing = {}, []
+    networks, missing = {}, []
     for name, helper in method.helpers.items():
-        wanted = _wanted(recipe, helper)
-        if not wanted:
+        losses = _weighted_losses(recipe, helper)
+        if not losses:
             continue
         if recipe.train.random_helpers:
             torch.manual_seed(recipe.seed)
-            found[name] = helper.build(None)
+            networks[name] = helper.build(None)
             continue
         path = weights.find(helper.weights, folder)
         if path is None:
-            missing += [{"loss": loss, "reason": weights.explain(helper.weights)} for loss in wanted]
+            missing += [{"loss": loss, "reason": weights.explain(helper.weights)} for loss in losses]
         else:
-            found[name] = helper.build(path)
-    return found, missing
+            networks[name] = helper.build(path)
+    return networks, missing
 
 
 def random_helpers(method: Method, recipe: Recipe) -> list[dict[str, Any]]:
-    """List the frozen networks that have random weights in this run, with their losses, for its record."""
+    """Return the helpers that have random weights in this run, for its record: `helper` and `losses` of each."""
     if not recipe.train.random_helpers:
         return []
-    wanted = {name: _wanted(recipe, helper) for name, helper in method.helpers.items()}
-    return [{"helper": name, "losses": losses} for name, losses in wanted.items() if losses]
+    losses = {name: _weighted_losses(recipe, helper) for name, helper in method.helpers.items()}
+    return [{"helper": name, "losses": names} for name, names in losses.items() if names]
 
 
-def _wanted(recipe: Recipe, helper: Helper) -> list[str]:
-    """Return the losses of a helper that have a weight."""
-    return [loss for loss in helper.losses if _weight(recipe, loss) > 0]
+def _weighted_losses(recipe: Recipe, helper: Helper) -> list[str]:
+    """Return the losses of a helper that have a weight above 0 with any player."""
+    return [loss for loss in helper.losses if _largest_weight(recipe, loss) > 0]
 
 
-def _weight(recipe: Recipe, loss: str) -> float:
-    """Return the largest weight that a loss has with any player."""
+def _largest_weight(recipe: Recipe, loss: str) -> float:
     return max((w for name, w in recipe.train.weights.items() if name.split(".")[-1] == loss), default=1.0)

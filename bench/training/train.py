@@ -1,4 +1,4 @@
-"""Train one run: from its recipe and its built set to weights, losses and a record."""
+"""Train one run: from its recipe and its built dataset to weights, losses and a record."""
 
 from __future__ import annotations
 
@@ -8,22 +8,28 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import runs
 from bench.code import of_stage
 from bench.contracts import Method, ParamsError, UserError
-from bench.data import auxiliary, manifest
-from bench.data.batches import Crops
+from bench.data import manifest
 from bench.data.manifest import BuiltSet
 from bench.files import locked, need_writable, read_json, replace_folder, sha256, write_json
 from bench.params.resolving import weights_folder
 from bench.params.schema import Params, Recipe
 from bench.provenance import here
+from bench.training.crops import read_crops
 from bench.training.device import set_threads, tune_allocator
-from bench.training.helpers import helpers, random_helpers
+from bench.training.helpers import build_helpers, random_helpers
+
+if TYPE_CHECKING:
+    from bench.training.loop import Training
+    from bench.training.state import Setup, TrainingState
 
 
 def fingerprint(
@@ -35,11 +41,16 @@ def fingerprint(
     device: str,
     auxiliary_digests: Mapping[str, str] | None = None,
 ) -> str:
-    """Return what a training is a function of, as a hash: a checkpoint of another one is never gone on from.
+    """Return a hash of all that a training depends on: one with another hash never resumes its checkpoint.
 
     Args:
-        helpers: the frozen networks whose losses take part.
-        auxiliary_digests: the digests of the auxiliary maps in its batches, by name.
+        recipe: the resolved run.
+        built: the dataset.
+        helpers: names of the frozen networks whose losses take part.
+        threads: of torch, in each process.
+        processes: that train together.
+        device: "cpu" or "cuda".
+        auxiliary_digests: of the auxiliary maps in its batches, by name.
     """
     code = of_stage("train", [recipe.method])
     machine = [threads, processes, device, here()["packages"]]
@@ -47,58 +58,76 @@ def fingerprint(
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
 
+@dataclass(frozen=True)
+class Job:
+    """A training whose inputs have been read and checked."""
+
+    setup: Setup
+    """What the training starts from."""
+    built: BuiltSet
+    """The dataset that it trains on."""
+    missing_losses: list[dict[str, str]]
+    """Losses that are left out because a file of weights is missing: `loss` and `reason` of each."""
+    threads: int
+    """Threads of torch in each process."""
+    tracking: str
+    """Address of the MLflow store; "" for the default."""
+    out: Path
+    """The run's folder, which is written at the end."""
+
+
 def train(params: Params, name: str) -> Path:
-    """Train a run, or go on with it where it was stopped, and return its folder.
+    """Train a run, or resume it where it was stopped, and return its folder.
 
     Raises:
-        ParamsError, DataError: found before the first step where they can be.
-        UserError: a loss that is not finite; the folder cannot be written; another process trains this run.
+        ParamsError, DataError: wrong input, found before the first step where that is possible.
+        UserError: a loss diverges; the folder cannot be written; another process trains this run.
     """
+    job = _open(params, name)
+    with _only_process(job.setup):
+        _train(job)
+    if job.setup.accelerator.is_main_process:
+        shutil.rmtree(job.setup.folder, ignore_errors=True)
+    return job.out
+
+
+def _open(params: Params, name: str) -> Job:
+    """Read and check the inputs of a training."""
     recipe, method = runs.resolve(params, name)
     if method.networks is None:
         raise UserError(f"{name}: {recipe.method} needs no training; run: python -m bench evaluate {name}")
     built = manifest.read(runs.data_folder(params, recipe.dataset))
-    chosen = recipe.train
-    made = {key: auxiliary.read(built, key, one_map) for key, one_map in method.auxiliary.items()}
-    crops = Crops(built, recipe.task, chosen.crop_size, chosen.augment, recipe.seed, chosen.input or "", made)
+    crops = read_crops(built, recipe, method)
     out = runs.folder(params, name)
     need_writable(out.parent)
     tune_allocator()
-    import torch
-    from accelerate import Accelerator
-
-    from bench.training.placement import PRECISION
-    from bench.training.rates import phase_steps
-
     threads = set_threads(params.threads)
-    # Unless told that there is only the CPU, accelerate takes each process that torchrun starts there for the only one.
-    accelerator = Accelerator(
-        cpu=not torch.accelerator.is_available(), mixed_precision=PRECISION[recipe.train.precision]
-    )
-    if recipe.train.batch_size % accelerator.num_processes:
+
+    from bench.training.phases import phase_steps
+    from bench.training.placement import make_accelerator
+    from bench.training.state import Setup
+
+    accelerator = make_accelerator(recipe.train.precision)
+    processes = accelerator.num_processes
+    if recipe.train.batch_size % processes:
         raise ParamsError(
             f"params.yaml: run {name}: train.batch_size: {recipe.train.batch_size} cannot be shared by "
-            f"{accelerator.num_processes} processes"
+            f"{processes} processes"
         )
-    phase_steps(recipe, method, 1)
-    found = helpers(method, recipe, weights_folder(params))
-    digests = {key: one_map.digest for key, one_map in made.items()}
-    identity = fingerprint(
-        recipe, built, sorted(found[0]), threads, accelerator.num_processes, accelerator.device.type, digests
-    )
-    resume = Path(params.paths.resume, f"{params.profile}-{name}-{identity[:16]}")
-    with _alone(resume, name, accelerator):
-        _train(params, recipe, method, built, crops, found, accelerator, threads, resume, out)
-    if accelerator.is_main_process:
-        shutil.rmtree(resume, ignore_errors=True)
-    return out
+    phase_steps(recipe, method, 1)  # raises for a recipe without a length
+    helpers, missing = build_helpers(method, recipe, weights_folder(params))
+    digests = {key: made.digest for key, made in crops.auxiliary.items()}
+    identity = fingerprint(recipe, built, sorted(helpers), threads, processes, accelerator.device.type, digests)
+    folder = Path(params.paths.resume, f"{params.profile}-{name}-{identity[:16]}")
+    setup = Setup(recipe, method, crops, helpers, accelerator, folder, params.checkpoint_seconds)
+    return Job(setup, built, missing, threads, params.tracking, out)
 
 
-def _alone(resume: Path, name: str, accelerator: Any) -> Any:
-    """Hold the resume folder, in the first process of a run only."""
-    from contextlib import nullcontext
-
-    return locked(resume, f"training {name}") if accelerator.is_main_process else nullcontext()
+def _only_process(setup: Setup) -> AbstractContextManager[None]:
+    """Hold the folder of the checkpoint; of several processes that train together the first one holds it."""
+    if not setup.accelerator.is_main_process:
+        return nullcontext()
+    return locked(setup.folder, f"training {setup.recipe.name}")
 
 
 def about(recipe: Recipe, method: Method, built: BuiltSet, kind: str) -> dict[str, Any]:
@@ -140,95 +169,98 @@ def reduced(method: Method, recipe: Recipe) -> list[str]:
     return [f"{key}: {full[key]} -> {value}" for key, value in recipe.network.items() if full.get(key) != value]
 
 
-def _train(
-    params: Params,
-    recipe: Recipe,
-    method: Method,
-    built: BuiltSet,
-    crops: Crops,
-    helped: tuple[dict[str, Any], list[dict[str, str]]],
-    accelerator: Any,
-    threads: int,
-    resume: Path,
-    out: Path,
-) -> None:
-    from safetensors.torch import save
+def _train(job: Job) -> None:
+    """Train a job in this process; the first process also logs it and writes the run's folder."""
+    from bench.training.loop import prepare
 
-    from bench.tracking import store, uploads
-    from bench.training.loop import Training
-
-    frozen, missing = helped
-    say = accelerator.print
-    for reason in dict.fromkeys(entry["reason"] for entry in missing):
-        lost = ", ".join(entry["loss"] for entry in missing if entry["reason"] == reason)
-        say(f"{recipe.name}: trained WITHOUT the losses {lost}: {reason}")
-    drawn = random_helpers(method, recipe)
-    for entry in drawn:
-        say(
-            f"{recipe.name}: {entry['helper']} has RANDOM weights, as train.random_helpers asks, in the losses "
-            f"{', '.join(entry['losses'])}"
-        )
-    record = about(recipe, method, built, "trained")
-    record["train"] = recipe.train.model_dump(mode="json")
-    record["missing_losses"], record["random_helpers"] = missing, drawn
-    if crops.auxiliary:
-        record["provenance"]["auxiliary"] = {name: made.digest for name, made in crops.auxiliary.items()}
-    run_id, client = "", None
-
-    def log(points: list[store.Point]) -> None:
-        if client is not None:
-            store.log_points(client, run_id, points)
-
-    training = Training(
-        recipe, method, crops, frozen, accelerator, resume, log, checkpoint_seconds=params.checkpoint_seconds
-    )
-    # Before there is a run in the store: a recipe that cannot start leaves none.
-    with _enough_memory(recipe):
-        training.prepare()
+    setup = job.setup
+    recipe, accelerator = setup.recipe, setup.accelerator
+    _print_helpers(job)
+    with _explained_memory_errors(recipe):
+        training = prepare(setup)  # before there is an MLflow run: a recipe that cannot start leaves none
+    steps = f"{setup.total_steps} steps on {accelerator.device.type}"
+    accelerator.print(f"{recipe.name}: {steps}, {job.threads} threads, {recipe.train.precision}")
     if accelerator.is_main_process:
-        client = store.connect(params.tracking)
-        run_id = store.start(client, record, _training_id(resume / "run.json"))
-    steps = f"{training.total_steps} steps on {accelerator.device.type}"
-    say(f"{recipe.name}: {steps}, {threads} threads, {recipe.train.precision}")
+        _run_and_write(job, training)
+    else:
+        with _explained_memory_errors(recipe):
+            training.run()
+
+
+def _run_and_write(job: Job, training: Training) -> None:
+    """Run a training, log it to MLflow and write the run's folder."""
+    from bench.tracking import store, uploads
+
+    record = _record(job)
+    client = store.connect(job.tracking)
+    run_id = store.start(client, record, _training_id(job.setup.folder / "run.json"))
     try:
-        with _enough_memory(recipe):
-            progress = training.run()
+        with _explained_memory_errors(job.setup.recipe):
+            state = training.run(partial(store.log_points, client, run_id))
     except (UserError, KeyboardInterrupt):
-        if client is not None:
-            store.finish(client, run_id, "FAILED")
+        store.finish(client, run_id, "FAILED")
         raise
-    if client is None:
-        return
-    record["steps"], record["train_seconds"] = progress.total, round(progress.seconds, 3)
+    record["steps"], record["train_seconds"] = state.progress.total, round(state.progress.seconds, 3)
     record["provenance"] |= {
         "mlflow_run": run_id,
-        "device": accelerator.device.type,
-        "threads": threads,
-        "processes": accelerator.num_processes,
-        "precision": recipe.train.precision,
+        "device": job.setup.accelerator.device.type,
+        "threads": job.threads,
+        "processes": job.setup.accelerator.num_processes,
+        "precision": job.setup.recipe.train.precision,
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
-    state = {
-        f"{name}.{key}": value.detach().cpu().contiguous()
-        for name in training.own
-        for key, value in training.networks[name].state_dict().items()
-    }
-
-    def fill(folder: Path) -> None:
-        (folder / runs.WEIGHTS).write_bytes(save(state))
-        record["provenance"]["weights_sha256"] = sha256(folder / runs.WEIGHTS)
-        write_losses(folder / runs.LOSSES, progress.history)
-        write_json(folder / runs.RECORD, record)
-
-    replace_folder(out, fill)
-    uploads.log_weights(client, run_id, out / runs.WEIGHTS, record["provenance"]["weights_sha256"])
+    replace_folder(job.out, partial(_fill, state, record))
+    weights = job.out / runs.WEIGHTS
+    uploads.log_weights(client, run_id, weights, record["provenance"]["weights_sha256"])
     store.finish(client, run_id)
-    say(f"{recipe.name}: {progress.total} steps in {progress.seconds:.0f} s -> {out / runs.WEIGHTS}")
+    print(f"{record['run']}: {state.progress.total} steps in {state.progress.seconds:.0f} s -> {weights}")
+
+
+def _fill(state: TrainingState, record: dict[str, Any], folder: Path) -> None:
+    """Write weights, losses and record into a run's new folder; the record gets the digest of the weights."""
+    from safetensors.torch import save
+
+    from bench.training.loss_log import write_losses
+
+    weights = {
+        f"{name}.{key}": value.detach().cpu().contiguous()
+        for name in state.trained
+        for key, value in state.networks[name].state_dict().items()
+    }
+    (folder / runs.WEIGHTS).write_bytes(save(weights))
+    record["provenance"]["weights_sha256"] = sha256(folder / runs.WEIGHTS)
+    write_losses(folder / runs.LOSSES, state.losses.history)
+    write_json(folder / runs.RECORD, record)
+
+
+def _record(job: Job) -> dict[str, Any]:
+    """Return the record of a training before its first step."""
+    setup = job.setup
+    record = about(setup.recipe, setup.method, job.built, "trained")
+    record["train"] = setup.recipe.train.model_dump(mode="json")
+    record["missing_losses"] = job.missing_losses
+    record["random_helpers"] = random_helpers(setup.method, setup.recipe)
+    if setup.crops.auxiliary:
+        record["provenance"]["auxiliary"] = {name: made.digest for name, made in setup.crops.auxiliary.items()}
+    return record
+
+
+def _print_helpers(job: Job) -> None:
+    """Print which losses are left out for want of a file, and which helpers have random weights."""
+    name, print_once = job.setup.recipe.name, job.setup.accelerator.print
+    for reason in dict.fromkeys(entry["reason"] for entry in job.missing_losses):
+        losses = ", ".join(entry["loss"] for entry in job.missing_losses if entry["reason"] == reason)
+        print_once(f"{name}: trained WITHOUT the losses {losses}: {reason}")
+    for entry in random_helpers(job.setup.method, job.setup.recipe):
+        print_once(
+            f"{name}: {entry['helper']} has RANDOM weights, as train.random_helpers asks, in the losses "
+            f"{', '.join(entry['losses'])}"
+        )
 
 
 @contextmanager
-def _enough_memory(recipe: Recipe) -> Iterator[None]:
-    """Say what to change when the device's memory does not hold a step."""
+def _explained_memory_errors(recipe: Recipe) -> Iterator[None]:
+    """Turn an error of a device whose memory does not hold a step into one that says what to change."""
     import torch
 
     try:
@@ -241,18 +273,8 @@ def _enough_memory(recipe: Recipe) -> Iterator[None]:
         ) from None
 
 
-def _training_id(note: Path) -> str:
-    """Return this training's own id, noted before its MLflow run is made: a kill at any moment leaves one run."""
-    if not note.is_file():
-        write_json(note, {"training": uuid.uuid4().hex})
-    return read_json(note)["training"]
-
-
-def write_losses(path: Path, history: list[tuple[int, str, str, str, float, float]]) -> None:
-    """Write the kept losses of a training as tidy rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    columns = ("step", "phase", "player", "name", "value", "seconds")
-    rows = zip(*history, strict=True) if history else [[] for _ in columns]
-    pq.write_table(pa.table(dict(zip(columns, map(list, rows), strict=True))), path)
+def _training_id(path: Path) -> str:
+    """Return this training's id, written before its MLflow run is made: a kill at any moment leaves one run."""
+    if not path.is_file():
+        write_json(path, {"training": uuid.uuid4().hex})
+    return read_json(path)["training"]

@@ -1,85 +1,66 @@
-"""Named losses and their weights."""
+"""The named losses of a player and their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from bench.contracts import Method, ParamsError
-from bench.params.schema import Recipe
 from bench.registry import nearest
 
-if TYPE_CHECKING:
-    pass
 
+def weighted_sum(losses: Mapping[str, Tensor], weights: Mapping[str, float], player: str) -> Tensor:
+    """Return the sum of a player's losses, each times its weight: that of `player.loss`, else of `loss`, else 1.
 
-def left_out(recipe: Recipe, method: Method, steps: Mapping[str, int], own: Collection[str]) -> list[str]:
-    """Return the phases of 0 steps with a player none of whose networks this run has: an ablation without that stage.
-
-    A player that has some of its networks moves those.
-
-    Args:
-        steps: of each phase.
-        own: the networks of this run.
-
-    Raises:
-        ParamsError: such a phase has steps.
+    >>> weighted_sum({"l1": torch.tensor(2.0), "style": torch.tensor(3.0)}, {"l1": 10.0}, "generator")
+    tensor(23.)
     """
-    found = []
-    for name, phase in method.phases.items():
-        lacking = [player.networks[0] for player in phase.players.values() if not set(player.networks) & set(own)]
-        if lacking and steps[name]:
-            raise ParamsError(
-                f"params.yaml: run {recipe.name}: train.phases.{name}: found {steps[name]} steps, expected 0: the "
-                f"phase moves the network {lacking[0]}, which a run of these arguments does not have"
-            )
-        found += [name] if lacking else []
-    return found
-
-
-def weighted(losses: Mapping[str, Tensor], weights: Mapping[str, float], player: str) -> Tensor:
-    """Return the sum of the losses, each times its weight: `player.name`, else `name`, else 1."""
     terms = [weights.get(f"{player}.{name}", weights.get(name, 1.0)) * value for name, value in losses.items()]
     return torch.stack(terms).sum()
 
 
-def lowered(losses: Mapping[str, Tensor], watched: Collection[str]) -> dict[str, Tensor]:
-    """Return the losses that a player lowers: all but the watched ones."""
+def without_watched(losses: Mapping[str, Tensor], watched: Collection[str]) -> dict[str, Tensor]:
+    """Return the losses that a player minimises: those that are logged for their curves alone are left out."""
     return {name: value for name, value in losses.items() if name not in watched}
 
 
 def check_weights(
     method: Method,
     weights: Collection[str],
-    seen: set[str],
-    name: str,
-    left_out: Collection[str] = (),
+    losses: Collection[str],
+    run: str,
+    absent: Collection[str] = (),
     where: str = "train.weights",
 ) -> None:
-    """Raise ParamsError when a weight's name is no loss of the method: a misspelt one would be taken as 1 in silence.
+    """Check the names of loss weights. A misspelt one would have no effect, and its loss the weight 1.
 
     Args:
-        seen: the losses that the method gave, as "player.loss".
-        left_out: phases that this run does not have: what only their players know passes.
+        method: whose losses they are.
+        weights: names of the weights, `loss` or `player.loss`.
+        losses: the losses that the method computed, as `player.loss`.
+        run: the run's name, for the message.
+        absent: phases that this run does not have; a weight that only they may know is accepted.
         where: the place of the weights in params.yaml, for the message.
+
+    Raises:
+        ParamsError: a name is not that of a loss, or that of a loss which is logged for its curve alone.
     """
-    helped = {loss for helper in method.helpers.values() for loss in helper.losses}
-    known = seen | {loss.split(".", 1)[1] for loss in seen} | helped
-    absent = {player for phase in left_out for player in method.phases[phase].players}
+    of_helpers = {loss for helper in method.helpers.values() for loss in helper.losses}
+    known = {*losses, *(loss.split(".", 1)[1] for loss in losses), *of_helpers}
+    absent_players = {player for phase in absent for player in method.phases[phase].players}
     for weight in weights:
         player, _, loss = weight.rpartition(".")
         if loss in method.watched:
             raise ParamsError(
-                f"params.yaml: run {name}: {where}.{weight}: this loss is watched alone: it is logged and never "
-                "lowered, so it takes no weight"
+                f"params.yaml: run {run}: {where}.{weight}: this loss is only logged, for its curve; it is never "
+                "minimised and takes no weight"
             )
-        if absent and (not player or player in absent):
+        if absent_players and (not player or player in absent_players):
             continue
         if weight not in known:
             raise ParamsError(
-                f"params.yaml: run {name}: {where}.{weight}: no loss of this name; "
+                f"params.yaml: run {run}: {where}.{weight}: no loss of this name; "
                 f"the nearest are: {nearest(weight, known)}"
             )

@@ -17,7 +17,7 @@ from bench.params import loading, resolving
 from bench.scoring.restore import pad, prepared, restore
 from bench.tasks import TASKS, find_task
 from bench.training.placement import channels_last
-from bench.training.weighting import lowered
+from bench.training.weighting import without_watched
 from methods.losses import perceptual
 
 ROOT = Path(__file__).parents[2]
@@ -261,10 +261,10 @@ def test_every_parameter_is_trained_by_its_players_losses(name):
             outputs = phase.forward(networks, batch)
             for player in phase.players.values():
                 losses = player.losses(networks, batch, outputs)
-                assert lowered(losses, method.watched)
+                assert without_watched(losses, method.watched)
                 assert all(value.dim() == 0 and value.isfinite() for value in losses.values())
                 networks.zero_grad()
-                sum(lowered(losses, method.watched).values()).backward(retain_graph=True)
+                sum(without_watched(losses, method.watched).values()).backward(retain_graph=True)
                 own = {f"{net}.{key}": p for net in player.networks for key, p in networks[net].named_parameters()}
                 assert all(p.grad.isfinite().all() for p in own.values() if p.grad is not None)
                 reached |= {key for key, p in own.items() if p.grad is not None and p.grad.any()}
@@ -308,7 +308,7 @@ def test_each_loss_moves_its_own_players_networks_alone(name, monkeypatch):
             others = {key: p for key, p in networks.named_parameters() if key not in own and p.requires_grad}
             for p in others.values():
                 p.requires_grad_(False)
-            losses = lowered(player.losses(networks, batch, outputs), method.watched)
+            losses = without_watched(player.losses(networks, batch, outputs), method.watched)
             for loss, value in losses.items():
                 networks.zero_grad()
                 value.backward(retain_graph=True)

@@ -34,7 +34,8 @@ from bench.data import auxiliary, manifest
 from bench.data.build import Job, build
 from bench.files import read_json
 from bench.params import loading, resolving
-from bench.training.rates import phase_steps, rate
+from bench.training.optimizers import rate_factor
+from bench.training.phases import phase_steps
 from bench.training.train import train
 from methods.losses import perceptual
 
@@ -273,7 +274,7 @@ def learning_rate(name: str, phase: str, player: str, unit: str, when: float) ->
     assert player in method.phases[phase].players
     step = round(when * per_epoch) if unit == "epoch" else int(when)
     assert step <= steps, f"{when} {unit}s are more than the phase has"
-    return recipe.train.lr_of(player) * rate(recipe.train.schedule, step, steps, per_epoch)
+    return recipe.train.lr_of(player) * rate_factor(recipe.train.schedule, step, steps, per_epoch)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from bench.search.study import Attempt, JournalLock, Pruned, estimates, finished
 from bench.search.trial import held_out, miniature, photographs, shown_in_turn
 from bench.search.winner import STUDY, TRIALS, counted, importances, winner
 from bench.tracking import store
-from bench.training.loop import Diverged, Training
+from bench.training.divergence import Diverged, LossWatch
 from reports.figures import searches
 from reports.page.appendices import search_appendix
 from tests.conftest import PARAMS, Project
@@ -603,13 +603,14 @@ def test_what_a_report_shows_of_a_search(small, tmp_path):
 def test_a_trial_that_diverges_is_one_of_the_trials(small, tmp_path):
     """At a rate of 1 the toy swings; a loss that is made infinite ends its trial, and the search goes on."""
     other = changed(small, tmp_path, {})
-    real = Training._check
+    problem = LossWatch.problem
 
-    def check(self, values, player, phase):
-        real(self, values | ({"total": float("inf")} if self.recipe.train.weights["near"] > 1 else {}), player, phase)
+    def infinite_above_one(self, player, losses):
+        weight = (losses["total"] - losses["far"]) / losses["near"]
+        return problem(self, player, losses | ({"total": float("inf")} if weight > 1 else {}))
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Training, "_check", check)
+        patch.setattr(LossWatch, "problem", infinite_above_one)
         other.good("search", "mrfnet-gopro", "--trials", "6")
     table = pd.read_parquet(tmp_path / "out" / "sample" / "search" / "mrfnet-gopro" / TRIALS)
     assert len(table) == 6 and "failed" in set(table["state"])

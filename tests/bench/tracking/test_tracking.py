@@ -24,7 +24,7 @@ from PIL import Image
 from bench.contracts import UserError
 from bench.tasks import find_task
 from bench.tracking import store, uploads, views
-from bench.training.train import write_losses
+from bench.training.loss_log import write_losses
 from reports import stage
 
 ROOT = Path(__file__).parents[3]
