@@ -48,9 +48,10 @@ from methods.families.blur_class import (
     location_scores,
 )
 from methods.families.edge_model import EDGE_PHASE, Generator, canny, edge_input, luminance
-from methods.families.multipath import COARSEST_SCALE, SCALE_LOSSES, MRFNet, conv, path_insides, path_losses
+from methods.families.multipath import COARSEST_SCALE, SCALE_LOSSES, MRFNet, path_insides, path_losses
 from methods.layers.insides import to_unit_range
 from methods.layers.patch_critic import PatchCritic
+from methods.layers.refinenet import conv
 
 if TYPE_CHECKING:
     from bench.contracts import Batch, Losses, Outputs, State

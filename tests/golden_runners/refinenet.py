@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from methods.families.multipath import CRP, RCU
+from methods.layers.refinenet import CRP, RCU
 
 if TYPE_CHECKING:
     from case import Case

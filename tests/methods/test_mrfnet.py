@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from bench.contracts import DataError, ParamsError
-from methods.families.multipath import MRFNet, MRFUnit, max_pool5, path_losses, receptive_radius
-from methods.layers.insides import to_unit_range
+from methods.families.multipath import MRFNet, MRFUnit, path_losses, receptive_radius
 from methods.mrfnet import method
 
 
@@ -341,19 +340,6 @@ def test_a_tile_with_its_margin_agrees_with_the_whole():
     torch.testing.assert_close(tile[..., 224:], whole[..., start + 224 :], rtol=0, atol=1e-6)
 
 
-# Blocks ---------------------------------------------------------------------------------------------------------------
-
-
-def test_pooling_by_rows_and_columns_is_pooling_by_windows():
-    x = torch.randn(2, 5, 9, 13)
-    expected = F.max_pool2d(x, 5, stride=1, padding=2)
-    assert torch.equal(max_pool5(x), expected)
-    with torch.inference_mode():
-        assert torch.equal(max_pool5(x), expected)
-        last = max_pool5(x.contiguous(memory_format=torch.channels_last))
-    assert torch.equal(last, expected) and last.is_contiguous(memory_format=torch.channels_last)
-
-
 # Messages -------------------------------------------------------------------------------------------------------------
 
 
@@ -408,8 +394,3 @@ def test_insides_are_the_paths_images_and_what_each_changes():
         assert map_.shape == moved.shape == (1, 1, 32 // 2 ** (k - 1), 64 // 2 ** (k - 1))
         assert (map_.min(), map_.max()) == (0, 1)
         assert map_.flatten().argmax() == moved.flatten().argmax()
-
-
-def test_a_map_is_stretched_over_the_whole_range_and_a_constant_one_is_0():
-    assert to_unit_range(torch.tensor([2.0, 3.0, 6.0])).tolist() == [0.0, 0.25, 1.0]
-    assert to_unit_range(torch.full((2, 2), 7.0)).unique().tolist() == [0.0]
