@@ -2,15 +2,10 @@
 
 Paper: Y. Zhang, Y. Liu, Q. Li, M. Qi, D. Xu, J. Kong, J. Wang, "Image Deblurring Based on Lightweight Multi-Information
 Fusion Network", ICIP 2021. Code: the paper names none; its authors' LiQiang0307/LFDN (no licence), commit db61afc,
-holds the network (class RFDN) with other attention modules. Where the paper prints no size, ours are that code's: with
-them the network has the 1.25 M parameters of table 1. `REPOSITORY` holds the arguments that make the code's network,
-which the authors' weights fit; without them it is the paper's.
-Our reading: the first convolution is padded (the code's is not, which shifts the grid by a pixel); the maps of 1/16,
-1/8 and 1/4 are fused, with 1, 2 and 5 residual blocks (code; the text has one after each downblock); one pixel shuffle
-of 4 leads back to the image (code; the paper is silent).
-The loss is eq. 4 on images in [0, 1]. Our reading: the authors' is on [0, 255], 65,025 times larger. Adam's steps do
-not depend on that, but beside a smaller gradient the weight decay of 1e-4 counts for more; a loss weight of 65025
-undoes it.
+holds the network (class RFDN) with other attention modules. Where the paper prints no size, that code's is used:
+then the network has the 1.25 M parameters of table 1. `REPOSITORY` holds the arguments that make the network of the
+code, which the authors' weights fit; without them it is the paper's.
+
 Not reproduced: the sizes of table 4 (a block costs 96,950 parameters, the table's step is 30,000 to 40,000) and those
 of table 3 without MSHF (1.33 M, printed 1.8 M) and without distillation (1.03 M, printed 2.9 M).
 """
@@ -23,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.contracts import DataError, ParamsError, supervised
+from bench.contracts import DataError, ParamsError, at_least, supervised
+from methods.layers.han import LayerAttention, VolumeAttention
+from methods.layers.initial import bias_of
 from methods.layers.insides import to_unit_range
 from methods.layers.precision import full_precision
 from methods.layers.rfdb import RFDB, rename_block
@@ -32,18 +29,35 @@ from methods.losses.pixel import mse
 if TYPE_CHECKING:
     from bench.contracts import Batch, State
 
+READINGS = (
+    "The first convolution is padded; the code's is not, which shifts the grid by a pixel.",
+    "The maps of 1/16, 1/8 and 1/4 are fused, with 1, 2 and 5 residual blocks, as in the code; the text has one after "
+    "each downblock.",
+    "One pixel shuffle by 4 leads back to the image, as in the code; the paper is silent.",
+    "The encoder of table 3 without MSHF doubles its width at the first of its two downblocks; the text gives no "
+    "width.",
+    "Rows of the attention of eq. 1 are normalised and its products are not scaled, as eq. 1 shows neither.",
+    "The loss is eq. 4 on images in [0, 1]; the authors' is on [0, 255], 65,025 times larger. Adam's steps do not "
+    "depend on that, but the weight decay of 1e-4 counts for more next to a smaller gradient. A loss weight of 65025 "
+    "undoes it.",
+)
+
 MEAN = (0.4488, 0.4371, 0.4040)
-"""The RGB mean that is taken from the input and given back to the output, of [0, 1] (code)."""
+"""The RGB mean, in [0, 1], that is subtracted from the input and added to the output (code)."""
 
 PEAK = 255.0
-"""The code feeds images in [0, 255]; ours are scaled inside: its weights fit, and the attentions saturate alike."""
+"""The code works on images in [0, 255]; ours are scaled inside: its weights fit, and attentions saturate alike."""
 
 REPOSITORY = {"attention": "repository", "head_padding": 0, "trainable_mean": True}
 """The arguments that make the network of the authors' code."""
 
 
 class ResBlock(nn.Module):
-    """x + 3x3(ReLU(3x3(x))), no normalisation, (N, C, H, W) to the same; starts at 0.1 of Kaiming's scale (code)."""
+    """x + 3x3(ReLU(3x3(x))) without norms, (N, C, H, W) to the same; starts at 0.1 of Kaiming's scale (code).
+
+    Args:
+        channels: C.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -61,7 +75,7 @@ class ResBlock(nn.Module):
 
 
 def enlarge(x: Tensor) -> Tensor:
-    """Twice the height and width, bilinear, corners not aligned."""
+    """Double height and width bilinearly, corners not aligned: (N, C, h, w) to (N, C, 2h, 2w)."""
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -84,7 +98,7 @@ class MSHF(nn.Module):
         self.quarter = nn.ModuleList(ResBlock(channels) for _ in range(5))
 
     def scales(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The fused maps (N, C, h, w) of 1/4, 1/8 and 1/16 of the size."""
+        """Return the fused maps (N, C, h, w) at 1/4, 1/8 and 1/16 of the size of `x` (N, 3, H, W)."""
         half = F.leaky_relu(self.down[0](F.leaky_relu(self.head(x), 0.1)), 0.1)
         quarter = F.leaky_relu(self.down[1](half), 0.1)
         eighth = F.leaky_relu(self.down[2](quarter), 0.1)
@@ -102,7 +116,7 @@ class MSHF(nn.Module):
 class PlainEncoder(nn.Module):
     """The encoder of table 3 without MSHF: two stride-2 convolutions, a residual block after each.
 
-    (N, 3, H, W) to (N, 2C, H/4, W/4). Our reading: the width doubles at the first of them, as the text gives none.
+    (N, 3, H, W) to (N, 2C, H/4, W/4).
 
     Args:
         channels: C, the width of the first convolution.
@@ -124,11 +138,11 @@ class PlainEncoder(nn.Module):
 
 
 class ALFM(nn.Module):
-    """Attention layer fusion (eq. 1, 2): every channel of every block is mended with those it resembles.
+    """Attention layer fusion (eq. 1, 2): each channel of each block is corrected by the channels that it resembles.
 
-    (N, B*C, H, W), the B block outputs joined, to the same. With q the (B*C, H*W) matrix of them:
-    theta * softmax(q q^T) q + q. Our reading: rows are normalised and products not scaled (eq. 1 shows neither). The
-    products grow with the image and saturate a softmax: they stay in float32 under autocast.
+    (N, B*C, H, W), the B block outputs joined, to the same. With q their (B*C, H*W) matrix:
+    theta * softmax(q q^T) q + q. The products grow with the image and saturate the softmax: they stay in float32 under
+    autocast.
     """
 
     def __init__(self) -> None:
@@ -136,11 +150,11 @@ class ALFM(nn.Module):
         self.theta = nn.Parameter(torch.zeros(1))
 
     def queries(self, x: Tensor) -> Tensor:
-        """The transposed q, (N, H*W, B*C): a view of channels-last memory."""
+        """Return the transposed q, (N, H*W, B*C): a view of channels-last memory."""
         return x.permute(0, 2, 3, 1).flatten(1, 2).float()
 
     def attention(self, queries: Tensor) -> Tensor:
-        """softmax(q q^T), (N, B*C, B*C): row i says what channel i takes of each channel, and sums to 1."""
+        """Return softmax(q q^T), (N, B*C, B*C): row i is what channel i takes of each channel, and sums to 1."""
         return torch.softmax(queries.mT @ queries, -1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -151,7 +165,7 @@ class ALFM(nn.Module):
         return x + self.theta * mended.unflatten(1, (height, width)).permute(0, 3, 1, 2)
 
     def between_blocks(self, x: Tensor, num_blocks: int) -> Tensor:
-        """What a block's channels take of each block on average, (N, B, B); rows sum to 1."""
+        """Return what a block's channels take of each block on average, (N, B, B); rows sum to 1."""
         with full_precision(x):
             attention = self.attention(self.queries(x))
         return attention.unflatten(-1, (num_blocks, -1)).sum(-1).unflatten(1, (num_blocks, -1)).mean(2)
@@ -160,8 +174,8 @@ class ALFM(nn.Module):
 class ACFM(nn.Module):
     """Attention channel fusion (eq. 3): f + alpha * sigmoid(conv2(conv1(f))) * f, (N, C, H, W) to the same.
 
-    The C channels are the depth of a volume of one channel: conv1 is 1x3x3, conv2 is 3x1x1, nothing between them. They
-    are computed as one 3x3 filter on every channel and three shifts of the channels: the same sums, several times
+    The C channels are the depth of a volume of one channel: conv1 is 1x3x3, conv2 is 3x1x1, with nothing between them.
+    They are computed as one 3x3 filter on every channel and three shifts of the channels: the same sums, several times
     faster on a CPU than convolutions of volumes.
     """
 
@@ -172,68 +186,20 @@ class ACFM(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(1))
 
     def gate(self, x: Tensor) -> Tensor:
-        """sigmoid(conv2(conv1(f))), of the shape of `x`, in (0, 1)."""
-        assert self.conv1.bias is not None and self.conv2.bias is not None
+        """Return sigmoid(conv2(conv1(f))), of the shape of `x`, in (0, 1)."""
         channels = x.shape[1]
         spatial = F.conv2d(x, self.conv1.weight.expand(channels, 1, 3, 3), padding=1, groups=channels)
-        depth = F.pad(spatial + self.conv1.bias, (0, 0, 0, 0, 1, 1))
+        depth = F.pad(spatial + bias_of(self.conv1), (0, 0, 0, 0, 1, 1))
         before, here, after = self.conv2.weight.flatten()
-        mixed = before * depth[:, :-2] + here * depth[:, 1:-1] + after * depth[:, 2:] + self.conv2.bias
+        mixed = before * depth[:, :-2] + here * depth[:, 1:-1] + after * depth[:, 2:] + bias_of(self.conv2)
         return torch.sigmoid(mixed)
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.alpha * self.gate(x) * x
 
 
-class LayerAttention(nn.Module):
-    """The code's attention between whole blocks, that of HAN: (N, B*C, H, W) to the same.
-
-    With q the (B, C*H*W) matrix of the block outputs: theta * softmax(rowmax(q q^T) - q q^T) q + q.
-
-    Args:
-        num_blocks: B.
-    """
-
-    def __init__(self, num_blocks: int):
-        super().__init__()
-        self.num_blocks = num_blocks
-        self.theta = nn.Parameter(torch.zeros(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        with full_precision(x):
-            q = x.float().unflatten(1, (self.num_blocks, -1)).flatten(2)
-            mended = self.attention(q) @ q
-        return x + self.theta * mended.reshape(x.shape)
-
-    def attention(self, q: Tensor) -> Tensor:
-        """softmax(rowmax(q q^T) - q q^T), (N, B, B), of q (N, B, C*H*W)."""
-        energy = q @ q.mT
-        return torch.softmax(energy.amax(-1, keepdim=True) - energy, -1)
-
-    def between_blocks(self, x: Tensor, num_blocks: int) -> Tensor:
-        """What a block takes of each block, (N, B, B); rows sum to 1."""
-        with full_precision(x):
-            return self.attention(x.float().unflatten(1, (num_blocks, -1)).flatten(2))
-
-
-class VolumeAttention(nn.Module):
-    """The code's gate: f + alpha * sigmoid(3x3x3(f)) * f with the channels as depth, (N, C, H, W) to the same."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv3d(1, 1, 3, padding=1)
-        self.alpha = nn.Parameter(torch.zeros(1))
-
-    def gate(self, x: Tensor) -> Tensor:
-        """sigmoid(3x3x3(f)), of the shape of `x`, in (0, 1)."""
-        return torch.sigmoid(self.conv(x.unsqueeze(1)).squeeze(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.alpha * self.gate(x) * x
-
-
 class MeanShift(nn.Module):
-    """Add `sign` times the mean to an image in [0, 255], (N, 3, H, W): fixed, in float32 whatever the autocast."""
+    """Add `sign` times the mean to an image in [0, 255], (N, 3, H, W): fixed, and in float32 under autocast too."""
 
     shift: Tensor
 
@@ -246,7 +212,7 @@ class MeanShift(nn.Module):
 
 
 def mean_convolution(sign: int) -> nn.Conv2d:
-    """The same shift as a trained 1x1 convolution that starts there: the code means to freeze it and does not."""
+    """Make the same shift as a trained 1x1 convolution, which the code means to freeze and does not."""
     conv = nn.Conv2d(3, 3, 1)
     conv.weight.data = torch.eye(3).view(3, 3, 1, 1)
     conv.bias = nn.Parameter(sign * PEAK * torch.tensor(MEAN))
@@ -262,12 +228,13 @@ class LMFN(nn.Module):
         num_blocks: RFDBs in the chain, 1 to 6; table 4.
         attention: "paper" for ALFM and ACFM; "repository" for the code's two modules; "none" joins the block outputs by
             a 1x1 convolution alone, table 3.
-        mshf: False puts PlainEncoder for MSHF, table 3.
-        distillation: False puts a residual block for every RFDB, table 3.
+        mshf: False replaces MSHF by PlainEncoder, table 3.
+        distillation: False replaces every RFDB by a residual block, table 3.
         head_padding: of the first convolution, in pixels: 1, or the code's 0.
-        trainable_mean: the mean shift as the code's trained 1x1 convolutions; otherwise it is fixed and no parameter.
+        trainable_mean: shift the mean by trained 1x1 convolutions, as the code does; otherwise the shift is fixed.
+
     Raises:
-        ParamsError: for `num_blocks`, `block_channels`, `attention` or `head_padding` out of these.
+        ParamsError: an argument is out of its range.
     """
 
     def __init__(
@@ -301,7 +268,7 @@ class LMFN(nn.Module):
         """Restore `x` (N, 3, H, W), RGB in [0, 1]; the result has the same shape and is not clipped.
 
         Raises:
-            DataError: when H or W is no multiple of 16 or below 64.
+            DataError: H or W is not a multiple of 16, or below 64.
         """
         check_size(x)
         reduced = self.reduce(self.encoder(self.sub_mean(PEAK * x)))
@@ -315,7 +282,7 @@ class LMFN(nn.Module):
         return self.add_mean(F.pixel_shuffle(self.exit(features + reduced), 4)) / PEAK
 
     def decode(self, reduced: Tensor) -> list[Tensor]:
-        """The outputs of the blocks in order, each of the shape of `reduced` (N, block_channels, H/4, W/4)."""
+        """Return the outputs of the blocks in order, each of the shape of `reduced` (N, block_channels, H/4, W/4)."""
         outputs = [reduced]
         for block in self.blocks:
             outputs.append(block(outputs[-1]))
@@ -323,23 +290,19 @@ class LMFN(nn.Module):
 
 
 def check_arguments(channels: int, block_channels: int, num_blocks: int, attention: str, head_padding: int) -> None:
-    """Raise ParamsError for arguments that make no LMFN."""
-    if channels < 1:
-        raise ParamsError(f"lmfn: channels is {channels}, expected at least 1")
+    """Raise ParamsError for arguments out of their ranges."""
+    at_least(1, "lmfn", channels=channels)
+    at_least(4, "lmfn", block_channels=block_channels)  # ESA works in a quarter of them
     if not 1 <= num_blocks <= 6:
-        raise ParamsError(f"lmfn: num_blocks is {num_blocks}, expected 1 to 6 (table 4)")
-    if block_channels < 4:
-        raise ParamsError(
-            f"lmfn: block_channels is {block_channels}, expected at least 4: ESA works in a fourth of them"
-        )
+        raise ParamsError(f"lmfn: num_blocks is {num_blocks}; expected 1 to 6 (table 4)")
     if attention not in ("paper", "repository", "none"):
-        raise ParamsError(f"lmfn: attention is {attention!r}, expected 'paper', 'repository' or 'none'")
+        raise ParamsError(f"lmfn: attention is {attention!r}; expected 'paper', 'repository' or 'none'")
     if head_padding not in (0, 1):
-        raise ParamsError(f"lmfn: head_padding is {head_padding}, expected 1, or 0 as in the authors' code")
+        raise ParamsError(f"lmfn: head_padding is {head_padding}; expected 1, or 0 as in the authors' code")
 
 
 def check_size(x: Tensor) -> None:
-    """Raise DataError for an image whose scales do not fit together or are too small for ESA."""
+    """Raise DataError for an image whose scales do not fit together or that is too small for ESA."""
     height, width = x.shape[-2:]
     if height % 16 or width % 16 or min(height, width) < 64:
         raise DataError(
@@ -349,24 +312,25 @@ def check_size(x: Tensor) -> None:
 
 
 def insides(networks: nn.ModuleDict, batch: Batch) -> dict[str, Tensor]:
-    """What MSHF sees at each scale, which blocks mend which, and where the gate opens, for one image.
+    """Return the maps of MSHF at each scale, what blocks take of each other, and where the gate opens, for one image.
 
-    Maps of many channels are shown by the channels' mean. The attention has a row a block: how much of each block its
-    channels take, of 1 in all; for ALFM's channels added up over the block taken from, averaged over the block's own.
+    A map of many channels is shown by the channels' mean. The attention has one row per block: the share of each block
+    that its channels take, 1 in all. For ALFM the shares are added over the channels of the block that is taken from
+    and averaged over the block's own.
     """
     network = networks["network"]
     assert isinstance(network, LMFN)
     features = network.sub_mean(PEAK * batch["x"])
-    found: dict[str, Tensor] = {}
+    images: dict[str, Tensor] = {}
     if isinstance(network.encoder, MSHF):
-        for name, features_ in zip(("1/4", "1/8", "1/16"), network.encoder.scales(features), strict=True):
-            found[f"MSHF at {name}: mean of the channels, own range"] = to_unit_range(features_.mean(1, True))
+        for name, scale in zip(("1/4", "1/8", "1/16"), network.encoder.scales(features), strict=True):
+            images[f"MSHF at {name}: mean of the channels, own range"] = to_unit_range(scale.mean(1, True))
     if network.attention == "none":
-        return found
+        return images
     outputs = network.decode(network.reduce(network.encoder(features)))
     between = network.layer_attention.between_blocks(torch.cat(outputs, 1), len(outputs))
     gate = network.channel_attention.gate(outputs[-1]).mean(1, True)
-    return found | {
+    return images | {
         "attention between blocks: a row takes of the columns": between[:, None],
         "gate of the last block: mean of the channels": gate,
         "theta, alpha": torch.cat((network.layer_attention.theta, network.channel_attention.alpha)),
@@ -393,14 +357,18 @@ OFFICIAL = {
     "upsampler.0": "exit",
     "add_mean": "add_mean",
 }
-"""Names in the authors' code, or what they begin with, to ours; the blocks B1, B2, ... apart."""
+"""Names in the authors' code, or their beginnings, to ours; without those of the blocks B1, B2, ..."""
 
 UNUSED = ("LR_conv.", "final_lym.")
-"""Layers that the authors' code makes and its forward pass never calls: 23,903 parameters that compute nothing."""
+"""Layers that the authors' code makes and never calls: 23,903 parameters without effect."""
 
 
 def rename(name: str) -> str:
-    """Turn a tensor's name in the authors' code into ours; an unknown name stays."""
+    """Turn a tensor's name in the authors' code into ours; an unknown name is kept.
+
+    >>> rename("encode.conv_first.bias")
+    'encoder.head.bias'
+    """
     head, _, rest = name.partition(".")
     if head[0] == "B" and head[1:].isdigit():
         return f"blocks.{int(head[1:]) - 1}.{rename_block(rest)}"
@@ -411,7 +379,7 @@ def rename(name: str) -> str:
 
 
 def reference(state: State) -> State:
-    """Turn the state dict of the authors' code into that of `LMFN(**REPOSITORY)`; leaves UNUSED out."""
+    """Turn the state dict of the authors' code into that of `LMFN(**REPOSITORY)`, without UNUSED."""
     return {rename(name): tensor for name, tensor in state.items() if not name.startswith(UNUSED)}
 
 
@@ -424,7 +392,8 @@ method = supervised(
     multiple=16,
     min_size=64,
     tiling="ALFM and ESA look at the whole image, so every pixel depends on all others: overlapping tiles are restored "
-    "on their own, and the result differs from the whole image's.",
+    "separately, and the result differs from the whole image's.",
     insides=insides,
-    limits=("sides must be multiples of 16 and at least 64 pixels: four halvings, and ESA's pooling at a quarter",),
+    readings=READINGS,
+    limits=("Sides must be multiples of 16 and at least 64 pixels: four halvings, and ESA's pooling at a quarter.",),
 )

@@ -33,9 +33,9 @@ def telea(image: np.ndarray, mask: np.ndarray, radius: float = 3.0) -> np.ndarra
     Raises:
         DataError: no pixel is known.
 
-    >>> image, mask = np.full((3, 3, 3), 90, np.uint8), np.zeros((3, 3), np.uint8)
-    >>> image[1, 1], mask[1, 1] = 0, 255
-    >>> telea(image, mask)[1, 1].tolist()
+    >>> image, mask = np.full((5, 5, 3), 90, np.uint8), np.zeros((5, 5), np.uint8)
+    >>> image[2, 2], mask[2, 2] = 0, 255
+    >>> telea(image, mask)[2, 2].tolist()
     [90, 90, 90]
     """
     if mask.all():

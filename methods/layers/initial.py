@@ -14,7 +14,7 @@ from torch import Tensor, nn
 Convolution = TypeVar("Convolution", bound=nn.Conv2d | nn.ConvTranspose2d)
 
 
-def bias_of(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> Tensor:
+def bias_of(layer: nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear) -> Tensor:
     """Return the bias of a layer that was made with one; torch's type allows a layer without."""
     if layer.bias is None:
         raise ValueError(f"{layer} has no bias")

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 
 from bench.contracts import DataError, ParamsError
 from methods.layers import rfdb
-from methods.lmfn import ACFM, ALFM, LMFN, MEAN, REPOSITORY, LayerAttention, MeanShift, ResBlock, method, rename
+from methods.layers.han import LayerAttention
+from methods.lmfn import ACFM, ALFM, LMFN, MEAN, REPOSITORY, UNUSED, MeanShift, ResBlock, method, rename
 
 TINY = {"channels": 8, "block_channels": 8, "num_blocks": 2}
 
@@ -50,19 +51,24 @@ def test_parameters_of_the_ablations(arguments, params):
     assert count(**arguments) == params
 
 
-def test_dead_layers_of_the_authors_code_make_the_printed_sizes():
+def test_unused_layers_of_the_authors_code_make_the_printed_sizes():
     """Tables 1 and 3 print 1.25 M and 1.20 M: the code counts LR_conv and final_lym, which compute nothing."""
-    dead = 22_550 + 1_353
-    assert count(attention="none") + dead == 1_202_603
-    assert count(**REPOSITORY) + dead == 1_247_707
-    assert 1_223_766 + dead + 24 + 14 == 1_247_707  # and the mean shift's weights, and the 3x3x3 gate for the pair
+    unused = 22_550 + 1_353
+    assert count(attention="none") + unused == 1_202_603
+    assert count(**REPOSITORY) + unused == 1_247_707
 
 
-def test_a_block_more_always_costs_the_same():
-    """Table 4's step is 30,000 to 40,000; a block of 50 channels and its share of the 1x1 fusion cost 96,950."""
+def test_the_code_differs_from_the_paper_by_the_trained_mean_and_the_gate():
+    """Two 1x1 convolutions of the mean, and a 3x3x3 kernel with bias in place of 3x3 and 3 with biases."""
+    assert count(trainable_mean=True) - count() == 2 * (3 * 3 + 3)
+    assert count(attention="repository") - count() == (27 + 1) - (9 + 1) - (3 + 1)
+
+
+def test_each_further_block_costs_the_same():
+    """A block of 50 channels and its share of the 1x1 fusion; the step of table 4 is 30,000 to 40,000."""
+    block = sum(p.numel() for p in rfdb.RFDB(50).parameters())
     params = [count(num_blocks=k) for k in range(1, 7)]
-    assert {after - before for before, after in pairwise(params)} == {96_950}
-    assert 94_450 + 50 * 50 == 96_950
+    assert {after - before for before, after in pairwise(params)} == {block + 50 * 50}
 
 
 def test_the_size_is_that_of_table_1_and_no_attention_takes_what_table_3_says():
@@ -118,12 +124,12 @@ def test_the_output_starts_at_the_mean_colour_of_the_unit_range(trainable):
     torch.testing.assert_close(pred, torch.tensor(MEAN).view(1, 3, 1, 1).expand_as(pred))
 
 
-def test_the_features_see_images_of_255():
+def test_the_encoder_gets_images_in_0_to_255():
     network = LMFN(**TINY)
-    seen = []
-    network.encoder.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    encoded = []
+    network.encoder.register_forward_pre_hook(lambda _module, inputs: encoded.append(inputs[0]))
     network(torch.ones(1, 3, 64, 64))
-    torch.testing.assert_close(seen[0][0, :, 0, 0], 255 * (1 - torch.tensor(MEAN)))
+    torch.testing.assert_close(encoded[0][0, :, 0, 0], 255 * (1 - torch.tensor(MEAN)))
 
 
 def test_the_fixed_mean_is_no_weight_and_the_trained_one_starts_at_it():
@@ -236,7 +242,7 @@ def test_names_of_the_authors_code(official, ours):
 
 
 def test_unused_layers_are_left_out():
-    state = {"LR_conv.weight": torch.zeros(1), "final_lym.bias": torch.zeros(1), "last.bias": torch.ones(1)}
+    state = {**{f"{layer}weight": torch.zeros(1) for layer in UNUSED}, "last.bias": torch.ones(1)}
     assert method.reference["network"](state) == {"join.bias": torch.ones(1)}
 
 
@@ -249,12 +255,12 @@ def test_a_wrong_size_is_refused_by_name(size):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_blocks": 7}, "num_blocks is 7, expected 1 to 6"),
+        ({"num_blocks": 7}, "num_blocks is 7; expected 1 to 6"),
         ({"num_blocks": 0}, "num_blocks is 0"),
-        ({"attention": "papers"}, "attention is 'papers', expected 'paper', 'repository' or 'none'"),
+        ({"attention": "papers"}, "attention is 'papers'; expected 'paper', 'repository' or 'none'"),
         ({"head_padding": 2}, "head_padding is 2"),
-        ({"channels": 0}, "channels is 0, expected at least 1"),
-        ({"block_channels": 3}, "block_channels is 3, expected at least 4"),
+        ({"channels": 0}, "channels is 0; expected at least 1"),
+        ({"block_channels": 3}, "block_channels is 3; expected at least 4"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(arguments, message):
@@ -262,7 +268,7 @@ def test_wrong_arguments_are_refused_by_name(arguments, message):
         LMFN(**arguments)
 
 
-def test_what_the_engine_is_told():
+def test_the_entry_has_the_papers_sizes_and_loss():
     assert (method.tasks, method.multiple, method.min_size, method.margin) == (("deblur",), 16, 64, None)
     assert method.tiling
     networks = torch.nn.ModuleDict(method.networks(**method.tiny))
@@ -304,25 +310,25 @@ GATE = "gate of the last block: mean of the channels"
 )
 def test_insides_are_what_the_variant_has(arguments, names):
     with torch.no_grad():
-        found = method.insides(stirred(**arguments, num_blocks=3), {"x": torch.rand(1, 3, 64, 96)})
-    assert list(found) == names
+        images = method.insides(stirred(**arguments, num_blocks=3), {"x": torch.rand(1, 3, 64, 96)})
+    assert list(images) == names
     sides = {**dict(zip(MAPS, [(16, 24), (8, 12), (4, 6)], strict=True)), BETWEEN: (3, 3), GATE: (16, 24)}
-    for name, value in found.items():
+    for name, value in images.items():
         if name == "theta, alpha":
             assert value.tolist() == pytest.approx([0.3, -0.2])
             continue
         assert value.shape == (1, 1, *sides[name])
         assert value.min() >= 0 and value.max() <= 1
     for name in set(MAPS) & set(names):
-        assert (found[name].min(), found[name].max()) == (0, 1)
-    if BETWEEN in found:
-        torch.testing.assert_close(found[BETWEEN].sum(-1), torch.ones(1, 1, 3))
+        assert (images[name].min(), images[name].max()) == (0, 1)
+    if BETWEEN in images:
+        torch.testing.assert_close(images[BETWEEN].sum(-1), torch.ones(1, 1, 3))
 
 
 def test_the_attention_between_blocks_is_the_channels_condensed():
     x = 0.1 * torch.randn(2, 12, 5, 7)
-    found = ALFM().between_blocks(x, 3)
-    for image, condensed in zip(x, found, strict=True):
+    between = ALFM().between_blocks(x, 3)
+    for image, condensed in zip(x, between, strict=True):
         q = image.reshape(12, 35)
         channels = torch.softmax(q @ q.T, dim=1)
         for i in range(3):
