@@ -2,9 +2,9 @@
 
 Paper: H. Zhang, Y. Dai, H. Li, P. Koniusz, "Deep Stacked Hierarchical Multi-patch Network for Image Deblurring", CVPR
 2019. Code: HongguangZhang/DMPHN-cvpr19-master (no licence), commit 9fff261, whose released weights load through
-`reference`. The network is that code's, within rounding. Only the order of the work differs: the patches of a level go
-through their network as one batch; without gradients on a CPU (`lean`) the pairs work in place, and in float32 a patch
-goes by itself, its convolutions in fewer multiplications.
+`reference`. The network is that code's, up to rounding. Only the order of the work differs: the patches of a level go
+through their network as one batch; without gradients on a CPU (`lean`) the pairs work in place, and in float32 each
+patch goes alone, through convolutions with fewer multiplications.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import DataError, ParamsError, WeightsError, supervised
+from bench.contracts import DataError, ParamsError, WeightsError, at_least, supervised
+from methods.layers.initial import bias_of
 from methods.layers.winograd import winograd_available, winograd_conv
 from methods.losses.pixel import mse
 
@@ -28,16 +29,19 @@ ROWS, COLUMNS = 2, 3
 """Axes of (N, C, H, W)."""
 
 AXES = (ROWS, COLUMNS, ROWS, COLUMNS)
-"""How a level's patches are halved to give the next level's. The last, for 1-2-4-8-16, is our reading: the code ends at
-eight patches, four rows of two."""
+"""The axis along which each level's patches are halved to give the next level's."""
 
 ENCODER_LAYERS = (1, 2, 3, 5, 6, 7, 9, 10, 11)
 DECODER_LAYERS = (13, 14, 16, 17, 18, 20, 21, 22, 24)
-"""The authors' numbers of our layers in their order; the ones left out are sums and activations."""
+"""The authors' numbers of our layers, in order; the numbers between them are sums and activations."""
 
 
 class Pair(nn.Module):
-    """A 3x3 convolution, a ReLU, another 3x3 convolution, plus the input (Fig. 3): (N, C, H, W) to the same."""
+    """A 3x3 convolution, a ReLU, another 3x3 convolution, plus the input (Fig. 3): (N, C, H, W) to the same.
+
+    Args:
+        channels: C.
+    """
 
     def __init__(self, channels: int):
         super().__init__()
@@ -48,12 +52,20 @@ class Pair(nn.Module):
         return x + self.conv2(torch.relu(self.conv1(x)))
 
     def add_(self, x: Tensor, convolve: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
-        """The same on `x` itself, without gradients: one block of memory less, and one less pass over it."""
+        """Do the same in place, without gradients: one block of memory and one pass over it less.
+
+        Args:
+            x: (N, C, H, W); it is changed and returned.
+            convolve: (convolution, its input) to its output.
+        """
         return x.add_(convolve(self.conv2, convolve(self.conv1, x).relu_()))
 
 
 def encoder(channels: int) -> nn.Sequential:
-    """An image (N, 3, H, W) to features (N, 4 channels, H/4, W/4); no activation outside the pairs (Fig. 3)."""
+    """Make an encoder (Fig. 3), an image (N, 3, H, W) to features (N, 4 channels, H/4, W/4).
+
+    It has no activation outside the pairs.
+    """
     return nn.Sequential(
         nn.Conv2d(3, channels, 3, padding=1),
         Pair(channels),
@@ -68,7 +80,7 @@ def encoder(channels: int) -> nn.Sequential:
 
 
 def decoder(channels: int) -> nn.Sequential:
-    """Features (N, 4 channels, H/4, W/4) to an image (N, 3, H, W): the encoder backwards (Fig. 3)."""
+    """Make a decoder (Fig. 3), the encoder backwards: features (N, 4 channels, H/4, W/4) to an image (N, 3, H, W)."""
     return nn.Sequential(
         Pair(4 * channels),
         Pair(4 * channels),
@@ -83,17 +95,21 @@ def decoder(channels: int) -> nn.Sequential:
 
 
 def split(x: Tensor, axis: int) -> Tensor:
-    """Halve every image along `axis`: (N, C, H, W) to (2N, ...), the two halves of an image side by side."""
+    """Halve every image along `axis`: (N, C, H, W) to (2N, ...), the halves of an image one after the other.
+
+    >>> split(torch.arange(4.0).view(1, 1, 1, 4), COLUMNS).flatten(1).tolist()
+    [[0.0, 1.0], [2.0, 3.0]]
+    """
     return torch.stack(x.chunk(2, axis), 1).flatten(0, 1)
 
 
 def join(x: Tensor, axis: int) -> Tensor:
-    """Put the halves together again: the inverse of `split`."""
+    """Join the halves of images: the inverse of `split`."""
     return torch.cat(x.unflatten(0, (-1, 2)).unbind(1), axis)
 
 
 def lean(layers: nn.Module, x: Tensor) -> Tensor:
-    """What `layers(x)` gives, with the pairs in place; (N, C, H, W), left as it is; no gradients."""
+    """Return `layers(x)` of `x` (N, C, H, W), without gradients, with pairs that work in place; `x` is unchanged."""
     if winograd_available(x):
         return torch.cat(
             [_lean(layers, image.clone(memory_format=torch.contiguous_format), winograd_conv) for image in x.split(1)]
@@ -108,53 +124,52 @@ def _lean(layers: nn.Module, x: Tensor, convolve: Callable[[nn.Module, Tensor], 
 
 
 def run(layers: nn.Module, x: Tensor) -> Tensor:
-    """Apply an encoder or a decoder: as it stands for gradients, on accelerators and in a trace; else `lean`."""
+    """Apply an encoder or a decoder: plainly with gradients, on accelerators and in a trace, otherwise by `lean`."""
     plain = torch.is_grad_enabled() or x.device.type != "cpu" or torch.compiler.is_compiling() or torch.jit.is_tracing()
     return layers(x) if plain else lean(layers, x)
 
 
 class DMPHN(nn.Module):
-    """Levels of ever smaller patches, each with an encoder and a decoder of its own; the finest begins (Section 3.1).
+    """Levels of ever smaller patches, each with an encoder and a decoder; the finest level begins (Section 3.1).
 
     A level adds the residual image of the level below to its patches, encodes each, adds the features of the level
-    below, joins them in twos, and decodes. The last decoder gives the image itself, minus 0.5, and not a residual.
+    below, joins them in pairs, and decodes. The last decoder gives the image itself, minus 0.5, and not a residual.
 
     Args:
         channels: width at full resolution; twice at half, four times at a quarter.
         num_levels: 4 is 1-2-4-8, 3 is 1-2-4 and so on, 1 to 5.
 
     Raises:
-        ParamsError: when an argument is out of its range.
+        ParamsError: an argument is out of its range.
     """
 
     def __init__(self, channels: int = 32, num_levels: int = 4):
         super().__init__()
-        if channels < 1:
-            raise ParamsError(f"dmphn: channels is {channels}; it must be at least 1")
+        at_least(1, "dmphn", channels=channels)
         if not 1 <= num_levels <= len(AXES) + 1:
-            raise ParamsError(f"dmphn: num_levels is {num_levels}; it must be 1 to {len(AXES) + 1} (4 is 1-2-4-8)")
+            raise ParamsError(f"dmphn: num_levels is {num_levels}; expected 1 to {len(AXES) + 1} (4 is 1-2-4-8)")
         self.axes = AXES[: num_levels - 1]
         self.encoders = nn.ModuleList(encoder(channels) for _ in range(num_levels))
         self.decoders = nn.ModuleList(decoder(channels) for _ in range(num_levels))
         for module in self.modules():
             if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-                # The repository's; the paper is silent.
+                # As in the code; the paper is silent.
                 std = 0.5 * math.sqrt(2 / (module.out_channels * math.prod(module.kernel_size)))
                 nn.init.normal_(module.weight, std=std)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(bias_of(module))
 
     def levels(self, x: Tensor) -> list[Tensor]:
-        """What each level's decoder makes of `x`: the whole image first, then the residuals of finer patches.
+        """Return the output of each level's decoder: the whole image first, then the residuals of finer patches.
 
         Args:
             x: (N, 3, H, W), RGB in [-0.5, 0.5].
 
         Returns:
-            A list of `num_levels` tensors of that shape, patches put back in place. The first is the restored image in
-            [-0.5, 0.5], not clipped.
+            `num_levels` tensors of that shape, patches joined. The first is the restored image in [-0.5, 0.5], not
+            clipped.
+
         Raises:
-            DataError: when the patches' sides are not multiples of 4 pixels (1-2-4-8: H of 16 and W of 8).
+            DataError: the patches' sides are not multiples of 4 pixels (1-2-4-8: H of 16 and W of 8).
         """
         height, width = (4 * 2 ** self.axes.count(axis) for axis in (ROWS, COLUMNS))
         if x.shape[ROWS] % height or x.shape[COLUMNS] % width:
@@ -192,7 +207,7 @@ def reference(state: State) -> State:
             convolution of the first pair of level 1.
 
     Raises:
-        WeightsError: when a name is none of theirs.
+        WeightsError: a name is not one of theirs.
     """
     return {_rename(name): value for name, value in state.items()}
 
@@ -206,7 +221,7 @@ def _rename(name: str) -> str:
         return ".".join([*ours, *({"0": "conv1", "2": "conv2"}[index] for index in of_pair), kind])
     except (ValueError, KeyError):
         example = "encoder_lv1.layer1.weight"
-        raise WeightsError(f"dmphn: {name!r} is no tensor of the authors' code, which has {example!r}") from None
+        raise WeightsError(f"dmphn: {name!r} is not a tensor of the authors' code, which has {example!r}") from None
 
 
 method = supervised(
@@ -217,8 +232,11 @@ method = supervised(
     tiny={"channels": 4},
     multiple=16,
     min_size=16,
-    tiling=(
-        "each tile is restored as an image of its own: the network cuts what it gets into 2, 4 and 8 patches with"
-        " zeros around them, so a tile differs from the same area of the whole image, most of all near patch borders"
+    tiling="Each tile is restored as an image: the network cuts what it gets into 2, 4 and 8 patches with zeros "
+    "around them, so a tile differs from the same area of the whole image, most of all near the borders of "
+    "patches.",
+    readings=(
+        "For 1-2-4-8-16 the eight patches of the code, four rows of two, are halved along their columns; the code "
+        "ends at 1-2-4-8.",
     ),
 )

@@ -5,14 +5,13 @@ Code: Abdullah-Abuolaim/defocus-deblurring-dual-pixel (MIT), commit 7ebf77e, Ker
 is the same network trained on Canon and synthetic data; the table of DMTNet's paper counts a build with 3x3
 up-convolutions.
 
-The authors' network sees its images as OpenCV reads them, blue first. Ours is RGB like every other: `from_keras` turns
-the kernels of the first and the last layer round instead of turning the images.
+The authors' network gets its images as OpenCV reads them, blue first. Ours is RGB like every other: `from_keras`
+reverses the colours in the kernels of the first and the last layer instead of reversing the images.
 
-The trap of this network: three channels pass a ReLU before the last 1x1 convolution and the sigmoid. The ReLU's inputs
-come from 576 values that are never negative, so a kernel whose weights sum to little is closed by a few steps of
-training, and a channel that is zero for every pixel has no gradient to come back by: with one dead a colour is lost,
-with three dead the result is one flat colour. Our choice, against He-normal in the last two layers alone, is
-`start_open_`.
+Three channels pass a ReLU before the last 1x1 convolution and the sigmoid. The inputs of the ReLU come from 576 values
+that are never negative, so a few steps of training close a kernel whose weights have a small sum, and a channel that is
+zero for every pixel gets no gradient that could open it again: with one dead a colour is lost, with three dead the
+result is one flat colour. `start_open_` prevents that.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bench.contracts import ParamsError, WeightsError, supervised
+from bench.contracts import ParamsError, WeightsError, at_least, supervised
+from methods.layers.initial import bias_of
 from methods.losses.pixel import mse
 
 if TYPE_CHECKING:
@@ -32,28 +32,29 @@ if TYPE_CHECKING:
 
 
 def he_normal_(conv: nn.Conv2d) -> None:
-    """Keras' He-normal: a normal of variance 2 / fan-in cut at two deviations; the bias 0."""
+    """Draw a kernel as Keras' He-normal: a normal of variance 2 / fan-in, cut at two deviations. The bias is 0."""
     fan_in = conv.weight[0].numel()
     std = (2 / fan_in) ** 0.5 / 0.87962566103423978  # the deviation of a unit normal cut at two
     nn.init.trunc_normal_(conv.weight, 0.0, std, -2 * std, 2 * std)
-    assert conv.bias is not None
-    nn.init.zeros_(conv.bias)
+    nn.init.zeros_(bias_of(conv))
 
 
 @torch.no_grad()
 def start_open_(head: nn.Conv2d, out: nn.Conv2d) -> None:
-    """Start with the ReLU between the two layers open, and each of its channels in charge of one colour.
+    """Start with an open ReLU between the two layers, each of whose channels makes one colour.
 
-    A kernel of `head` whose sum is negative is drawn with the other sign, just as likely a draw; its bias starts at 1.
-    `out` starts as 2 h - 2, which is 0, the sigmoid's grey, at that 1: no channel can lower the loss by closing for
-    good.
+    A kernel of `head` with a negative sum gets the opposite sign, an equally likely draw; its bias starts at 1. `out`
+    starts as 2 h - 2, which is 0, grey after the sigmoid, where h is 1: no channel can lower the loss by closing.
+
+    Args:
+        head: the last 3x3 convolution, 3 output channels.
+        out: the 1x1 convolution from 3 to 3 channels.
     """
-    assert head.bias is not None and out.bias is not None
     total = head.weight.sum(dim=(1, 2, 3), keepdim=True)
     head.weight.mul_(torch.where(total < 0, -1.0, 1.0))
-    head.bias.fill_(1.0)
+    bias_of(head).fill_(1.0)
     out.weight.copy_(2 * torch.eye(3)[:, :, None, None])
-    out.bias.fill_(-2.0)
+    bias_of(out).fill_(-2.0)
 
 
 class Double(nn.Sequential):
@@ -69,9 +70,12 @@ class Double(nn.Sequential):
 
 
 class Decoder(nn.Module):
-    """One step up: nearest x2, a 2x2 convolution with ReLU, joined after the skip, two 3x3 convolutions.
+    """One step up: nearest x2, a 2x2 convolution with ReLU, concatenation after the skip, two 3x3 convolutions.
 
     (N, 2C, H, W) and the skip (N, C, 2H, 2W) to (N, C, 2H, 2W).
+
+    Args:
+        channels: C.
     """
 
     def __init__(self, channels: int):
@@ -81,31 +85,32 @@ class Decoder(nn.Module):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         x = F.interpolate(x, scale_factor=2, mode="nearest")
-        # TensorFlow's "same" for an even kernel adds its one row at the bottom and its one column at the right.
+        # TensorFlow's SAME adds one row at the bottom and one column at the right for an even kernel.
         x = torch.relu(self.up(F.pad(x, (0, 1, 0, 1))))
         return self.convs(torch.cat((skip, x), 1))
 
 
 class DPDNet(nn.Module):
-    """The U-Net of Fig. 4: four steps down, a bottleneck, four steps up, the image itself out of a sigmoid.
+    """The U-Net of Fig. 4: four steps down, a bottleneck, four steps up, and the image itself after a sigmoid.
 
     Args:
-        in_views: 2 stacks left and right (six channels); 1 is the single-image network of the paper's ablation, which
-            sees the combined image, here the mean of the views.
+        in_views: 2 stacks left and right (six channels); 1 is the single-image network of the paper's ablation, whose
+            input is the combined image, here the mean of the views.
         channels: width of the first level; each of the four levels below doubles it.
-        dropout: share of values dropped, while training, after the fourth encoder (on the way down and on the skip) and
-            after the bottleneck.
+        dropout: share of values dropped in training, after the fourth encoder (on the way down and on the skip) and
+            after the bottleneck, in [0, 1).
 
     Raises:
-        ParamsError: for `in_views` other than 1 or 2, `channels` below 1, `dropout` outside [0, 1).
+        ParamsError: an argument is out of its range.
     """
 
     def __init__(self, in_views: int = 2, channels: int = 64, dropout: float = 0.4):
         super().__init__()
         if in_views not in (1, 2):
-            raise ParamsError(f"dpdnet: in_views is {in_views!r}; 1 (combined image) or 2 (left and right) is possible")
-        if channels < 1 or not 0 <= dropout < 1:
-            raise ParamsError(f"dpdnet: channels {channels}, dropout {dropout}; expected at least 1, and within [0, 1)")
+            raise ParamsError(f"dpdnet: in_views is {in_views!r}; expected 1 (combined image) or 2 (left and right)")
+        at_least(1, "dpdnet", channels=channels)
+        if not 0 <= dropout < 1:
+            raise ParamsError(f"dpdnet: dropout is {dropout}; expected a share in [0, 1), 0.4 in the paper")
         self.in_views = in_views
         widths = [channels * 2**level for level in range(4)]
         self.encoders = nn.ModuleList(Double(i, o) for i, o in zip([3 * in_views, *widths[:-1]], widths, strict=True))
@@ -120,7 +125,7 @@ class DPDNet(nn.Module):
         start_open_(self.head, self.out)
 
     def features(self, left: Tensor, right: Tensor) -> Tensor:
-        """What the last decoder gives, (N, channels, H, W), not negative. Arguments as in `forward`."""
+        """Return the output of the last decoder, (N, channels, H, W), not negative. Arguments as in `forward`."""
         x = torch.cat((left, right), 1) if self.in_views == 2 else (left + right) / 2
         skips: list[Tensor] = []
         for encoder in self.encoders:
@@ -134,12 +139,20 @@ class DPDNet(nn.Module):
         return x
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        """Restore from `left` and `right`, both (N, 3, H, W), RGB in [0, 1], sides multiples of 16; within (0, 1)."""
+        """Restore from both views.
+
+        Args:
+            left: (N, 3, H, W), RGB in [0, 1], sides multiples of 16.
+            right: the same shape.
+
+        Returns:
+            (N, 3, H, W), RGB in (0, 1).
+        """
         return torch.sigmoid(self.out(torch.relu(self.head(self.features(left, right)))))
 
 
 def keras_layers() -> list[str]:
-    """Names of our 24 convolutions in the order in which the authors' code builds theirs."""
+    """Return the names of our 24 convolutions in the order in which the authors' code builds theirs."""
     down = [f"encoders.{level}.{i}" for level in range(4) for i in (0, 2)] + ["bottleneck.0", "bottleneck.2"]
     up = [f"decoders.{level}.{layer}" for level in range(4) for layer in ("up", "convs.0", "convs.2")]
     return [*down, *up, "head", "out"]
@@ -149,26 +162,26 @@ def from_keras(state: State) -> State:
     """Turn the authors' weights into ours: layers by order, axes from HWIO to OIHW, colours from BGR to RGB.
 
     Args:
-        state: `conv2d_7/kernel:0` (height, width, in, out) and `conv2d_7/bias:0` (out), with anything before that and
-            any running numbers: Keras counts on within a process, so only their order means something.
+        state: `conv2d_7/kernel:0` (height, width, in, out) and `conv2d_7/bias:0` (out), any prefix and numbers.
+            Only the order of the numbers counts: Keras goes on counting within a process.
 
     Raises:
-        WeightsError: where these are not the 24 kernels and 24 biases.
+        WeightsError: these are not the 24 kernels and 24 biases.
     """
-    found: dict[str, dict[int, Tensor]] = {"kernel": {}, "bias": {}}
+    by_number: dict[str, dict[int, Tensor]] = {"kernel": {}, "bias": {}}
     for name, tensor in state.items():
         if match := re.search(r"conv2d(?:_(\d+))?/(kernel|bias)(?::0)?$", name):
-            found[match[2]][int(match[1] or 0)] = tensor
-    layers, kernels = keras_layers(), found["kernel"]
-    if len(kernels) != len(layers) or kernels.keys() != found["bias"].keys():
+            by_number[match[2]][int(match[1] or 0)] = tensor
+    layers, kernels, biases = keras_layers(), by_number["kernel"], by_number["bias"]
+    if len(kernels) != len(layers) or kernels.keys() != biases.keys():
         raise WeightsError(
-            f"dpdnet: {len(kernels)} kernels and {len(found['bias'])} biases named conv2d_<number>/kernel:0 and"
+            f"dpdnet: {len(kernels)} kernels and {len(biases)} biases named conv2d_<number>/kernel:0 and"
             f" conv2d_<number>/bias:0, expected {len(layers)} of each; is this the authors' Keras model of DPDNet?"
         )
     ours: dict[str, Tensor] = {}
     for layer, number in zip(layers, sorted(kernels), strict=True):
         ours[f"{layer}.weight"] = kernels[number].permute(3, 2, 0, 1).contiguous()
-        ours[f"{layer}.bias"] = found["bias"][number]
+        ours[f"{layer}.bias"] = biases[number]
     first = ours["encoders.0.0.weight"]
     ours["encoders.0.0.weight"] = first.unflatten(1, (-1, 3)).flip(2).flatten(1, 2)  # each view's three colours
     ours["out.weight"], ours["out.bias"] = ours["out.weight"].flip(0), ours["out.bias"].flip(0)
@@ -183,5 +196,9 @@ method = supervised(
     tiny={"channels": 4},
     multiple=16,
     min_size=16,
-    margin=128,  # 123 at most, by position within the pooling's grid; 128 keeps tiles on that grid of 16
+    margin=128,  # at most 123, depending on the place in the pooling's grid; 128 keeps tiles on that grid of 16
+    readings=(
+        "The paper draws all layers from He-normal. Here the last two start with their ReLU open, each channel making "
+        "one colour: otherwise a channel can close for good in the first steps.",
+    ),
 )

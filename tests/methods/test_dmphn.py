@@ -55,7 +55,7 @@ def test_every_tensor_of_the_authors_has_a_place_of_its_own() -> None:
     "name", ["encoder_lv1.layer4.weight", "encoder_lv1.layer2.1.weight", "critic_lv1.layer1.bias", "layer1", "a.b.c"]
 )
 def test_a_strange_tensor_is_named(name: str) -> None:
-    with pytest.raises(WeightsError, match=f"dmphn: '{name}' is no tensor of the authors' code"):
+    with pytest.raises(WeightsError, match=f"dmphn: '{name}' is not a tensor of the authors' code"):
         method.reference["network"]({name: torch.zeros(1)})
 
 

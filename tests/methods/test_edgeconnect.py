@@ -10,9 +10,10 @@ from skimage.color import rgb2gray
 from torch import Tensor, nn
 
 from bench.contracts import ParamsError
-from methods.edgeconnect import colour_input, generator_losses, joint_forward, method
+from methods.edgeconnect import colour_input, joint_forward, method
 from methods.families.edge_model import Generator, canny, edge_generator_losses, edge_input, luminance, predicted_edges
 
+generator_losses = method.phases["inpaint"].players["generator"].losses
 WEIGHTS = {
     "edge_critic": {"adversarial": 1.0},
     "edge_generator": {"adversarial": 1.0, "feature_matching": 10.0},
@@ -203,5 +204,5 @@ def test_the_authors_file_wraps_its_state_and_old_statistics_are_dropped() -> No
 
 
 def test_arguments_out_of_range_are_refused() -> None:
-    with pytest.raises(ParamsError, match="critic_channels 0: each must be at least 1"):
+    with pytest.raises(ParamsError, match="critic_channels is 0; expected at least 1"):
         method.networks(critic_channels=0)
