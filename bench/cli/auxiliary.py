@@ -26,7 +26,7 @@ def command(options: GlobalOptions, dataset: str, only: str, jobs: int | None) -
       python -m bench auxiliary paris-streetview
     """
     from bench import registry, runs
-    from bench.data import auxiliary, manifest
+    from bench.data import auxiliary, auxiliary_build, manifest
 
     params, name = options.load(), dataset.replace("_", "-")
     registry.module_name("datasets", name)
@@ -37,4 +37,4 @@ def command(options: GlobalOptions, dataset: str, only: str, jobs: int | None) -
         raise UserError(f"{name}: no auxiliary map {only!r}; its runs need: {', '.join(sorted(declared))}")
     built = manifest.read(runs.data_folder(params, name))
     for key in [only] if only else sorted(declared):
-        print(f"{name}: auxiliary map {key} -> {auxiliary.make(built, key, declared[key], jobs)}")
+        print(f"{name}: auxiliary map {key} -> {auxiliary_build.make(built, key, declared[key], jobs)}")

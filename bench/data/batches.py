@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.contracts import DataError
 from bench.data import augment
-from bench.data.auxiliary import KIND, MadeMap
+from bench.data.auxiliary import DTYPE, MadeMap
 from bench.data.built_images import as_float
 from bench.data.manifest import BuiltSet
 from bench.tasks import find_task
@@ -96,7 +96,7 @@ class Crops:
 
     def _layout(self, field: str) -> tuple[np.dtype, int]:
         if field in self.auxiliary:
-            return KIND, self.auxiliary[field].channels
+            return DTYPE, self.auxiliary[field].channels
         return (np.dtype(np.uint8), 1) if field == "mask" else (np.dtype(self.depth), 3)
 
     def _open(self, path: Path, field: str) -> np.ndarray:

@@ -1,17 +1,16 @@
-"""Build a dataset: make every image from its own seed, write it, verify it, and list it in the manifest.
+"""Build a dataset: make each image from its own seed, write it, read it back, and list it in the manifest.
 
-An image's pixels are a function of (seed, dataset, split, name) and of nothing else, so the order and the number of
-processes do not matter, and an interrupted build goes on where it stopped.
+An image's pixels depend on (seed, dataset, split, name) only. So the order and the number of processes do not matter,
+and an interrupted build continues where it stopped.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -27,35 +26,33 @@ from bench.code import of_stage
 from bench.contracts import DataError, Item, Made, ParamsError, UserError
 from bench.data import manifest
 from bench.data.built_images import as_float, read_png, write_png
-from bench.files import (
-    as_user_error,
-    locked,
-    old_folder,
-    put_in_place,
-    read_json_or_empty,
-    restore_old_folder,
-    sha256,
-    write_json,
-)
+from bench.data.work_folder import JOB, ROWS, clean_up, finish, start_or_resume
+from bench.data.workers import KILLED, prepare_to_fork, processes
+from bench.files import as_user_error, locked, read_json_or_empty, restore_old_folder, sha256, write_json
 from bench.params.checks import check_arguments, named
 from bench.params.schema import PATH
 
-KILLED = "a process that made images was killed, perhaps for want of memory"
-JOB, ROWS = "job.json", "rows"  # of a work folder: neither is left in what was built
-NO_OPTIONS = {  # what `originals` takes of the command line
-    "root": "name the folder of the official files by --originals DIR",
+ORIGINALS, STAND_IN = "originals", "offline photographs"
+"""The two origins of a built set's pixels, as the manifest names them."""
+GIVEN_BY_COMMAND = {
+    "root": "give the folder of the official files by --originals DIR",
     "partial": "to use fewer files than the official count, build by hand: python -m bench build {} --originals DIR "
     "--partial",
 }
+"""The arguments of a dataset's `originals` that the command line sets, and how."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to build: the entry, where its pixels come from, and how it is drawn.
+    """What to build.
 
     Args:
-        originals: the folder of the official files; None builds the stand-in from photographs inside packages.
-        partial: accept fewer files than the official count; every row then says so.
+        name: of the dataset.
+        originals: folder of the official files; None builds the stand-in from photographs inside packages.
+        options: arguments of the dataset's `originals` or `offline`.
+        seed: of all random draws.
+        profile: of `params.yaml`; the manifest names it.
+        partial: accept fewer files than the official count; the manifest then marks the set as partial.
     """
 
     name: str
@@ -65,164 +62,123 @@ class Job:
     profile: str
     partial: bool = False
 
+    @property
+    def origin(self) -> str:
+        """Where the pixels come from: ORIGINALS or STAND_IN."""
+        return STAND_IN if self.originals is None else ORIGINALS
+
+    @property
+    def section(self) -> str:
+        """The section of `params.yaml` with the dataset's options, for messages."""
+        return f"{PATH}: datasets.{self.name}.{'offline' if self.originals is None else 'originals'}"
+
 
 def items(job: Job) -> list[Item]:
-    """List what a job would make, having checked the layout of the originals.
+    """List the items of a job, after checking the layout of the originals.
 
     Raises:
-        DataError: the files are not what the dataset's authors published or cannot be read, or names are doubled.
-        ParamsError: an option that the dataset does not have, or one out of its range.
+        DataError: the files differ from the published ones or cannot be read, or two items have one name.
+        ParamsError: an unknown option, or one out of its range.
     """
     entry = registry.dataset(job.name)
-    import cv2
-
-    # Processes are forked later: a pool of OpenCV's threads in this one would leave them waiting for ever.
-    cv2.setNumThreads(1)
-    for name, what_to_do in NO_OPTIONS.items():
+    prepare_to_fork()
+    for name, advice in GIVEN_BY_COMMAND.items():
         if name in job.options:
-            raise ParamsError(f"{_place(job)}.{name}: is no option of a dataset; {what_to_do.format(job.name)}")
+            raise ParamsError(f"{job.section}.{name}: not an option of a dataset; {advice.format(job.name)}")
     maker = entry.offline if job.originals is None else entry.originals
-    check_arguments(maker, job.options, _place(job), given=NO_OPTIONS)
-    with named(f"{_place(job)}."), _readable(job.name):
+    check_arguments(maker, job.options, job.section, given=GIVEN_BY_COMMAND)
+    with named(f"{job.section}."), _readable(job.name):
         if job.originals is None:
-            found = maker(**job.options)
+            listed = maker(**job.options)
         elif job.originals.is_dir():
-            found = maker(job.originals, partial=job.partial, **job.options)
+            listed = maker(job.originals, partial=job.partial, **job.options)
         else:
             raise DataError(f"{job.originals}: no such folder. {entry.title}: {entry.source}")
-    if not found:
+    if not listed:
         raise DataError(f"{job.originals or job.name}: no image found. {entry.title}: {entry.source}")
-    if len({(item.split, item.name) for item in found}) != len(found):
+    if len({(item.split, item.name) for item in listed}) != len(listed):
         raise DataError(f"{job.name}: two images of one split have the same name")
-    return found
-
-
-def _place(job: Job) -> str:
-    return f"{PATH}: datasets.{job.name}.{'offline' if job.originals is None else 'originals'}"
+    return listed
 
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Say which original may not be read; `name` where the system does not."""
+    """Turn an error of the file system into DataError; `name` is used if the error names no file."""
     try:
         yield
     except OSError as error:
         raise DataError(
-            f"{error.filename or name}: found what cannot be read ({error.strerror}); change its rights or fetch it "
-            "again"
+            f"{error.filename or name}: cannot be read ({error.strerror}); change its rights or fetch it again"
         ) from error
 
 
-def draw(job_seed: int, dataset: str, item: Item) -> np.random.Generator:
-    """Return the generator of one image."""
-    text = f"{job_seed}/{dataset}/{item.split}/{item.name}"
+def draw(seed: int, dataset: str, item: Item) -> np.random.Generator:
+    """Return the random generator of one item: a function of the seed, the dataset, and the item's split and name."""
+    text = f"{seed}/{dataset}/{item.split}/{item.name}"
     return np.random.default_rng(int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little"))
 
 
 def build(job: Job, out: Path, workers: int | None = None) -> Path:
-    """Build a dataset into `out` and return its manifest.
+    """Build a dataset into `out` and return the path of its manifest.
 
-    Everything is made in a folder beside `out` that takes its place at the end. Interrupted, the next call with the
-    same job goes on there. Where `out` is a symbolic link, all this is done to the folder that it points to.
+    Everything is made in a hidden folder next to `out`, which is renamed to `out` at the end. After an interruption the
+    next call with the same job continues there. If `out` is a symbolic link, its target is the folder that is built.
+
+    Args:
+        job: what to build.
+        out: folder of the built set; an older set in it is replaced.
+        workers: number of processes; None for one per core.
 
     Raises:
         DataError, ParamsError: see `items`; a damaged file.
-        UserError: `out` cannot be written, the disk is full, or another process builds there.
+        UserError: `out` cannot be written or contains something else, the disk is full, or another process builds it.
     """
     out = out.resolve() if out.is_symlink() else out
     _check_out(out, job.name)
-    work = out.with_name(f".{out.name}.building")
-    todo = items(job)  # bad originals are found before anything is written
-    about = _noted_job(job)
-    with locked(work, f"building {job.name}"):
+    work, activity = out.with_name(f".{out.name}.building"), f"building {job.name}"
+    todo = items(job)  # faults of the originals are found before anything is written
+    stored_job = _stored_job(job)
+    with locked(work, activity):
         restore_old_folder(out)
-        if _finished(out, about, todo):
+        if _finished(out, stored_job, todo):
             shutil.rmtree(work)
         else:
-            start_or_resume(work, about)
-            if not _finished(work, about, todo):
+            start_or_resume(work, stored_job)
+            if not _finished(work, stored_job, todo):
                 rows = _make_all(job, work, todo, workers)
                 try:
                     _pack(work, rows)
                     manifest.write(work / manifest.NAME, rows, _about(job, todo))
                 except OSError as error:
                     raise as_user_error(error, out) from error
-            hand_over(work, out)
-    tidy(out, f"building {job.name}")
+            finish(work, out)
+    clean_up(out, activity)
     return out / manifest.NAME
 
 
-def hand_over(work: Path, out: Path) -> None:
-    """Let the finished folder `work` take the place of `out`. Its job stays in it, for `tidy` to take out."""
-    try:
-        if (work / ROWS).exists():
-            shutil.rmtree(work / ROWS)
-        for stale in work.rglob(".*.part"):  # of a process that was killed while it wrote
-            stale.unlink()
-    except OSError as error:
-        raise as_user_error(error, out) from error
-    put_in_place(work, out)
-
-
-def tidy(out: Path, what: str) -> None:
-    """Delete what `hand_over` left, the job last: by it an interrupted call is known.
-
-    Raises UserError when another process does so.
-    """
-    if not (out / JOB).exists():
-        return
-    with locked(out, what):
-        try:
-            if old_folder(out).exists():
-                shutil.rmtree(old_folder(out))
-            (out / ".lock").unlink(missing_ok=True)
-            (out / JOB).unlink(missing_ok=True)
-        except OSError as error:
-            raise as_user_error(error, out) from error
-
-
 def _check_out(out: Path, dataset: str) -> None:
-    """Raise UserError for a place that holds anything but this dataset's built set: a build replaces it whole."""
+    """Raise UserError for a folder with anything else than this dataset's built set: a build replaces all of it."""
     if not out.name:
-        raise UserError(f"--out: found {out}, expected a folder with a name of its own")
+        raise UserError(f"--out: found {out}, expected a folder with a name")
     if out.exists() and not (out / manifest.NAME).is_file() and not (out.is_dir() and not any(out.iterdir())):
         raise UserError(
-            f"{out}: holds something else than a built set, which a build would replace; choose another --out"
+            f"{out}: contains something else than a built set, which a build would replace; choose another --out"
         )
-    with suppress(DataError):  # a damaged set, or none: nothing is lost
-        if (there := manifest.read(out).about.get("dataset")) != dataset:
-            raise UserError(f"{out}: holds {there}, which building {dataset} there would replace; choose another --out")
-
-
-def one_thread() -> None:
-    """Prepare a process that makes images: they share the cores, each computes with one thread."""
-    import signal
-
-    import cv2
-
-    cv2.setNumThreads(1)
-    # Ctrl-C is for the main process, which stops these.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def processes(workers: int | None = None, prepare: Callable[[], None] = one_thread) -> Iterator[ProcessPoolExecutor]:
-    """Give processes that each call `prepare` first; on an error or Ctrl-C they are given no further work."""
-    with ProcessPoolExecutor(workers or os.cpu_count(), initializer=prepare) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with suppress(DataError):  # a missing or damaged set: nothing is lost
+        if (present := manifest.read(out).about.get("dataset")) != dataset:
+            raise UserError(
+                f"{out}: contains {present}, which building {dataset} there would replace; choose another --out"
+            )
 
 
 def _about(job: Job, todo: list[Item]) -> dict[str, Any]:
+    """Return what the manifest holds about the whole set."""
     entry = registry.dataset(job.name)
     counts = {split: sum(item.split == split for item in todo) for split in dict.fromkeys(i.split for i in todo)}
     return {
         "dataset": job.name,
         "title": entry.title,
-        "origin": "offline photographs" if job.originals is None else "originals",
+        "origin": job.origin,
         "partial": job.partial,
         "profile": job.profile,
         "seed": job.seed,
@@ -233,34 +189,21 @@ def _about(job: Job, todo: list[Item]) -> dict[str, Any]:
     }
 
 
-def _noted_job(job: Job) -> dict[str, Any]:
-    """Return what a work folder notes of its job: with the same note it is gone on with."""
-    about = {
+def _stored_job(job: Job) -> dict[str, Any]:
+    """Return what a work folder stores of its job: a build with an equal one continues in the folder."""
+    stored = {
         "job": [job.name, str(job.originals), sorted(job.options.items()), job.seed, job.profile, job.partial],
         "code": of_stage("build", datasets=[job.name]),
     }
-    return json.loads(json.dumps(about, default=str))
+    return json.loads(json.dumps(stored, default=str))
 
 
-def start_or_resume(work: Path, about: Mapping[str, Any]) -> None:
-    """Keep what an earlier attempt at the very same job left in a work folder; clear anything else."""
-    about = json.loads(json.dumps(about))
-    if read_json_or_empty(work / JOB) == about:
-        return
-    for path in work.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != ".lock":
-            path.unlink()
-    write_json(work / JOB, about)
-
-
-def _finished(folder: Path, about: Mapping[str, Any], todo: list[Item]) -> bool:
-    """Whether an earlier build of the very same job and originals stopped when all was made but not yet tidied up."""
-    if read_json_or_empty(folder / JOB) != about:
+def _finished(folder: Path, stored_job: Mapping[str, Any], todo: list[Item]) -> bool:
+    """Whether an earlier build of the same job and originals stopped after its last image, before `clean_up`."""
+    if read_json_or_empty(folder / JOB) != stored_job:
         return False
     try:
-        rows = manifest.read(folder).rows  # written when all else is
+        rows = manifest.read(folder).rows  # the manifest is written last
     except DataError:
         return False
     listed = dict(zip(zip(rows["split"], rows["name"], strict=True), rows["source_sha256"], strict=True))
@@ -268,10 +211,10 @@ def _finished(folder: Path, about: Mapping[str, Any], todo: list[Item]) -> bool:
 
 
 def _make_all(job: Job, work: Path, todo: list[Item], workers: int | None) -> list[dict[str, Any]]:
-    """Make, or find made, every image and return their rows in order."""
+    """Make the images that are missing in the work folder; return the manifest rows of all, in the items' order."""
     from tqdm import tqdm
 
-    (work / manifest.NAME).unlink(missing_ok=True)  # of originals that have changed since
+    (work / manifest.NAME).unlink(missing_ok=True)  # the originals have changed since it was written
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     with processes(workers) as pool:
         jobs = {pool.submit(bind(_make, job, work), item): item for item in todo}
@@ -279,19 +222,16 @@ def _make_all(job: Job, work: Path, todo: list[Item], workers: int | None) -> li
             for done in tqdm(as_completed(jobs), f"build {job.name}", len(jobs), disable=None, unit="image"):
                 rows[jobs[done].split, jobs[done].name] = done.result()
         except BrokenProcessPool:
-            raise UserError(f"{work}: {KILLED}; what is made is kept: build again with fewer --jobs") from None
+            raise UserError(f"{work}: {KILLED}; finished images are kept: build again with fewer --jobs") from None
     return [rows[item.split, item.name] for item in todo]
 
 
 def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
-    """Make and write one image, or find it made, and return its row."""
-    done = work / ROWS / item.split / f"{item.name}.json"
+    """Make and write one image, unless it is there, and return its manifest row."""
+    row_file = work / ROWS / item.split / f"{item.name}.json"
     sources = _source_digests(item)
-    if (row := read_json_or_empty(done)) and row["source_sha256"] == sources:
-        written = [(row[key], row[f"sha256_{key[5:]}"]) for key in row if key.startswith("file_")]
-        written += [(entry["file"], entry["sha256"]) for entry in json.loads(row["references"])]
-        if all(_intact(work / file, digest) for file, digest in written):
-            return row
+    if (row := read_json_or_empty(row_file)) and row["source_sha256"] == sources and _all_intact(work, row):
+        return row
     made = _pixels(job, item)
     row = _row(job, item, made, sources)
     for field, image in made.images.items():
@@ -302,20 +242,29 @@ def _make(job: Job, work: Path, item: Item) -> dict[str, Any]:
         file = Path(item.split, "references", item.name, f"{number:03d}.png")
         references.append({"file": str(file), "sha256": write_png(work / file, image)})
     row["references"] = json.dumps(references)
-    write_json(done, row)
+    write_json(row_file, row)
     return row
 
 
 def _pixels(job: Job, item: Item) -> Made:
-    with named(f"{_place(job)}: {item.split}/{item.name}: "), _readable(item.source):
+    """Make the pixels of one item with its own generator."""
+    with named(f"{job.section}: {item.split}/{item.name}: "), _readable(item.source):
         return item.make(draw(job.seed, job.name, item))
 
 
-def _intact(path: Path, digest: str) -> bool:
-    return path.is_file() and sha256(path) == digest
+def _all_intact(work: Path, row: Mapping[str, Any]) -> bool:
+    """Whether all image files of a row are there with the hashes of the row."""
+    files = {row[key]: row[key.replace("file_", "sha256_", 1)] for key in row if key.startswith("file_")}
+    files |= {entry["file"]: entry["sha256"] for entry in json.loads(row["references"])}
+    return all((work / file).is_file() and sha256(work / file) == digest for file, digest in files.items())
 
 
 def _row(job: Job, item: Item, made: Made, sources: str) -> dict[str, Any]:
+    """Return the manifest row of one image, without its files.
+
+    Raises:
+        DataError: a field that the dataset promises is missing; the images differ in size.
+    """
     if missing := set(registry.dataset(job.name).fields) - set(made.images):
         raise DataError(f"{job.name}: {item.split}/{item.name}: no {', '.join(sorted(missing))} was made")
     target = made.images["target"]
@@ -325,7 +274,7 @@ def _row(job: Job, item: Item, made: Made, sources: str) -> dict[str, Any]:
     return {
         "name": item.name,
         "split": item.split,
-        "origin": "offline photographs" if job.originals is None else "originals",
+        "origin": job.origin,
         "partial": job.partial,
         "height": target.shape[0],
         "width": target.shape[1],
@@ -343,29 +292,30 @@ def _row(job: Job, item: Item, made: Made, sources: str) -> dict[str, Any]:
 
 
 def _source_digests(item: Item) -> str:
+    """Return the SHA-256 of the item's original files, as a JSON list."""
     with _readable(item.source):
         return json.dumps([_source_digest(path) for path in item.files])
 
 
 @cache
 def _source_digest(path: Path) -> str:
-    """Hash an original once a process: the patches of one image share its files."""
+    """Hash an original file, once per process: the patches of one image share its files."""
     return sha256(path)
 
 
 def _input_psnr(images: Mapping[str, np.ndarray]) -> float:
-    """Return the PSNR in dB of what a method gets: a report picks the images it shows by it."""
+    """Return the PSNR of the degraded input in dB; the report picks its example images by it."""
     target = as_float(images["target"])
     if "left" in images:
-        shown = (as_float(images["left"]) + as_float(images["right"])) / 2
+        degraded = (as_float(images["left"]) + as_float(images["right"])) / 2
     else:
-        shown = as_float(images.get("blurred", images["target"]))
-        shown = shown * (1 - as_float(images["mask"])) if "mask" in images else shown
-    return float(-10 * np.log10(max(np.mean((shown - target) ** 2, dtype=np.float64), 1e-12)))
+        degraded = as_float(images.get("blurred", images["target"]))
+        degraded = degraded * (1 - as_float(images["mask"])) if "mask" in images else degraded
+    return float(-10 * np.log10(max(np.mean((degraded - target) ** 2, dtype=np.float64), 1e-12)))
 
 
 def _pack(work: Path, rows: list[dict[str, Any]]) -> None:
-    """Copy the training images raw into one file a field: a crop is then read in 0.1 ms, a PNG takes 18 ms."""
+    """Copy the raw pixels of the training images into one file per field; a crop takes 0.1 ms then, 18 ms from PNG."""
     (work / "packed").mkdir(exist_ok=True)
     for field in sorted({key.removeprefix("file_") for row in rows for key in row if key.startswith("file_")}):
         offset = 0
@@ -378,10 +328,11 @@ def _pack(work: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def verify(job: Job) -> list[Item]:
-    """Check the layout of the originals and read every file whole; return what a build would make.
+    """Check the layout of the originals and read every file completely; return the items that a build would make.
 
     Raises:
         DataError, ParamsError: see `items`; a damaged file, or a wrong size or depth.
+        UserError: a process of the pool was killed.
     """
     from tqdm import tqdm
 
@@ -397,5 +348,6 @@ def verify(job: Job) -> list[Item]:
 
 
 def _read(job: Job, item: Item) -> None:
+    """Read all files of one item."""
     for _ in _pixels(job, item).references:
         pass

@@ -95,9 +95,9 @@ OFFICIAL = ("--originals", ".")
         ),
         (
             ("gopro", *OFFICIAL, "--option", "partial=true"),
-            "gopro.originals.partial: is no option of a dataset; to use ",
+            "gopro.originals.partial: not an option of a dataset; to use ",
         ),
-        (("gopro", *OFFICIAL, "--option", "root=x"), "gopro.originals.root: is no option of a dataset; name the fo"),
+        (("gopro", *OFFICIAL, "--option", "root=x"), "gopro.originals.root: not an option of a dataset; give the f"),
         (("visdrone", *OFFICIAL, "--option", "prt=det"), ".prt: unknown argument; the nearest are: part\n"),
         (("visdrone", "--option", "generator=rfrr"), "datasets.visdrone.offline.generator: found 'rfrr'; the nearest"),
         (
@@ -126,7 +126,7 @@ def test_partial_in_params_yaml_is_refused_with_the_command_to_use_instead(proje
     with (project / "params.yaml").open("a") as file:
         file.write("datasets: {gopro: {originals: {partial: true}}}\n")
     assert refused(capsys, "build", "gopro", "--originals", ".").endswith(
-        "params.yaml: datasets.gopro.originals.partial: is no option of a dataset; to use fewer files than the "
+        "params.yaml: datasets.gopro.originals.partial: not an option of a dataset; to use fewer files than the "
         "official count, build by hand: python -m bench build gopro --originals DIR --partial\n"
     )
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bench import code, registry, runs
 from bench.cli.main import main
 from bench.contracts import AuxiliaryMap, DataError, Dataset, Item, Made, Method, ParamsError, Phase, Player, UserError
-from bench.data import auxiliary, manifest
+from bench.data import auxiliary, auxiliary_build, manifest
 from bench.data.batches import Crops
 from bench.data.build import Job, build
 from bench.data.built_images import as_float, read_png
@@ -122,7 +122,7 @@ def targets(built: BuiltSet) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_map_holds_each_training_image_in_the_manifests_order(built, workers):
-    out = auxiliary.make(built, "sign", map_of(), workers)
+    out = auxiliary_build.make(built, "sign", map_of(), workers)
     assert out == built.folder.parent / "gopro.auxiliary" / "sign"
     packed = np.fromfile(out / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([signed(t).astype(np.float16).ravel() for t in targets(built)]))
@@ -143,13 +143,13 @@ def test_interrupted_it_makes_only_what_is_missing(built, tmp_path, dies):
     calls.mkdir()
     (calls / "marker").touch()
     auxiliary_map = map_of(partial(counted, calls=calls, dies=dies))
-    message = "was killed, perhaps for want of memory.*fewer --jobs" if dies else "somewhere: damaged"
+    message = "was killed, perhaps because memory ran out.*fewer --jobs" if dies else "somewhere: damaged"
     with pytest.raises(UserError, match=message):
-        auxiliary.make(built, "sign", auxiliary_map, 1)
+        auxiliary_build.make(built, "sign", auxiliary_map, 1)
     assert not auxiliary.folder(built, "sign").exists()
     assert calls_of(calls) == {28: 1, 29: 1} | ({} if dies else {31: 1} if 31 in calls_of(calls) else {})
     (calls / "marker").unlink()
-    out = auxiliary.make(built, "sign", auxiliary_map, 1)
+    out = auxiliary_build.make(built, "sign", auxiliary_map, 1)
     assert calls_of(calls) == {28: 1, 29: 1, 30: 1, 31: 1}
     packed = np.fromfile(out / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([signed(t).astype(np.float16).ravel() for t in targets(built)]))
@@ -161,13 +161,13 @@ def test_what_is_damaged_on_going_on_is_made_again(built, tmp_path):
     (calls / "marker").touch()
     auxiliary_map = map_of(partial(counted, calls=calls))
     with pytest.raises(DataError):
-        auxiliary.make(built, "sign", auxiliary_map, 1)
+        auxiliary_build.make(built, "sign", auxiliary_map, 1)
     packed = auxiliary.folder(built, "sign").with_name(".sign.making") / "packed.bin"
     with packed.open("r+b") as file:
         file.seek(4 * 28 * 37 + 100)  # in the second image
         file.write(b"\xff\xff")
     (calls / "marker").unlink()
-    out = auxiliary.make(built, "sign", auxiliary_map, 1)
+    out = auxiliary_build.make(built, "sign", auxiliary_map, 1)
     assert (calls_of(calls)[28], calls_of(calls)[29]) == (1, 2)
     packed = np.fromfile(out / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([signed(t).astype(np.float16).ravel() for t in targets(built)]))
@@ -178,7 +178,7 @@ def test_interrupted_at_the_end_it_makes_nothing_anew(built, tmp_path, monkeypat
     calls = tmp_path / "calls"
     calls.mkdir()
     auxiliary_map = map_of(partial(counted, calls=calls))
-    auxiliary.make(built, "sign", auxiliary_map, 1)
+    auxiliary_build.make(built, "sign", auxiliary_map, 1)
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
     delete = shutil.rmtree
 
@@ -190,14 +190,14 @@ def test_interrupted_at_the_end_it_makes_nothing_anew(built, tmp_path, monkeypat
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(shutil, "rmtree", interrupted)
-        auxiliary.make(built, "sign", auxiliary_map, 1)
-    out = auxiliary.make(built, "sign", auxiliary_map, 1)
+        auxiliary_build.make(built, "sign", auxiliary_map, 1)
+    out = auxiliary_build.make(built, "sign", auxiliary_map, 1)
     assert calls_of(calls) == {28: 2, 29: 2, 30: 2, 31: 2}
     assert sorted(path.name for path in out.parent.iterdir()) == ["sign"]
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "packed.bin"]
     digest = auxiliary.read(built, "sign", auxiliary_map).digest
     shutil.rmtree(out)
-    auxiliary.make(built, "sign", auxiliary_map, 1)
+    auxiliary_build.make(built, "sign", auxiliary_map, 1)
     assert auxiliary.read(built, "sign", auxiliary_map).digest == digest
 
 
@@ -207,7 +207,7 @@ def test_a_symbolic_link_is_kept_and_its_folder_made(built, tmp_path):
     link.symlink_to(disk)
     for text in ("first\n", "second\n"):
         (tmp_path / "methods" / "_sign.py").write_text(text)
-        auxiliary.make(built, "sign", map_of(), 1)
+        auxiliary_build.make(built, "sign", map_of(), 1)
         assert auxiliary.read(built, "sign", map_of()).packed == link / "packed.bin"
         assert link.is_symlink() and [path.name for path in disk.parent.iterdir()] == ["sign"]
         assert sorted(path.name for path in disk.iterdir()) == ["manifest.json", "packed.bin"]
@@ -219,10 +219,10 @@ def test_a_changed_file_keeps_nothing_of_an_interrupted_one(built, tmp_path):
     (calls / "marker").touch()
     auxiliary_map = map_of(partial(counted, calls=calls))
     with pytest.raises(DataError):
-        auxiliary.make(built, "sign", auxiliary_map, 1)
+        auxiliary_build.make(built, "sign", auxiliary_map, 1)
     (calls / "marker").unlink()
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
-    auxiliary.make(built, "sign", auxiliary_map, 1)
+    auxiliary_build.make(built, "sign", auxiliary_map, 1)
     assert (calls_of(calls)[28], calls_of(calls)[29]) == (2, 2)
 
 
@@ -230,12 +230,12 @@ def test_a_fresh_map_is_left_and_a_stale_one_is_made_anew(built, tmp_path):
     calls = tmp_path / "calls"
     calls.mkdir()
     auxiliary_map = map_of(partial(counted, calls=calls))
-    auxiliary.make(built, "sign", auxiliary_map, 1)
+    auxiliary_build.make(built, "sign", auxiliary_map, 1)
     first = auxiliary.read(built, "sign", auxiliary_map).digest
-    auxiliary.make(built, "sign", auxiliary_map, 1)
+    auxiliary_build.make(built, "sign", auxiliary_map, 1)
     assert set(calls_of(calls).values()) == {1}
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
-    auxiliary.make(built, "sign", auxiliary_map, 1)
+    auxiliary_build.make(built, "sign", auxiliary_map, 1)
     assert set(calls_of(calls).values()) == {2}
     assert auxiliary.read(built, "sign", auxiliary_map).digest != first
 
@@ -245,9 +245,9 @@ def test_a_missing_stale_or_short_map_says_what_to_run(built, tmp_path):
     missing = r"gopro\.auxiliary/sign: the auxiliary map 'sign' has not been made yet"
     with pytest.raises(DataError, match=missing + again):
         auxiliary.read(built, "sign", map_of())
-    out = auxiliary.make(built, "sign", map_of(), 1)
+    out = auxiliary_build.make(built, "sign", map_of(), 1)
     other = replace(built, digest="other")
-    with pytest.raises(DataError, match="made of another build of gopro than the one that is there" + again):
+    with pytest.raises(DataError, match="made of another build of gopro than the present one" + again):
         auxiliary.read(other, "sign", map_of())
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
     with pytest.raises(DataError, match=r"the code of methods/_sign\.py has changed since the map was made" + again):
@@ -267,7 +267,7 @@ def test_two_at_once_are_refused(built):
     place = auxiliary.folder(built, "sign").with_name(".sign.making")
     expected = pytest.raises(UserError, match="another process is making the auxiliary map sign of gopro here")
     with locked(place, "making the auxiliary map sign of gopro"), expected:
-        auxiliary.make(built, "sign", map_of(), 1)
+        auxiliary_build.make(built, "sign", map_of(), 1)
 
 
 @pytest.mark.parametrize(
@@ -276,7 +276,7 @@ def test_two_at_once_are_refused(built):
 def test_a_map_of_a_wrong_shape_or_range_is_refused(built, kind, found):
     message = rf"n0\.png: its auxiliary map is .*{found}.*; expected \(28, 37, 'C'\) in \[-1, 1\]"
     with pytest.raises(DataError, match=message):
-        auxiliary.make(built, "sign", map_of(partial(wrong, kind=kind)), 1)
+        auxiliary_build.make(built, "sign", map_of(partial(wrong, kind=kind)), 1)
     assert not auxiliary.folder(built, "sign").exists()
 
 
@@ -285,7 +285,7 @@ def test_a_map_of_a_wrong_shape_or_range_is_refused(built, kind, found):
 
 def crops_of(built: BuiltSet, operations: list[Any], auxiliary_map: AuxiliaryMap | None = None) -> Crops:
     auxiliary_map = auxiliary_map or map_of()
-    auxiliary.make(built, "sign", auxiliary_map, 1)
+    auxiliary_build.make(built, "sign", auxiliary_map, 1)
     made = auxiliary.read(built, "sign", auxiliary_map)
     return Crops(built, "inpaint", 16, operations, 3, auxiliary={"sign": made})
 
@@ -498,7 +498,7 @@ def test_a_map_is_made_with_the_options_of_params_yaml_and_a_run_keeps_its_own(p
     capsys.readouterr()
     assert main(["train", "spy-gopro"]) == 2
     assert "sign: made with {'gain': 0.5}, expected {'gain': 0.25}; run: python -m bench" in capsys.readouterr().err
-    auxiliary.make(built, "sign", auxiliary.declared(changed, "gopro")["sign"], 1)
+    auxiliary_build.make(built, "sign", auxiliary.declared(changed, "gopro")["sign"], 1)
     assert auxiliary.read(built, "sign", auxiliary.declared(changed, "gopro")["sign"]).digest != before
     trained, batch = runs.load(changed, "spy-gopro"), image_and_hole(30, 41)
     made = prepared(trained.method, batch)["sign"]

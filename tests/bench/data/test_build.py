@@ -19,7 +19,7 @@ import pytest
 from bench import registry
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError, UserError
 from bench.data import build as building
-from bench.data import manifest
+from bench.data import manifest, workers
 from bench.data.build import Job, build, draw, items, verify
 from bench.data.built_images import read_png, write_png
 from bench.files import locked, sha256
@@ -170,7 +170,7 @@ def test_png_files_keep_8_and_16_bits(tmp_path):
             image = rng.integers(0, np.iinfo(dtype).max, shape, dtype=dtype, endpoint=True)
             assert write_png(tmp_path / "a.png", image) == sha256(tmp_path / "a.png")
             assert np.array_equal(read_png(tmp_path / "a.png"), image) and read_png(tmp_path / "a.png").dtype == dtype
-    with pytest.raises(TypeError, match="not float64"):
+    with pytest.raises(TypeError, match="found float64, expected uint8 or uint16"):
         write_png(tmp_path / "a.png", np.zeros((3, 3)))
 
 
@@ -203,7 +203,7 @@ def test_a_killed_worker_is_one_message_and_the_build_goes_on(toys, tmp_path):
     marker = tmp_path / "marker"
     marker.touch()
     wrapped["n2"] = lambda make: partial(killed, inner=make, marker=marker)
-    with pytest.raises(UserError, match=r"was killed, perhaps for want of memory.*build again with fewer --jobs"):
+    with pytest.raises(UserError, match=r"was killed, perhaps because memory ran out.*build again with fewer --jobs"):
         build(JOB, tmp_path / "set", 1)
     marker.unlink()
     (tmp_path / ".set.building" / "train" / "target" / ".n1.png.4711.part").touch()
@@ -355,10 +355,10 @@ def test_two_never_delete_one_old_set_at_once(toys, tmp_path, monkeypatch):
 def test_a_folder_of_something_else_is_never_replaced(toys, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(UserError, match="home: holds something else than a built set"):
+    with pytest.raises(UserError, match="home: contains something else than a built set"):
         build(JOB, tmp_path / "home", 1)
     assert (tmp_path / "home" / "letter.txt").read_text() == "dear"
-    with pytest.raises(UserError, match=r"letter\.txt: holds something else"):
+    with pytest.raises(UserError, match=r"letter\.txt: contains something else"):
         build(JOB, tmp_path / "home" / "letter.txt", 1)
     with pytest.raises(UserError, match=r"--out: found \., expected a folder with a name"):
         build(JOB, Path("."), 1)
@@ -380,7 +380,7 @@ def test_a_symbolic_link_is_kept_and_its_folder_built(toys, tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
     (tmp_path / "there").symlink_to("home")
-    with pytest.raises(UserError, match="home: holds something else than a built set"):
+    with pytest.raises(UserError, match="home: contains something else than a built set"):
         build(JOB, tmp_path / "there", 1)
 
 
@@ -388,7 +388,9 @@ def test_another_dataset_is_never_replaced(toys, tmp_path):
     build(JOB, tmp_path / "set", 1)
     before = images(tmp_path / "set")
     dolls = replace(JOB, name="dolls")
-    with pytest.raises(UserError, match="set: holds toys, which building dolls there would replace; choose another --"):
+    with pytest.raises(
+        UserError, match="set: contains toys, which building dolls there would replace; choose another --"
+    ):
         build(dolls, tmp_path / "set", 1)
     assert images(tmp_path / "set") == before
     (tmp_path / "set" / manifest.NAME).write_bytes(b"no table")
@@ -516,7 +518,7 @@ def too_small(rng: np.random.Generator) -> Made:
 def test_what_a_dataset_refuses_is_named_with_its_place(toys, tmp_path, monkeypatch):
     for make, kind, message in (
         (too_small, ParamsError, r"^params\.yaml: datasets\.toys\.offline: train/a: a camera path: found a photograph"),
-        (locked_file, DataError, r"^originals/x\.png: found what cannot be read \(Permission denied\); change its"),
+        (locked_file, DataError, r"^originals/x\.png: cannot be read \(Permission denied\); change its"),
     ):
         swapped(monkeypatch, offline=lambda make=make: [Item("a", "train", make, "", "")])
         for command in (verify, lambda job: build(job, tmp_path / "set", 1)):
@@ -526,7 +528,7 @@ def test_what_a_dataset_refuses_is_named_with_its_place(toys, tmp_path, monkeypa
     with pytest.raises(ParamsError, match=r"^params\.yaml: datasets\.toys\.offline\.draws: found 4, expected 1$"):
         items(JOB)
     swapped(monkeypatch, offline=locked_file)
-    with pytest.raises(DataError, match=r"^originals/x\.png: found what cannot be read"):
+    with pytest.raises(DataError, match=r"^originals/x\.png: cannot be read"):
         items(JOB)
     assert not (tmp_path / "set").exists()
 
@@ -537,7 +539,7 @@ def test_an_original_that_cannot_be_read_is_one_message(toys, tmp_path, monkeypa
 
     swapped(monkeypatch, offline=lambda: [Item("a", "train", missing_mask, "", "", (tmp_path / "x.png",))])
     monkeypatch.setattr(building, "sha256", refuse)
-    with pytest.raises(DataError, match=r"x\.png: found what cannot be read \(Permission denied\)"):
+    with pytest.raises(DataError, match=r"x\.png: cannot be read \(Permission denied\)"):
         building._make(JOB, tmp_path, items(JOB)[0])
 
 
@@ -621,7 +623,7 @@ def test_verify_reads_no_more_after_a_damaged_file(toys, tmp_path, monkeypatch):
             if working:
                 working.join()
 
-    monkeypatch.setattr(building, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
     wrapped["n0"] = lambda make: partial(failing, inner=make, marker=damaged)
     for name in [f"n{number}" for number in range(1, 60)] + ["t60", "t61"]:
         wrapped[name] = lambda make: partial(waiting, inner=make, marker=released)

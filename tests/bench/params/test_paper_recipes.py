@@ -30,7 +30,7 @@ from safetensors.torch import load_file
 
 from bench import registry, runs
 from bench.contracts import Item, Made
-from bench.data import auxiliary, manifest
+from bench.data import auxiliary_build, manifest
 from bench.data.build import Job, build
 from bench.files import read_json
 from bench.params import loading, resolving
@@ -211,7 +211,7 @@ def built_set(name: str) -> manifest.BuiltSet:
         build(Job(recipe.dataset, None, {}, 0, "paper"), place, 1)
     built = manifest.read(place)
     for key, auxiliary_map in registry.method(name).auxiliary.items():
-        auxiliary.make(built, key, auxiliary_map, 1)
+        auxiliary_build.make(built, key, auxiliary_map, 1)
     return built
 
 
