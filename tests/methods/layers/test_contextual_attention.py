@@ -1,4 +1,4 @@
-"""Contextual attention against a literal account in convolutions, and its borders, masks, blocks and gradients."""
+"""Contextual attention against the layer in convolutions, and its borders, masks, blocks and gradients."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def seeded() -> None:
 
 
 def maps(height: int = 12, width: int = 16, channels: int = 6, count: int = 1) -> tuple[Tensor, Tensor]:
-    """Features of a strength at which the softmax neither picks one place nor averages all, and a hole."""
+    """Features scaled so that the softmax neither picks one place nor averages all, and a hole."""
     x = 0.3 * torch.randn(count, channels, height, width)
     mask = torch.zeros(count, 1, height, width)
     mask[..., height // 4 : height // 2, width // 4 : width // 2] = 1
     return x, mask
 
 
-def literally(foreground: Tensor, background: Tensor, mask: Tensor, fuse: bool) -> Tensor:
-    """One image, with patches as the kernels of a convolution and of a transposed one, and whole score maps."""
+def by_convolutions(foreground: Tensor, background: Tensor, mask: Tensor, fuse: bool) -> Tensor:
+    """The layer for one image with patches as the kernels of a convolution and of a transposed one."""
     _, _, height, width = foreground.shape
     h, w = height // 2, width // 2
     front, back, hole = (resize_nearest(image, h, w) for image in (foreground, background, mask))
@@ -53,11 +53,11 @@ def literally(foreground: Tensor, background: Tensor, mask: Tensor, fuse: bool) 
 
 @pytest.mark.parametrize("fuse", [True, False])
 @pytest.mark.parametrize("size", [(12, 16), (8, 4), (2, 6), (4, 2)])
-def test_it_is_the_convolution_with_patches(fuse: bool, size: tuple[int, int]) -> None:
+def test_the_result_is_that_of_convolutions_with_patches(fuse: bool, size: tuple[int, int]) -> None:
     x, mask = maps(*size)
     y = 0.3 * torch.randn_like(x)
     torch.testing.assert_close(
-        contextual_attention(x, y, mask, fuse), literally(x, y, mask, fuse), rtol=1e-4, atol=1e-6
+        contextual_attention(x, y, mask, fuse), by_convolutions(x, y, mask, fuse), rtol=1e-4, atol=1e-6
     )
 
 
@@ -66,19 +66,19 @@ def test_blocks_of_any_size_give_one_result(block: int, monkeypatch: pytest.Monk
     x, mask = maps()
     whole = contextual_attention(x, x, mask), *contextual_match(x, mask)
     monkeypatch.setattr(module, "MAX_SCORES", block)
-    for found, expected in zip((contextual_attention(x, x, mask), *contextual_match(x, mask)), whole, strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+    for blocks, expected in zip((contextual_attention(x, x, mask), *contextual_match(x, mask)), whole, strict=True):
+        torch.testing.assert_close(blocks, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_gradients_are_those_of_the_convolution() -> None:
+def test_gradients_are_those_of_convolutions_with_patches() -> None:
     x, mask = maps()
     weight = torch.randn_like(x)
-    found, expected = (
+    ours, expected = (
         torch.autograd.grad((rebuild(x, x, mask, True) * weight).sum(), x)[0]
-        for rebuild in (contextual_attention, literally)
+        for rebuild in (contextual_attention, by_convolutions)
         if x.requires_grad_() is x
     )
-    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(ours, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_features_of_zero_have_a_gradient() -> None:
@@ -90,8 +90,8 @@ def test_features_of_zero_have_a_gradient() -> None:
     assert x.grad.isfinite().all()
 
 
-def test_strong_features_without_a_hole_find_themselves() -> None:
-    """Then four patches overlap at each place, two at an edge, one in a corner, and all are divided by four."""
+def test_large_features_without_a_hole_match_themselves() -> None:
+    """Four patches overlap at each place, two at an edge, one in a corner, and the sum is divided by four."""
     x, mask = 50 * torch.randn(1, 6, 12, 16), torch.zeros(1, 1, 12, 16)
     covered = F.fold(torch.ones(1, 16, 48), (12, 16), 4, stride=2, padding=1) / 4
     assert covered.unique().tolist() == [0.25, 0.5, 1.0]
@@ -101,8 +101,8 @@ def test_strong_features_without_a_hole_find_themselves() -> None:
     torch.testing.assert_close(received, torch.ones(6, 8))
 
 
-def test_a_hole_is_rebuilt_from_the_place_that_resembles_it() -> None:
-    """A texture and its copy to the right, of pixels 2x2 so that halving loses nothing, and a hole in the copy."""
+def test_a_hole_is_rebuilt_from_the_most_similar_place() -> None:
+    """A texture of 2x2 pixels, so that halving loses nothing, its copy to the right, and a hole in the copy."""
     tile = 50 * torch.randn(1, 6, 12, 8)
     x = torch.cat([tile, tile], dim=3).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     mask = torch.zeros(1, 1, 24, 32)
@@ -115,45 +115,39 @@ def test_a_hole_is_rebuilt_from_the_place_that_resembles_it() -> None:
     )
 
 
-def test_no_place_to_use_gives_zeros_and_every_image_has_its_own_mask() -> None:
+def test_an_image_without_a_usable_place_becomes_0_and_each_image_has_its_own_mask() -> None:
     x, mask = maps(count=2)
     mask[1] = 1
-    found = contextual_attention(x, x, mask)
-    assert torch.equal(found[1], torch.zeros_like(found[1]))
-    torch.testing.assert_close(found[:1], contextual_attention(x[:1], x[:1], mask[:1]))
-    assert found[0].abs().max() > 0
+    rebuilt = contextual_attention(x, x, mask)
+    assert torch.equal(rebuilt[1], torch.zeros_like(rebuilt[1]))
+    torch.testing.assert_close(rebuilt[:1], contextual_attention(x[:1], x[:1], mask[:1]))
+    assert rebuilt[0].abs().max() > 0
 
 
-def test_a_masked_place_still_takes_its_part_of_the_softmax() -> None:
-    """Its score is 0, not minus infinity: with all features 0 each of the usable places gets 1 / all."""
+def test_a_masked_place_still_counts_in_the_softmax() -> None:
+    """Its score is 0, not minus infinity: with all features 0 each usable place gets 1 / (number of places)."""
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., :4, :] = 1
     nothing = torch.zeros(1, 1, 8, 8)
     ((_, _, weights),) = module.attention_weights(nothing, nothing, mask, True)
     assert weights.unique().tolist() == [0, 1 / 16]
-    assert (weights > 0).sum() == 16 * 4  # of four rows two are hole, and one more touches it
+    assert (weights > 0).sum() == 16 * 4  # of four rows two are hole, and a third touches the hole
 
 
-def test_bfloat16_is_left_at_the_door() -> None:
+def test_bfloat16_features_are_computed_in_float32() -> None:
     x, mask = maps()
     expected = ContextualAttention()(x.bfloat16().float(), mask)
     with torch.autocast("cpu", torch.bfloat16):
-        found = ContextualAttention()(x.bfloat16(), mask)
-    assert found.dtype == torch.bfloat16
-    torch.testing.assert_close(found, expected.bfloat16())
+        rebuilt = ContextualAttention()(x.bfloat16(), mask)
+    assert rebuilt.dtype == torch.bfloat16
+    torch.testing.assert_close(rebuilt, expected.bfloat16())
 
 
 def test_shrinking_keeps_the_corners_and_rounds_half_up() -> None:
-    def places(size: int, wanted: int) -> list[int]:
-        return resize_nearest(torch.arange(float(size)).view(1, 1, 1, size), 1, wanted).long().flatten().tolist()
+    def indices(size: int, smaller: int) -> list[int]:
+        return resize_nearest(torch.arange(float(size)).view(1, 1, 1, size), 1, smaller).long().flatten().tolist()
 
-    assert places(8, 4) == [0, 2, 5, 7]
-    assert places(6, 3) == [0, 3, 5]  # 2.5 becomes 3
-    assert places(16, 4) == [0, 5, 10, 15]
-    assert places(4, 1) == [0]
-
-
-def test_enlarging_twice_with_aligned_corners_repeats_each_pixel() -> None:
-    for size in range(1, 400):
-        step = (size - 1) / (2 * size - 1)
-        assert [int(i * step + 0.5) for i in range(2 * size)] == [i // 2 for i in range(2 * size)]
+    assert indices(8, 4) == [0, 2, 5, 7]
+    assert indices(6, 3) == [0, 3, 5]  # 2.5 becomes 3
+    assert indices(16, 4) == [0, 5, 10, 15]
+    assert indices(4, 1) == [0]
