@@ -1,1 +1,1 @@
-"""The check of a rendered report: every number and link leads to what made it."""
+"""The check of a rendered report, by what is checked: cells, tables, links and files."""

@@ -1,4 +1,4 @@
-"""The checker: a right report passes, and whatever is wrong in one is named."""
+"""The check of reports: a correct report passes, and every fault in a changed one is named."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ SPECS = [
 ]
 
 
-def known(run: str) -> str | None:
-    """The experiment of a run in a store that holds them all."""
+def in_experiment_7(run: str) -> str | None:
+    """The experiment of a run, in a store that has every run."""
     return "7"
 
 
@@ -42,14 +42,14 @@ def store(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def report(store, tmp_path_factory) -> Path:
-    """That store, rendered."""
+    """The report of these evaluations."""
     out = tmp_path_factory.mktemp("report") / "sample"
     render.render(store, out, profile="sample", resolve=address)
     return out
 
 
 def changed(path: Path, old: str, new: str) -> None:
-    """Put another text into a file, once."""
+    """Replace the first occurrence of a text in a file."""
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
@@ -61,39 +61,40 @@ def first_number(report: Path, name: str) -> str:
     return f"{next(cell['cell'] for cell in cells if cell['table'] == 'lmfn-1' and cell['row'] == name):.2f}"
 
 
-def test_a_right_report_resolves_in_full(report, store):
-    asked = []
+def test_a_correct_report_resolves_in_full(report, store):
+    runs = []
 
     def counting(run: str) -> str:
-        asked.append(run)
+        runs.append(run)
         return "7"
 
-    found = check.check(report, store, profile="sample", experiment_of=counting)
+    checked = check.check(report, store, profile="sample", experiment_of=counting)
     cells = json.loads((report / "cells.json").read_text(encoding="utf-8"))
-    assert found.cells == len(cells) > 90 and str(found).endswith("100 % resolve")
+    assert checked.cells == len(cells) > 90 and str(checked).endswith("100 % resolve")
     printed = [text for table in KNOWN.tables.values() for row in table.rows for text in row.values.values() if text]
-    assert found.published == len(printed) and found.links > found.cells and found.numbers > 3 * found.cells
-    assert found.files == sum(path.is_file() for path in report.rglob("*"))
-    assert len(asked) == len(set(asked)) == len(SPECS)  # each run is asked for once
+    assert checked.published == len(printed)
+    assert checked.links > checked.cells and checked.numbers > 3 * checked.cells
+    assert checked.files == sum(path.is_file() for path in report.rglob("*"))
+    assert len(runs) == len(set(runs)) == len(SPECS)  # the store is asked once per run
     assert {cell["evaluation"] for cell in cells} == {spec.name for spec in SPECS}
 
 
-def typed(report: Path) -> None:
-    """A number that nobody measured, in all the places where it could be believed."""
+def change_texts(report: Path) -> None:
+    """Put a number that nobody measured into the texts of a table."""
     number = first_number(report, "lmfn")
     for ending in ("md", "tex"):
         changed(report / "tables" / f"lmfn-1.{ending}", number, "31.99")
 
 
-def recounted(report: Path) -> None:
-    """Another value in the cells."""
+def change_value(report: Path) -> None:
+    """Change the value of a cell."""
     cells = json.loads((report / "cells.json").read_text(encoding="utf-8"))
     cells[0]["value"] += 0.01
     (report / "cells.json").write_text(json.dumps(cells), encoding="utf-8")
 
 
-def unlinked(name: str) -> Callable[[Path], None]:
-    """A cell with another link than its run's."""
+def change_link(name: str) -> Callable[[Path], None]:
+    """Change a link of a cell to what made it."""
 
     def change(report: Path) -> None:
         cells = json.loads((report / "cells.json").read_text(encoding="utf-8"))
@@ -106,11 +107,11 @@ def unlinked(name: str) -> Callable[[Path], None]:
 def test_every_kind_of_fault_is_named(report, store, tmp_path, monkeypatch):
     figure = next(path.name for path in (report / "figures").glob("*.svg"))
     cases: list[tuple[Callable[[Path], object], str]] = [
-        (typed, "tables/lmfn-1.md: is not what the scores and the published numbers give now"),
+        (change_texts, "tables/lmfn-1.md: is not what the scores and the published numbers give now"),
         (lambda at: None, "tables/lmfn-1.md: the number 31.99 comes from no measurement and from no published value"),
-        (recounted, "the scores of dgfnet-paris-streetview-inpaint give"),
-        (unlinked("git_commit"), "git_commit: found '0000"),
-        (unlinked("manifest_sha256"), "manifest_sha256: found '0000"),
+        (change_value, "the scores of dgfnet-paris-streetview-inpaint give"),
+        (change_link("git_commit"), "git_commit: found '0000"),
+        (change_link("manifest_sha256"), "manifest_sha256: found '0000"),
         (lambda at: changed(at / "tables" / "lmfn-1.csv", "31.54", "31.45"), "found '31.45', published is '31.54'"),
         (lambda at: changed(at / "index.html", 'data-column="psnr" data-v="2', 'data-column="psnr" data-v="3'),
          "is not in both page and CSV"),
@@ -133,15 +134,15 @@ def test_every_kind_of_fault_is_named(report, store, tmp_path, monkeypatch):
     for change, _ in cases:
         change(copy)
     with pytest.raises(DataError, match="faults; render the report again") as error:
-        check.check(copy, store, profile="sample", experiment_of=known)
-    assert len(str(error.value).splitlines()) == 1 + check.FAULTS + 1
-    monkeypatch.setattr(check, "FAULTS", 10_000)
+        check.check(copy, store, profile="sample", experiment_of=in_experiment_7)
+    assert len(str(error.value).splitlines()) == 1 + check.MAX_FAULTS + 1
+    monkeypatch.setattr(check, "MAX_FAULTS", 10_000)
     with pytest.raises(DataError) as error:
-        check.check(copy, store, profile="sample", experiment_of=known)
+        check.check(copy, store, profile="sample", experiment_of=in_experiment_7)
     assert [message for _, message in cases if message not in str(error.value)] == []
 
 
-def test_a_run_that_the_store_lost_and_scores_that_moved_on(report, store, tmp_path):
+def test_a_lost_mlflow_run_and_changed_scores_are_faults(report, store, tmp_path):
     with pytest.raises(DataError, match=r"row \S+, column psnr-rgb8: MLflow run \w+ is not in the tracking store"):
         check.check(report, store, profile="sample", experiment_of=lambda run: None)
     shutil.copytree(store, tmp_path / "scores")
@@ -150,14 +151,14 @@ def test_a_run_that_the_store_lost_and_scores_that_moved_on(report, store, tmp_p
     rows.loc[rows["metric"] == "psnr-rgb8", "value"] += 1.0
     rows.to_parquet(path)
     with pytest.raises(DataError, match="the scores of lmfn-gopro-deblur give"):
-        check.check(report, tmp_path / "scores", profile="sample", experiment_of=known)
+        check.check(report, tmp_path / "scores", profile="sample", experiment_of=in_experiment_7)
 
 
-def test_the_command_says_what_is_missing(tmp_path, monkeypatch, capsys):
+def test_the_command_names_what_is_missing(tmp_path, monkeypatch, capsys):
     params = Path("params.yaml").absolute()
     monkeypatch.chdir(tmp_path)
     assert main(["--params", str(params), "--profile", "sample", "check", "nothing"]) == 2
-    assert "nothing: holds no report (no summary.json); run: python -m bench report" in capsys.readouterr().err
+    assert "nothing: is not a report (no summary.json); run: python -m bench report" in capsys.readouterr().err
 
 
 def test_rounded_and_numbers():
