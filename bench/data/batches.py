@@ -1,4 +1,4 @@
-"""Training batches: which crop of which image, as a function of (seed, step) and of nothing that happened before."""
+"""Training batches: random crops of images, each a function of (seed, step) alone."""
 
 from __future__ import annotations
 
@@ -19,21 +19,27 @@ from bench.tasks import find_task
 if TYPE_CHECKING:
     import torch
 
-HOLE = (0.02, 0.98)
-"""The hole share of a training crop lies between these, where one can be found: an empty crop teaches nothing."""
+HOLE_SHARE = (0.02, 0.98)
+"""Limits of the hole share of a training crop: a crop without known or without unknown pixels teaches nothing."""
+MASK_DRAWS = 16
+"""Draws of a mask within HOLE_SHARE; after that the nearest one is taken."""
 
 
 def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -> dict[str, np.ndarray]:
-    """Turn stored images into what a network of `task` gets and the truth.
+    """Turn stored images into the inputs of a network and the target.
 
     Args:
-        fields: float32 (H, W, C) in [0, 1] by field; an `x` of its own among them gets the hole in the place of the
-            stored image.
+        task: name of a task.
+        fields: float32 (H, W, C) in [0, 1] by field. If `x` is among them, it gets the hole instead of a stored image.
         source: as for `Task.holed_field`.
 
     Returns:
-        The task's inputs and `target`; `blurred`, without a hole, where a network with holes in a blurred image learns
-        to make it sharp. In the hole `x` is 0.
+        The task's inputs and `target`; for a task with holes in blurred images also `blurred`, without the hole. `x` is
+        0 in the hole.
+
+    >>> arrays = task_arrays("inpaint", {"target": np.full((1, 2, 3), 0.5), "mask": np.array([[[0.0], [1.0]]])})
+    >>> arrays["x"][0].tolist()
+    [[0.5, 0.5, 0.5], [0.0, 0.0, 0.0]]
     """
     meaning = find_task(task)
     arrays = {"target": fields["target"]}
@@ -49,7 +55,13 @@ class Crops:
     """Random crops of a built set's training images and of their auxiliary maps, from memory-mapped packed files.
 
     Args:
-        auxiliary: the maps that the method declares, by name, as `bench.data.auxiliary.read` gives them.
+        built: the set; its training images are used.
+        task: name of the task; it determines the stored images that are read.
+        crop_size: side of a crop in pixels.
+        operations: augmentations, as `bench.data.augment.apply` takes them.
+        seed: of the run.
+        source: as for `Task.holed_field`.
+        auxiliary: the auxiliary maps that the method declares, by name, from `bench.data.auxiliary.read`.
 
     Raises:
         DataError: the set does not serve the task, or an image is smaller than the crop.
@@ -69,7 +81,7 @@ class Crops:
         self.task, self.size, self.operations, self.seed, self.source = task, crop_size, operations, seed, source
         self.fields = find_task(task).fields_for(source)
         noisy = any(augment.resolve(entry)[0] is augment.noise for entry in operations)
-        self.own_x = noisy and find_task(task).holed_field(source) == "target"
+        self.x_is_separate = noisy and find_task(task).holed_field(source) == "target"
         self.auxiliary = dict(auxiliary or {})
         if missing := [field for field in self.fields if f"packed_{field}" not in self.rows]:
             raise DataError(
@@ -95,19 +107,22 @@ class Crops:
         return len(self.rows)
 
     def _layout(self, field: str) -> tuple[np.dtype, int]:
+        """Return the type and the channels of a field in its packed file."""
         if field in self.auxiliary:
             return DTYPE, self.auxiliary[field].channels
         return (np.dtype(np.uint8), 1) if field == "mask" else (np.dtype(self.depth), 3)
 
     def _open(self, path: Path, field: str) -> np.ndarray:
+        """Map a packed file into memory. Raises DataError when it has another size than the manifest's images."""
         depth, channels = self._layout(field)
         expected = int(self.shapes.prod(axis=1).sum()) * channels * depth.itemsize
-        found = path.stat().st_size if path.is_file() else 0
-        if found != expected:
-            raise DataError(f"{path}: found {found:,} bytes, expected {expected:,}; build the dataset again")
+        num_bytes = path.stat().st_size if path.is_file() else 0
+        if num_bytes != expected:
+            raise DataError(f"{path}: found {num_bytes:,} bytes, expected {expected:,}; build the dataset again")
         return np.memmap(path, np.uint8, "r")
 
     def _window(self, field: str, index: int, top: int, left: int) -> np.ndarray:
+        """Return the crop of an image at (top, left), in its stored type."""
         depth, channels = self._layout(field)
         height, width = self.shapes[index]
         start = self.offsets[field][index]
@@ -116,53 +131,59 @@ class Crops:
         return image[top : top + self.size, left : left + self.size]
 
     def _corner(self, rng: np.random.Generator, index: int) -> tuple[int, int]:
+        """Draw the top and left of a crop of an image."""
         height, width = self.shapes[index]
         return int(rng.integers(height - self.size + 1)), int(rng.integers(width - self.size + 1))
 
     def sample(self, epoch: int, index: int) -> dict[str, np.ndarray]:
         """Return one training sample, cropped and augmented: float32 (size, size, C) by name.
 
-        Images are in [0, 1]; auxiliary maps, cut by the same window, in their own range.
+        Images are in [0, 1]; auxiliary maps, cropped in the same place, are in their own range.
         """
         rng = np.random.default_rng([self.seed, epoch, index])
         top, left = self._corner(rng, index)
         fields = {f: as_float(self._window(f, index, top, left)) for f in self.fields if f != "mask"}
         if "mask" in self.fields:
             fields["mask"] = self._mask(rng)
-        if self.own_x:  # noise belongs on what the network sees and not on the truth, of which that is made
+        if self.x_is_separate:  # noise is for the input, which is made of the target, and not for the target
             fields["x"] = fields["target"]
         fields |= {name: self._window(name, index, top, left).astype(np.float32) for name in self.auxiliary}
         changed = augment.apply(self.operations, fields, rng, tuple(self.auxiliary))
         return task_arrays(self.task, changed, self.source) | {name: changed[name] for name in self.auxiliary}
 
     def _mask(self, rng: np.random.Generator) -> np.ndarray:
-        """Cut a mask from any image's, so that a picture is seen with many holes; never an empty or a full one."""
-        cuts = []
-        for _ in range(16):
+        """Crop the mask of a random image, so that a picture is seen with many holes, until it is in HOLE_SHARE."""
+        crops = []
+        for _ in range(MASK_DRAWS):
             other = int(rng.integers(len(self)))
-            cuts.append(as_float(self._window("mask", other, *self._corner(rng, other))))
-            if HOLE[0] < cuts[-1].mean() < HOLE[1]:
-                return cuts[-1]
-        return max(cuts, key=lambda cut: min(cut.mean(), 1 - cut.mean()))
+            crops.append(as_float(self._window("mask", other, *self._corner(rng, other))))
+            if HOLE_SHARE[0] < crops[-1].mean() < HOLE_SHARE[1]:
+                return crops[-1]
+        return max(crops, key=lambda crop: min(crop.mean(), 1 - crop.mean()))
 
     def batch(self, step: int, batch_size: int, part: slice = slice(None)) -> dict[str, torch.Tensor]:
-        """Return the batch of a step: (N, C, H, W) float32, channels last in memory. `part` is this process's share.
+        """Return the batch of a step: (N, C, H, W) float32, channels-last in memory.
 
-        Samples are counted through: sample k is at place k mod n of the order of epoch k div n.
+        Samples are numbered over the whole training: sample k is at place k mod n in the order of epoch k div n.
+
+        Args:
+            step: from 0.
+            batch_size: samples of all processes together.
+            part: the samples of the batch that this process gets.
         """
         import torch
 
         samples = []
         for k in range(step * batch_size, (step + 1) * batch_size)[part]:
             epoch, place = divmod(k, len(self))
-            if self._order[0] != epoch:  # kept: shuffling a million images takes longer than a batch
+            if self._order[0] != epoch:  # stored: shuffling a million images takes longer than a batch
                 self._order = (epoch, np.random.default_rng([self.seed, epoch]).permutation(len(self)))
             samples.append(self.sample(epoch, int(self._order[1][place])))
         stacked = {name: np.stack([sample[name] for sample in samples]) for name in samples[0]}
         return {name: torch.from_numpy(array).permute(0, 3, 1, 2) for name, array in stacked.items()}
 
     def batches(self, steps: range, batch_size: int, part: slice = slice(None)) -> Iterator[dict[str, torch.Tensor]]:
-        """Give the batch of each step, the next one made in a thread while the last is used."""
+        """Yield the batch of each step; a thread makes the next one meanwhile. Arguments as for `batch`."""
         with ThreadPoolExecutor(1) as pool:
             ahead = pool.submit(self.batch, steps[0], batch_size, part) if steps else None
             for step in steps:

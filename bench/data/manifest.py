@@ -1,4 +1,4 @@
-"""The manifest of a built set: one Parquet row an image, with its files, hashes, source, condition and degradation."""
+"""The manifest of a built set: one Parquet row per image, with its files, hashes, source, condition and degradation."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from bench.files import sha256
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
 NAME = "manifest.parquet"
 CONDITION = ("scene", "mask_kind", "mask_band", "mask_ratio")
-"""Conditions that have a column of their own; all of them stand in `condition` as JSON too."""
+"""Conditions with their own column; the column `condition` has all conditions as JSON."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,9 @@ class BuiltSet:
     """A built set on disk.
 
     Args:
-        folder: where the manifest and the images are.
-        about: what the manifest says of the whole set: dataset, title, origin, partial, profile, seed, scoring.
-        digest: the SHA-256 of the manifest file.
+        folder: with the manifest and the images.
+        about: facts of the whole set: dataset, title, origin, partial, profile, seed, scoring, options and counts.
+        digest: SHA-256 of the manifest file.
     """
 
     folder: Path
@@ -38,27 +39,33 @@ class BuiltSet:
 
     @cached_property
     def rows(self) -> pd.DataFrame:
-        """One row an image, of every split: of a large set gigabytes, where one split is often enough."""
+        """The rows of all splits: gigabytes for a large set, and often one split is enough."""
         return _rows(self.folder / NAME)
 
     @property
     def columns(self) -> list[str]:
-        """The names of the rows' columns; no row is read."""
+        """The names of the columns; no row is read."""
         return list(_schema(self.folder / NAME).names)
 
     def split(self, name: str) -> pd.DataFrame:
-        """Return the rows of a split; no other is read. Raises DataError when it has none."""
+        """Return the rows of a split without reading the others. Raises DataError when there are none."""
         if name not in self._splits:
             rows = _rows(self.folder / NAME, name)
             if rows.empty:
-                found = ", ".join(sorted(set(self.rows["split"])))
-                raise DataError(f"{self.folder / NAME}: no image in split {name!r}; it has: {found}")
+                splits = ", ".join(sorted(set(self.rows["split"])))
+                raise DataError(f"{self.folder / NAME}: no image in split {name!r}; it has: {splits}")
             self._splits[name] = rows
         return self._splits[name]
 
 
 def write(path: Path, rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
-    """Write a manifest; `about` goes into the Parquet file's own metadata."""
+    """Write a manifest.
+
+    Args:
+        path: of the new file.
+        rows: one per image.
+        about: facts of the whole set, stored in the metadata of the Parquet file.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -68,7 +75,7 @@ def write(path: Path, rows: list[dict[str, Any]], about: dict[str, Any]) -> None
 
 
 def read(folder: Path) -> BuiltSet:
-    """Open the built set in `folder`. Raises DataError when there is none or its manifest is damaged."""
+    """Open the built set in `folder`. Raises DataError when its manifest is missing or damaged."""
     path = folder / NAME
     if not path.is_file():
         raise DataError(f"{path}: not built yet; run: python -m bench build {folder.name}")
@@ -77,13 +84,15 @@ def read(folder: Path) -> BuiltSet:
     return BuiltSet(folder, about, sha256(path))
 
 
-def _schema(path: Path) -> Any:
+def _schema(path: Path) -> pa.Schema:
+    """Read the columns and the metadata of a manifest."""
     import pyarrow.parquet as pq
 
     return pq.read_schema(path)
 
 
 def _rows(path: Path, split: str = "") -> pd.DataFrame:
+    """Read the rows of a split, or of all splits. Raises DataError for a damaged file."""
     import pyarrow.parquet as pq
 
     with _undamaged(path):
@@ -92,8 +101,9 @@ def _rows(path: Path, split: str = "") -> pd.DataFrame:
 
 @contextmanager
 def _undamaged(path: Path) -> Iterator[None]:
+    """Turn an error of the Parquet reader into DataError."""
     try:
         yield
     except (OSError, KeyError, TypeError, ValueError) as error:
-        said = str(error).partition("\n")[0]
-        raise DataError(f"{path}: not a manifest of Sharpbench ({said}); build the dataset again") from None
+        cause = str(error).partition("\n")[0]
+        raise DataError(f"{path}: not a manifest of Sharpbench ({cause}); build the dataset again") from None
