@@ -18,8 +18,8 @@ from bench.tasks import TASKS
 from reports.scores.measures import MEASURES
 
 FOLDER = Path(__file__).parent
-PROTOCOLS = Path(__file__).parents[1] / "protocols.yaml"
-OTHER_FILES = ("ids.yaml", "figures.yaml", "stated-numbers.yaml")
+PROTOCOLS = FOLDER / "protocols.yaml"
+OTHER_FILES = ("ids.yaml", "figures.yaml", "stated-numbers.yaml", "protocols.yaml")
 TEXT_FIELDS = ("id", "paper", "table", "section", "title", "task", "kind", "printed_layout")
 LAYERS = "architecture"
 """The kind of the tables that list layers: no run measures their rows."""
