@@ -1,10 +1,10 @@
-// What a person can do on the page; without this script everything on it can still be read.
+// The interactive parts of the page. Without this script everything on the page can still be read.
 "use strict";
 document.documentElement.classList.add("scripted");
 const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 const within = (value, low, high) => Math.min(high, Math.max(low, value));
 
-// Sorting by the buttons of the headings. Lines without a number go last.
+// Sort a table by the buttons in its headings. Rows without a number are last.
 all("table").forEach(table => {
   const rows = table.tHead.rows, last = rows[rows.length - 1], better = [];
   all("[data-better]", table.tHead).forEach(th => {
@@ -33,7 +33,7 @@ all("table").forEach(table => {
   });
 });
 
-// Before and after: a slider between two of the images.
+// Before and after: a slider between two images.
 all(".before-after").forEach(part => {
   const slider = part.querySelector(".slider"), views = part.querySelector(".views");
   const show = () => {
@@ -56,15 +56,15 @@ all(".before-after").forEach(part => {
   show();
 });
 
-// The enlarged windows: moved in one image, they move in all images of the comparison.
+// The enlarged windows: moving one moves it in all images of the comparison.
 all(".comparison").forEach(figure => {
   const width = Number(figure.dataset.width), height = Number(figure.dataset.height);
   const tiles = all(".tile", figure).map(tile => [all(".box", tile), all(".crop", tile)]);
   const read = crop => crop.getAttribute("viewBox").split(" ").map(Number);
-  const first = tiles[0][1].map(read), windows = first.map(one => [...one]);
+  const first = tiles[0][1].map(read), windows = first.map(box => [...box]);
   const which = figure.querySelector(".which");
   let current = 0;
-  const set = (x, y, share) => {  // share: of the image's width
+  const set = (x, y, share) => {  // share of the image's width
     const w = width * share, h = first[current][3] / first[current][2] * w;
     const box = [within(x, 0, width - w), within(y, 0, height - h), w, h];
     windows[current] = box;
@@ -110,7 +110,7 @@ all(".comparison").forEach(figure => {
   }, { passive: false }));
 });
 
-// Filters by task and dataset and a search for runs; what is chosen stands in the address, so that it can be sent.
+// Filters by task and dataset, and a search for runs. The choice is kept in the address, so that it can be shared.
 const filters = document.querySelector(".filters");
 if (filters) {
   const boxes = name => all(`[name=${name}]`, filters), word = filters.elements.run, out = filters.querySelector("output");
@@ -119,9 +119,9 @@ if (filters) {
     const datasets = new Set(chosen("dataset")), tasks = new Set(chosen("task")), text = word.value.trim().toLowerCase();
     all("section.task").forEach(section => { section.hidden = !tasks.has(section.dataset.task); });
     all("[data-datasets]").forEach(part => {
-      const mine = part.dataset.datasets.split(" ").filter(Boolean);
-      const known = mine.filter(one => boxes("dataset").some(box => box.value === one));
-      part.hidden = known.length > 0 && !known.some(one => datasets.has(one));
+      const names = part.dataset.datasets.split(" ").filter(Boolean);
+      const known = names.filter(name => boxes("dataset").some(box => box.value === name));
+      part.hidden = known.length > 0 && !known.some(name => datasets.has(name));
     });
     all(".run").forEach(run => { run.hidden = run.hidden || !run.dataset.find.includes(text); });
     all(".contents a").forEach(link => {
@@ -131,7 +131,7 @@ if (filters) {
     const shown = all(".run").filter(run => !run.closest("[hidden]")).length;
     out.textContent = text ? `${shown} runs` : "";
   };
-  const keep = () => {
+  const writeAddress = () => {
     const state = new URLSearchParams();
     ["task", "dataset"].forEach(name => {
       if (chosen(name).length < boxes(name).length) state.set(name, chosen(name).join(","));
@@ -146,6 +146,6 @@ if (filters) {
   });
   word.value = state.get("run") || "";
   filters.addEventListener("submit", event => event.preventDefault());
-  filters.addEventListener("input", () => { apply(); keep(); });
+  filters.addEventListener("input", () => { apply(); writeAddress(); });
   apply();
 }

@@ -1,4 +1,4 @@
-"""The report and MLflow's pages in a real browser: this machine's Chromium, without a window."""
+"""The report and MLflow's pages in a real browser: Chromium, without a window."""
 
 from __future__ import annotations
 
@@ -22,32 +22,35 @@ pytestmark = pytest.mark.skipif(
     bool(screenshots.missing_browser()), reason=f"no browser tests: {screenshots.missing_browser()}"
 )
 
-OWN = ("/mlflow/users/current", "ResizeObserver loop")
-"""What MLflow's pages complain of themselves: they ask who is logged in where there is no login, and redraw twice."""
+IGNORED = ("/mlflow/users/current", "ResizeObserver loop")
+"""Errors of MLflow's own pages: they ask who is logged in although there is no login, and redraw twice."""
 
 
 @dataclass
 class Opened:
-    """A page, what it complained of, and the addresses that it asked for."""
+    """A page in the browser."""
 
     page: Any
-    complaints: list[str]
+    """Playwright's page."""
+    errors: list[str]
+    """The errors that it reported."""
     requests: list[str]
+    """The addresses that it requested."""
 
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    with screenshots.browser() as found:
-        yield found
+    with screenshots.browser() as browser:
+        yield browser
 
 
-def opened(chromium: Any, address: str, size: tuple[int, int] = screenshots.DESKTOP, dark: bool = False) -> Opened:
+def open_page(chromium: Any, address: str, size: tuple[int, int] = screenshots.DESKTOP, dark: bool = False) -> Opened:
     page = screenshots.window(chromium, size, dark)
-    found = Opened(page, [], [])
+    opened = Opened(page, [], [])
 
     def note(text: str) -> None:
-        if not any(part in text for part in OWN):
-            found.complaints.append(text)
+        if not any(part in text for part in IGNORED):
+            opened.errors.append(text)
 
     page.on("console", lambda m: note(f"{m.text} {m.location.get('url')}") if m.type == "error" else None)
     page.on("pageerror", lambda error: note(str(error)))
@@ -55,9 +58,9 @@ def opened(chromium: Any, address: str, size: tuple[int, int] = screenshots.DESK
         "requestfailed",
         lambda request: note(f"failed: {request.url}") if "ERR_ABORTED" not in str(request.failure) else None,
     )
-    page.on("request", lambda request: found.requests.append(request.url))
+    page.on("request", lambda request: opened.requests.append(request.url))
     page.goto(address)
-    return found
+    return opened
 
 
 # The report -----------------------------------------------------------------------------------------------------------
@@ -75,33 +78,33 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def page(chromium: Any, report: str) -> Iterator[Any]:
-    """The report, open; in the end it must not have complained or asked for anything but itself."""
-    found = opened(chromium, report)
-    yield found.page
-    found.page.context.close()
-    assert found.complaints == []
-    assert [address for address in found.requests if not address.startswith(("file:", "data:"))] == []
+    """The open report. At the end it must have reported no error and requested nothing but itself."""
+    opened = open_page(chromium, report)
+    yield opened.page
+    opened.page.context.close()
+    assert opened.errors == []
+    assert [address for address in opened.requests if not address.startswith(("file:", "data:"))] == []
 
 
 def test_the_slider_moves_by_key_and_by_mouse(page):
     part = page.locator(".before-after").first
-    at = lambda: part.evaluate("part => part.style.getPropertyValue('--at')")  # noqa: E731
+    position = lambda: part.evaluate("part => part.style.getPropertyValue('--at')")  # noqa: E731
     slider = part.locator("input.slider")
-    assert (at(), slider.input_value()) == ("50%", "50")
+    assert (position(), slider.input_value()) == ("50%", "50")
     slider.focus()
     page.keyboard.press("ArrowRight")
-    assert at() == f"{slider.input_value()}%" == "51%"
+    assert position() == f"{slider.input_value()}%" == "51%"
     page.keyboard.press("Home")
-    assert at() == "0%"
+    assert position() == "0%"
     slider.scroll_into_view_if_needed()
     box = slider.bounding_box()
     page.mouse.click(box["x"] + box["width"] * 3 / 4, box["y"] + box["height"] / 2)
-    assert 70 < float(at().removesuffix("%")) < 80
+    assert 70 < float(position().removesuffix("%")) < 80
     assert slider.get_attribute("aria-label")
 
 
 def test_the_slider_uncovers_the_left_image(page):
-    """What is seen changes with the slider, pixel for pixel."""
+    """The pixels on the screen change with the slider."""
     part = page.locator(".before-after").first
     slider = part.locator("input.slider")
     slider.fill("0")
@@ -113,7 +116,7 @@ def test_the_slider_uncovers_the_left_image(page):
 
 
 def values_of(table: Any, column: int) -> list[float]:
-    """The numbers of a table's column from top to bottom, without the cells that have none."""
+    """The numbers of a column from top to bottom, without cells that have none."""
     read = "(rows, i) => rows.map(row => row.cells[i].dataset.v).filter(v => v !== undefined).map(Number)"
     return table.locator("tbody tr").evaluate_all(read, column)
 
@@ -135,16 +138,16 @@ def test_a_click_on_a_heading_sorts_by_it(page):
 
 def test_filters_hide_tasks_and_datasets_and_the_address_keeps_them(page):
     tasks = page.locator("section.task")
-    seen = lambda: {t for t in tasks.evaluate_all("all => all.filter(t => !t.hidden).map(t => t.dataset.task)")}  # noqa: E731
-    assert seen() == set(TASKS)
+    visible = lambda: {t for t in tasks.evaluate_all("all => all.filter(t => !t.hidden).map(t => t.dataset.task)")}  # noqa: E731
+    assert visible() == set(TASKS)
     page.uncheck("[name=task][value=inpaint]")
-    assert seen() == set(TASKS) - {"inpaint"}
+    assert visible() == set(TASKS) - {"inpaint"}
     page.uncheck("[name=dataset][value=gopro]")
     runs = page.locator("article.run:visible")
-    shown = set(runs.evaluate_all("all => all.map(run => run.dataset.datasets)"))
-    assert shown and "gopro" not in shown
+    datasets = set(runs.evaluate_all("all => all.map(run => run.dataset.datasets)"))
+    assert datasets and "gopro" not in datasets
     page.reload()
-    assert seen() == set(TASKS) - {"inpaint"} and not page.is_checked("[name=dataset][value=gopro]")
+    assert visible() == set(TASKS) - {"inpaint"} and not page.is_checked("[name=dataset][value=gopro]")
     page.check("[name=task][value=inpaint]")
     page.fill("[name=run]", "dgfnet")
     assert runs.evaluate_all("all => all.map(run => run.id)") == ["run-dgfnet-paris-streetview-inpaint"]
@@ -170,11 +173,11 @@ def test_the_enlarged_window_moves_in_all_images_at_once(page):
 
 
 def test_a_phone_shows_the_page_without_scrolling_sideways(chromium, report):
-    found = opened(chromium, report, screenshots.PHONE)
-    width, seen = found.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
-    assert width <= seen == screenshots.PHONE[0]
-    found.page.context.close()
-    assert found.complaints == []
+    opened = open_page(chromium, report, screenshots.PHONE)
+    width, visible = opened.page.evaluate("[document.documentElement.scrollWidth, window.innerWidth]")
+    assert width <= visible == screenshots.PHONE[0]
+    opened.page.context.close()
+    assert opened.errors == []
 
 
 def brightness(page: Any) -> tuple[float, float]:
@@ -185,20 +188,20 @@ def brightness(page: Any) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-def test_both_themes_are_free_of_serious_faults_for_people_with_disabilities(chromium, report, dark):
+def test_both_themes_have_no_serious_accessibility_faults(chromium, report, dark):
     from axe_playwright_python.sync_playwright import Axe
 
-    found = opened(chromium, report, dark=dark)
-    back, text = brightness(found.page)
+    page = open_page(chromium, report, dark=dark).page
+    back, text = brightness(page)
     assert (back < 60 and text > 180) if dark else (back > 200 and text < 80)
-    result = Axe().run(found.page)
+    result = Axe().run(page)
     faults = [
         f"{fault['id']}: {node['target']} {node['html'][:200]}"
         for fault in result.response["violations"]
         if fault["impact"] in ("serious", "critical")
         for node in fault["nodes"][:3]
     ]
-    found.page.context.close()
+    page.context.close()
     assert faults == []
 
 
@@ -217,16 +220,19 @@ def test_everything_can_be_read_without_script(chromium, report):
 
 @dataclass
 class Store:
-    """A served store: the server's address, the experiment's id, MLflow runs by evaluation."""
+    """A tracking store behind a server."""
 
     server: str
+    """The server's address."""
     experiment: str
+    """The experiment's id."""
     runs: dict[str, str]
+    """Evaluation to MLflow run."""
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Three invented evaluations of one task and a search with two trials, in a real store behind a real server."""
+    """Three invented evaluations of one task and a search with two trials, in a real store with a real server."""
     folder = tmp_path_factory.mktemp("store")
     specs = [
         Spec("input", "gopro", "deblur", 25.0, "input", kind="no training"),
@@ -236,14 +242,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     specs = [Spec(**{**vars(spec), "record": {"evaluation_id": spec.name}}) for spec in specs]
     make_scores.write(folder / "scores", specs, images=4)
     for path in (folder / "scores").glob("*/images/*.png"):  # as evaluations name them
-        rule, _, shown = path.stem.partition("-")
-        path.rename(path.with_name(f"{rule}.{shown or 'restored'}.png"))
+        rule, _, kind = path.stem.partition("-")
+        path.rename(path.with_name(f"{rule}.{kind or 'restored'}.png"))
     before, variable = Path.cwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.chdir(folder)
     try:
         client = store.connect()
         runs = {spec.name: uploads.sync(client, folder / "scores" / spec.name) for spec in specs}
-        place = client.get_run(next(iter(runs.values()))).info.experiment_id
+        experiment = client.get_run(next(iter(runs.values()))).info.experiment_id
         record = make_scores.record_of(specs[1])
         parent = store.start(client, record | {"kind": "search", "evaluation": "search mrfnet-gopro"}, "search")
         for number in range(2):
@@ -253,25 +259,25 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         store.finish(client, parent)
         uri = store.address()
         with serve(uri, 0) as server:
-            yield Store(server, place, runs)
+            yield Store(server, experiment, runs)
     finally:
         os.chdir(before)
         if variable is not None:
             os.environ["MLFLOW_TRACKING_URI"] = variable
 
 
-def shows(found: Opened, *texts: str) -> None:
-    """Wait until the page shows these texts; it must not have complained."""
+def wait_for(opened: Opened, *texts: str) -> None:
+    """Wait until the page shows these texts; it must have reported no error."""
     for text in texts:
-        found.page.get_by_text(text, exact=False).first.wait_for()
-    assert found.complaints == []
+        opened.page.get_by_text(text, exact=False).first.wait_for()
+    assert opened.errors == []
 
 
 @pytest.mark.slow
 def test_the_experiment_opens_with_the_best_first_in_the_columns_that_matter(chromium, served):
-    found = opened(chromium, views.experiment_page(served.server, served.experiment, "sample"))
-    shows(found, "mrfnet-gopro-deblur", "dmphn-gopro-deblur", "input-gopro-deblur", TASKS["deblur"].about)
-    names = found.page.locator(".ag-cell[col-id*='Run Name'] a").all_inner_texts()
+    opened = open_page(chromium, views.experiment_page(served.server, served.experiment, "sample"))
+    wait_for(opened, "mrfnet-gopro-deblur", "dmphn-gopro-deblur", "input-gopro-deblur", TASKS["deblur"].about)
+    names = opened.page.locator(".ag-cell[col-id*='Run Name'] a").all_inner_texts()
     assert [name.partition(" ")[0] for name in names][:3] == [
         "mrfnet-gopro-deblur", "dmphn-gopro-deblur", "input-gopro-deblur"
     ]  # fmt: skip
@@ -281,40 +287,40 @@ def test_the_experiment_opens_with_the_best_first_in_the_columns_that_matter(chr
         .map(cell => [cell.getBoundingClientRect().left, cell.getAttribute('col-id')])
         .sort(([x], [y]) => x - y).map(([, name]) => name).join(' ').includes(expected)"""
     first = "attributes.`Run Name` runDateAndNestInfo tags.`method` tags.`dataset` metrics.`test.psnr-rgb8`"
-    found.page.wait_for_function(in_place, arg=first)
-    assert found.page.get_by_text("Judges").count() == 0  # the tools for training, not for language models
-    found.page.context.close()
+    opened.page.wait_for_function(in_place, arg=first)
+    assert opened.page.get_by_text("Judges").count() == 0  # the tools for training, not for language models
+    opened.page.context.close()
 
 
 @pytest.mark.slow
 def test_the_trials_of_a_search_unfold_under_it(chromium, served):
-    found = opened(chromium, views.experiment_page(served.server, served.experiment, "sample", newest=True))
-    shows(found, "search mrfnet-gopro", "mrfnet-gopro-deblur")
-    assert found.page.get_by_text("trial 0").count() == 0
-    found.page.locator(screenshots.EXPAND_BUTTONS).first.click()
-    shows(found, "trial 0", "trial 1")
-    found.page.context.close()
+    opened = open_page(chromium, views.experiment_page(served.server, served.experiment, "sample", newest=True))
+    wait_for(opened, "search mrfnet-gopro", "mrfnet-gopro-deblur")
+    assert opened.page.get_by_text("trial 0").count() == 0
+    opened.page.locator(screenshots.EXPAND_BUTTONS).first.click()
+    wait_for(opened, "trial 0", "trial 1")
+    opened.page.context.close()
 
 
 @pytest.mark.slow
 def test_the_runs_of_a_table_are_compared_side_by_side(chromium, served):
     runs = [served.runs[f"{name}-gopro-deblur"] for name in ("mrfnet", "dmphn")]
-    found = opened(chromium, views.comparison_page(served.server, runs, [served.experiment]))
-    shows(found, "Comparing 2 Runs from 1 Experiment", "mrfnet-gopro-deblur", "dmphn-gopro-deblur")
-    links = found.page.locator("a[href*='/runs/']").evaluate_all("all => all.map(link => link.href)")
+    opened = open_page(chromium, views.comparison_page(served.server, runs, [served.experiment]))
+    wait_for(opened, "Comparing 2 Runs from 1 Experiment", "mrfnet-gopro-deblur", "dmphn-gopro-deblur")
+    links = opened.page.locator("a[href*='/runs/']").evaluate_all("all => all.map(link => link.href)")
     assert all(any(run in link for link in links) for run in runs)
-    found.page.context.close()
+    opened.page.context.close()
 
 
 @pytest.mark.slow
 def test_a_run_shows_its_dataset_curves_and_images(chromium, served):
     run = served.runs["mrfnet-gopro-deblur"]
-    found = opened(chromium, views.run_page(served.server, served.experiment, run))
-    shows(found, "mrfnet-gopro-deblur", "gopro (offline photographs)", "test.psnr-rgb8", "loss.generator.total")
-    found.page.goto(views.experiment_page(served.server, served.experiment, "sample", charts=True))
-    shows(found, "Images", "median.restored")
-    images = found.page.locator("img[src*='median.restored']")
+    opened = open_page(chromium, views.run_page(served.server, served.experiment, run))
+    wait_for(opened, "mrfnet-gopro-deblur", "gopro (offline photographs)", "test.psnr-rgb8", "loss.generator.total")
+    opened.page.goto(views.experiment_page(served.server, served.experiment, "sample", charts=True))
+    wait_for(opened, "Images", "median.restored")
+    images = opened.page.locator("img[src*='median.restored']")
     images.first.wait_for()
     assert images.first.evaluate("image => image.decode().then(() => image.naturalWidth)") > 0
-    assert found.complaints == []
-    found.page.context.close()
+    assert opened.errors == []
+    opened.page.context.close()
