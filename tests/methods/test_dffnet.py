@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from bench.contracts import ParamsError, numbered
 from methods import dffnet
 from methods.dffnet import (
-    Fusion,
     critic_losses,
     deblur_losses,
     filling_losses,
@@ -20,6 +19,7 @@ from methods.dffnet import (
     method,
     restore,
 )
+from methods.families.fusion import Fusion
 from methods.families.multipath import MRFNet
 
 STAGES = ("stage_one", "stage_two", "stage_three")
@@ -430,7 +430,7 @@ def test_the_last_phase_has_players_of_its_own_for_their_rates():
 
 @pytest.mark.parametrize("name", ["edge_channels", "edge_blocks", "fusion_channels", "critic_channels"])
 def test_arguments_out_of_range_are_refused(name):
-    with pytest.raises(ParamsError, match=f"dffnet: .*{name} 0.*each must be at least 1"):
+    with pytest.raises(ParamsError, match=f"dffnet: {name} is 0; expected at least 1"):
         method.networks(**(method.tiny | {name: 0}))
     with pytest.raises(ParamsError, match="modules is 2, expected 3 or 1"):
         method.networks(**(method.tiny | {"modules": 2}))

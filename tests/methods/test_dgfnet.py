@@ -206,7 +206,7 @@ def test_insides_are_images_and_the_gates_means() -> None:
 def test_arguments_out_of_range_are_refused() -> None:
     with pytest.raises(ParamsError, match="set dpfm to false"):
         method.networks(texture=False)
-    with pytest.raises(ParamsError, match="there is no texture to be made"):
+    with pytest.raises(ParamsError, match="there is no texture; set masked_texture to false"):
         method.networks(texture=False, dpfm=False, masked_texture=True)
     with pytest.raises(ParamsError, match=r"RTV: .* eps 0, iterations 3; expected all of them above"):
         method.networks(eps=0)

@@ -28,7 +28,7 @@ from methods.families.blur_class import (
 )
 from methods.families.edge_model import canny, edge_input, luminance
 from methods.families.multipath import MRFNet
-from methods.mrfnet_edges import LastStage, classify_forward, deblur, draw_edges, look, method, mix_edges
+from methods.mrfnet_edges import LastStage, classify_forward, deblur, edges_and_scores, method, mix_edges, predict_edges
 
 
 @pytest.fixture(autouse=True)
@@ -127,8 +127,8 @@ def test_the_generator_is_given_the_blurred_image_its_edges_and_no_hole():
     given = torch.cat([grey, canny(grey), torch.zeros_like(grey)], dim=1)
     assert torch.equal(given, edge_input(grey, canny(grey), torch.zeros_like(grey)))
     with torch.no_grad():
-        assert torch.equal(draw_edges(networks, grey), networks["edge_generator"](given))
-        edges, scores = look(networks, batch["x"])
+        assert torch.equal(predict_edges(networks, grey), networks["edge_generator"](given))
+        edges, scores = edges_and_scores(networks, batch["x"])
         assert torch.equal(edges, networks["edge_generator"](given))
         assert torch.equal(scores, networks["classifier"](grey, edges))
         found = method.phases["edge"].forward(networks, batch)
@@ -141,7 +141,7 @@ def test_without_the_generator_the_classifier_sees_canny_edges():
     networks, batch = tiny(edges=False).eval(), blurry()
     grey = luminance(batch["x"])
     with torch.no_grad():
-        edges, scores = look(networks, batch["x"])
+        edges, scores = edges_and_scores(networks, batch["x"])
         assert edges is None
         assert torch.equal(scores, networks["classifier"](grey, canny(grey)))
 
@@ -342,7 +342,7 @@ def test_insides_show_edges_classes_and_paths():
     networks, batch = tiny().eval(), blurry(1, 32, 64)
     with torch.no_grad():
         found = method.insides(networks, batch)
-        edges, scores = look(networks, batch["x"])
+        edges, scores = edges_and_scores(networks, batch["x"])
     assert torch.equal(found["edge map"], edges)
     vector = found[f"probability: {CLASSES[0]}, {CLASSES[1]}"]
     torch.testing.assert_close(vector, class_logits(scores)[0].softmax(0))
@@ -356,7 +356,7 @@ def test_insides_show_edges_classes_and_paths():
 
 
 def test_arguments_out_of_range_are_refused():
-    with pytest.raises(ParamsError, match="mrfnet-edges: class_channels is 0, expected at least 1"):
+    with pytest.raises(ParamsError, match="mrfnet-edges: class_channels is 0; expected at least 1"):
         method.networks(class_channels=0)
     with pytest.raises(ParamsError, match="num_paths is 7, expected 1 to 6"):
         method.networks(num_paths=7)
