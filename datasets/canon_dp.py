@@ -29,7 +29,8 @@ import numpy as np
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.data.user_images import check_sizes, list_images, read_bytes, read_rgb, require_folder, same_size
 from datasets.degradations.dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, drawn_depth, simulate
-from datasets.photographs.packaged import Photograph, check_least, motorcycle_depth, stand_in
+from datasets.photographs.packaged import Photograph, motorcycle_depth
+from datasets.photographs.stand_in import check_least, stand_in
 
 COUNTS = {"train": 350, "val": 74, "test": 76}  # scenes; the name lists of DPDNet's code
 FOLDERS = {"left": "{}_l/source", "right": "{}_r/source", "centre": "{}_c/source", "target": "{}_c/target"}

@@ -28,7 +28,9 @@ import numpy as np
 from bench.contracts import DataError, Dataset, Item, Made
 from bench.data.user_images import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
 from datasets.degradations.blur import average, check_response, expose
-from datasets.photographs.packaged import Photograph, check_least, random_crop, stand_in
+from datasets.photographs.crops import random_crop
+from datasets.photographs.packaged import Photograph
+from datasets.photographs.stand_in import check_least, stand_in
 
 LICENCE = "CC BY 4.0"
 Images = dict[int, tuple[Path, ...]]

@@ -1,4 +1,4 @@
-"""VisDrone: photographs and video frames taken from drones, blurred and masked by ourselves.
+"""VisDrone: photographs and video frames taken from drones, with blur and masks made here.
 
 Paper: P. Zhu et al., "Vision Meets Drones: Past, Present and Future", arXiv 2001.06303. Research use; no licence text
 in the repository, no redistribution. JPEG, RGB, many sizes (1360x765 is common):
@@ -6,15 +6,15 @@ in the repository, no redistribution. JPEG, RGB, many sizes (1360x765 is common)
     VisDrone2019-DET-{train,val,test-dev}/images/NAME.jpg                         6,471, 548 and 1,610 photographs
     VisDrone2019-VID-{train,val,test-dev}/sequences/<clip>/NNNNNNN.jpg            56, 7 and 17 clips
 
-There is no official blurred VisDrone. MRFNet and DFFNet blur it themselves, and their sharp images are the photographs
-brought to 256x256, so ours are too: `draw_kernel_blur` on the small image, and an irregular mask
-for inpainting.
-Our reading: the official folders are the splits; the authors' scripts, written for DOTA, take every second image for
-training and every sixth for testing, which overlap. The masks are drawn in the bands of `bands` by `generator`, the
-same for training and testing, where DFFNet's code trains with DeepFill v2's strokes and a box over each other.
+There is no official blurred VisDrone. MRFNet and DFFNet resize the photographs to 256x256 and blur them, and so does
+this module: `draw_kernel_blur` on the small image, and an irregular mask for inpainting.
 
-Left out: the "extreme blur and distorted texture" that MRFNet adds to VisDrone (Section IV.C). The paper does not say
-what they are; `draw_kernel_blur` is the only degradation besides the masks.
+Our reading: the official folders are the splits. (The authors' scripts, written for DOTA, use every second image for
+training and every sixth for testing, which overlap.) Masks are drawn by `generator` in the bands of `bands`, equally
+for training and testing, while DFFNet's code trains with the union of DeepFill v2's strokes and a box.
+
+Left out: the "extreme blur and distorted texture" that MRFNet adds to VisDrone (Section IV.C), which the paper does not
+define. `draw_kernel_blur` and the masks are the only degradations.
 """
 
 from __future__ import annotations
@@ -29,21 +29,28 @@ import numpy as np
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.data.user_images import describe, image_size, list_images, read_rgb, require_folder
 from datasets.degradations.blur import draw_kernel_blur
-from datasets.degradations.holes import BANDS, DRAWN, check_generator, draw, parse_band, parse_bands
-from datasets.photographs.packaged import Photograph, check_share, mix, photographs, random_crop, stand_in
+from datasets.degradations.mask_generators import DEFAULT_GENERATOR
+from datasets.degradations.masks import DEFAULT_BANDS, check_generator, draw_mask, parse_band, parse_bands
+from datasets.photographs.crops import mix, random_crop
+from datasets.photographs.packaged import Photograph, photographs
+from datasets.photographs.stand_in import check_share, stand_in
 
 LICENCE = "research use, no redistribution (no licence text is published)"
 SIDE = 256  # pixels
-FOLDERS = {"train": "train", "val": "val", "test": "test-dev"}  # the official folder of each split
-COUNTS = {"train": 6471, "val": 548, "test": 1610}  # photographs of DET
-CLIPS = {"train": 56, "val": 7, "test": 17}  # clips of VID
-FRAMES = {"train": 24201, "val": 2819}  # frames of VID; the page gives none for test-dev alone
+FOLDERS = {"train": "train", "val": "val", "test": "test-dev"}
+"""The official folder of each split."""
+COUNTS = {"train": 6471, "val": 548, "test": 1610}
+"""Photographs of DET."""
+CLIPS = {"train": 56, "val": 7, "test": 17}
+"""Clips of VID."""
+FRAMES = {"train": 24201, "val": 2819}
+"""Frames of VID; the official page does not state those of test-dev."""
 
 
 def to_square(image: np.ndarray) -> np.ndarray:
-    """Bring (H, W, 3) uint8 to 256x256 whatever its aspect, as the authors' scripts do with imresize.
+    """Resize (H, W, 3) uint8 to 256x256, ignoring the aspect ratio, like imresize in the authors' scripts.
 
-    Pillow's bicubic filter: a = -1/2 and widened when it reduces, like imresize's; only the rim can differ.
+    Pillow's bicubic filter has a = -1/2 and is widened when it reduces, like imresize's; only the border can differ.
     """
     from PIL import Image
 
@@ -51,103 +58,110 @@ def to_square(image: np.ndarray) -> np.ndarray:
 
 
 def degrade(image: np.ndarray, scene: str, band: str, generator: str, rng: np.random.Generator) -> Made:
-    """Blur and mask a sharp 256x256 image; the blur is drawn first, so that the bands do not move it."""
+    """Blur and mask a sharp 256x256 image. The blur is drawn first, so that it does not depend on the bands."""
     blurred, drawn = draw_kernel_blur(image, rng)
-    mask, condition = draw(rng, image.shape[:2], generator, parse_band(band))
+    mask, condition = draw_mask(rng, image.shape[:2], generator, parse_band(band))
     images = {"target": image, "blurred": blurred, "mask": mask}
     return Made(images, drawn, {"scene": scene, "severity": drawn["length"], **condition})
 
 
 def photographs_of(root: Path, split: str) -> dict[str, Path]:
     """List the photographs of one DET folder by name. Raises DataError when two share a name."""
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     for path in list_images(root / f"VisDrone2019-DET-{FOLDERS[split]}" / "images"):
-        if path.stem in found:
+        if path.stem in by_name:
             raise DataError(f"{path}: found a second file named {path.stem}, expected one; remove the wrong one")
-        found[path.stem] = path
-    return found
+        by_name[path.stem] = path
+    return by_name
 
 
 def frames_of(root: Path, split: str) -> dict[str, Path]:
     """List the frames of one VID folder by <clip>-<frame>. Raises DataError for a clip without frames."""
-    found = {}
+    by_name = {}
     for clip in sorted(require_folder(root / f"VisDrone2019-VID-{FOLDERS[split]}" / "sequences").iterdir()):
         if clip.is_dir() and not clip.name.startswith("."):
             if not (frames := list_images(clip)):
                 raise DataError(f"{clip}: found no frame, expected NNNNNNN.jpg; unpack the archive again")
-            found.update({f"{clip.name}-{path.stem}": path for path in frames})
-    return found
+            by_name.update({f"{clip.name}-{path.stem}": path for path in frames})
+    return by_name
 
 
-def check_counts(root: Path, part: str, found: dict[str, dict[str, Path]], partial: bool) -> None:
-    """Compare what was found, by split, with the official counts.
+def check_counts(root: Path, part: str, by_split: dict[str, dict[str, Path]], partial: bool) -> None:
+    """Compare the numbers of images by split with the official counts.
 
     Raises:
-        DataError: for more than the official count, for fewer unless `partial`, and for nothing at all.
+        DataError: more images than the official count; fewer, unless `partial`; none.
     """
-    told, exact, over = [], True, False
-    for split, images in found.items():
+    counts, exact, over = [], True, False
+    for split, images in by_split.items():
         numbers = [("images", len(images), (COUNTS if part == "det" else FRAMES).get(split))]
         if part == "vid":
             numbers.append(("clips", len({path.parent for path in images.values()}), CLIPS[split]))
-        for what, have, due in numbers:
-            if due is not None:
-                told.append(f"{have} of {due} {what} in {FOLDERS[split]}")
-                exact, over = exact and have == due, over or have > due
-    if not any(found.values()):
+        for unit, number, official in numbers:
+            if official is not None:
+                counts.append(f"{number} of {official} {unit} in {FOLDERS[split]}")
+                exact, over = exact and number == official, over or number > official
+    if not any(by_split.values()):
         raise DataError(f"{root}: found no image in VisDrone2019-{part.upper()}-*; {describe(root)}. Check the path")
     if over or not (exact or partial):
-        first = next((split for split, images in found.items() if not images), None)
+        first = next((split for split, images in by_split.items() if not images), None)
         absent = f"; VisDrone2019-{part.upper()}-{FOLDERS[first]} is absent or empty" if first else ""
         raise DataError(
-            f"{root}: found {', '.join(told)}{absent}; expected the official counts; unpack the archives again"
-            + ("" if over else ", or give --partial to use what is there")
+            f"{root}: found {', '.join(counts)}{absent}; expected the official counts; unpack the archives again"
+            + ("" if over else ", or give --partial to use the images that are there")
         )
 
 
 def read_photograph(path: Path, scene: str, band: str, generator: str, rng: np.random.Generator) -> Made:
-    """Read, reduce, blur and mask one photograph. Raises DataError when the file is damaged."""
+    """Make one item: a photograph resized, blurred and masked. Raises DataError for a damaged file."""
     return degrade(to_square(read_rgb(path)), scene, band, generator, rng)
 
 
 def originals(
-    root: Path, *, partial: bool = False, part: str = "det", bands: Sequence[str] = BANDS, generator: str = DRAWN
+    root: Path,
+    *,
+    partial: bool = False,
+    part: str = "det",
+    bands: Sequence[str] = DEFAULT_BANDS,
+    generator: str = DEFAULT_GENERATOR,
 ) -> list[Item]:
     """List the photographs of DET or the frames of VID.
 
     Args:
-        root: the folder that holds VisDrone2019-DET-train and its like.
-        partial: use the splits and images that are there.
+        root: the folder with VisDrone2019-DET-train and the other folders.
+        partial: accept missing splits and images.
         part: "det" for the photographs, "vid" for the video frames.
-        bands: hole shares of the masks in percent, like "20-30"; images take them in turn.
-        generator: what draws the masks: deepfill, rfr, lbam, edgeconnect-box, ca-box or square.
+        bands: hole shares in percent, like "20-30"; images use them alternately.
+        generator: of the masks: deepfill, rfr, lbam, edgeconnect-box, ca-box or square.
 
     Raises:
-        DataError: when counts are not the official ones, or a header cannot be read.
-        ParamsError: for an unknown part or generator, or a band that is none.
+        DataError: the counts are not the official ones, or a header cannot be read.
+        ParamsError: an unknown part or generator, or a wrong band.
     """
     bands = parse_bands(bands)
     check_generator(generator, bands)
     if part not in ("det", "vid"):
         raise ParamsError(f"part: found {part!r}, expected 'det' (photographs) or 'vid' (video frames)")
     require_folder(root)
-    found = {}
+    by_split = {}
     for split, folder in FOLDERS.items():
         absent = partial and not (root / f"VisDrone2019-{part.upper()}-{folder}").is_dir()
-        found[split] = {} if absent else photographs_of(root, split) if part == "det" else frames_of(root, split)
-    check_counts(root, part, found, partial)
+        by_split[split] = {} if absent else photographs_of(root, split) if part == "det" else frames_of(root, split)
+    check_counts(root, part, by_split, partial)
     items = []
-    for split, images in found.items():
+    for split, images in by_split.items():
         for index, (name, path) in enumerate(images.items()):
-            image_size(path)  # an empty or foreign file is found before the work starts
-            scene = path.parent.name if part == "vid" else name.split("_")[0]  # the first number names the scene
+            image_size(path)  # refuses empty files and other formats before the work starts
+            scene = (
+                path.parent.name if part == "vid" else name.split("_")[0]
+            )  # the first number of the name is the scene's
             make = bind(read_photograph, path, scene, bands[index % len(bands)], generator)
             items.append(Item(name, split, make, path.relative_to(root).as_posix(), LICENCE, (path,)))
     return items
 
 
 def square_of(photograph: Photograph, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, int]]:
-    """Cut a random square of at least 256 pixels a side, reduced to (256, 256, 3) uint8, and where it was cut."""
+    """Crop a random square of at least 256 pixels, resized to (256, 256, 3) uint8; return it and its position."""
     image = photograph.load()
     side = int(rng.integers(SIDE, min(image.shape[:2]) + 1))
     crop, (top, left) = random_crop(image, (side, side), rng)
@@ -155,7 +169,7 @@ def square_of(photograph: Photograph, rng: np.random.Generator) -> tuple[np.ndar
 
 
 def crop_photograph(photograph: Photograph, band: str, generator: str, mixed: float, rng: np.random.Generator) -> Made:
-    """Cut a square, mix it with another training photograph's with probability `mixed`, blur and mask it."""
+    """Make one item of the stand-in: a square, mixed with another photograph's with probability `mixed`."""
     image, drawn = square_of(photograph, rng)
     others: tuple[tuple[str, str], ...] = ()
     if mixed and photograph.split == "train" and rng.random() < mixed:
@@ -171,21 +185,21 @@ def offline(
     *,
     draws: int = 8,
     test_draws: int = 6,
-    bands: Sequence[str] = BANDS,
-    generator: str = DRAWN,
+    bands: Sequence[str] = DEFAULT_BANDS,
+    generator: str = DEFAULT_GENERATOR,
     mixed: float = 0.0,
 ) -> list[Item]:
-    """Crops of the packages' photographs through the same blur and masks.
+    """List squares of the packages' photographs, with the same blur and masks.
 
     Args:
-        draws: images of each training photograph.
-        test_draws: images of each validation and test photograph; a multiple of the bands gives each as many.
-        bands: hole shares of the masks in percent, like "20-30"; the images of a photograph take them in turn.
-        generator: what draws the masks, as in `originals`.
-        mixed: probability that a training image is mixed of two training photographs.
+        draws: images per training photograph.
+        test_draws: images per validation and test photograph; a multiple of the number of bands uses all equally.
+        bands: hole shares in percent, like "20-30"; the images of a photograph use them alternately.
+        generator: of the masks, as for `originals`.
+        mixed: probability that a training image is a mixture of two training photographs.
 
     Raises:
-        ParamsError: for a number out of range, an unknown generator, or a band that is none.
+        ParamsError: a number out of range, an unknown generator, or a wrong band.
     """
     bands = parse_bands(bands)
     check_generator(generator, bands)

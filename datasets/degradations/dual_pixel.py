@@ -191,13 +191,6 @@ def barrel(image: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
     return cv2.remap(image, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR, borderValue=0)
 
 
-def radial_mask(height: int, width: int) -> np.ndarray:
-    """round(255 r / r_max), uint8 (H, W): r from pixel (W // 2, H // 2), r_max at pixel (0, 0); 7th input of RDPD+."""
-    y, x = np.mgrid[:height, :width]
-    r = np.hypot(x - width // 2, y - height // 2)
-    return np.rint(255 * r / r[0, 0]).astype(np.uint8)
-
-
 def drawn_depth(rng: np.random.Generator, height: int, width: int, camera: Camera) -> tuple[np.ndarray, dict]:
     """Draw a depth for a photograph that has none: a slanted plane or a flight of steps, by chance.
 

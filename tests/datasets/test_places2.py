@@ -14,8 +14,9 @@ from PIL import Image
 from bench.contracts import DataError, ParamsError
 from bench.data.user_images import read_rgb
 from datasets import places2
-from datasets.degradations import holes
 from datasets.degradations.blur import draw_kernel_blur
+from datasets.degradations.mask_files import split_of
+from datasets.degradations.masks import draw_mask, parse_band
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 TRAIN = ("a/abbey/00000001.jpg", "b/bridge/00000007.jpg", "s/swimming_pool/indoor/00000001.jpg")
@@ -59,11 +60,11 @@ def test_an_image_is_its_central_square_with_the_authors_blur_and_a_mask_in_its_
         made = pickle.loads(pickle.dumps(item)).make(np.random.default_rng(4))
         target, blurred, mask = (made.images[name] for name in places2.dataset.fields)
         assert np.array_equal(target, read_rgb(item.files[0])[:, 22:278])
-        low, high = holes.parse_band(item.make.args[2])
+        low, high = parse_band(item.make.args[2])
         assert low < np.mean(mask == 255) <= high and made.condition["mask_kind"] == "irregular"
 
         rng = np.random.default_rng(4)
-        holes.draw(rng, (256, 256), "deepfill", (low, high))
+        draw_mask(rng, (256, 256), "deepfill", (low, high))
         again, drawn = draw_kernel_blur(target, rng)
         assert np.array_equal(blurred, again) and made.degradation == drawn
 
@@ -91,7 +92,7 @@ def test_masks_from_files_come_from_the_images_own_split(root, tmp_path):
         Image.fromarray(mask).save(folder / f"{i:05d}.png")
     for item in places2.originals(root, masks=str(folder), bands=["20-30"]):
         made = item.make(np.random.default_rng(0))
-        assert holes.split_of(Path(made.condition["mask_file"])) == item.split
+        assert split_of(Path(made.condition["mask_file"])) == item.split
         assert made.condition["mask_ratio"] == 0.25 == np.mean(made.images["mask"] == 255)
     with pytest.raises(DataError, match="no mask of 30-40 % for split 'train'"):
         places2.originals(root, masks=str(folder), bands=["30-40"])
@@ -131,7 +132,7 @@ def test_a_missing_split_is_told_with_what_is_there_and_partial_takes_the_other(
 
 
 def test_the_other_resolution_is_told_even_when_partial(root):
-    with pytest.raises(DataError, match=r"data_256: 0 images in split 'train'.* set resolution to the one you have"):
+    with pytest.raises(DataError, match=r"data_256: 0 images in split 'train'.* set `resolution` to that of your"):
         places2.originals(root, resolution="256")
     with pytest.raises(DataError, match=r"no images in data_256 or val_256; .*holds: data_large/, val_large/"):
         places2.originals(root, resolution="256", partial=True)
@@ -145,7 +146,7 @@ def test_two_train_folders_are_told(root):
 
 def test_a_folder_too_many_is_told(root):
     write(root / "data_large" / "data_large" / TRAIN[0])
-    with pytest.raises(DataError, match="a training image lies in <letter>/<category>"):
+    with pytest.raises(DataError, match="expected training images in <letter>/<category>"):
         places2.originals(root, partial=True)
 
 
@@ -174,7 +175,7 @@ def test_a_damaged_file_and_a_small_one_are_told(root):
         ({"bands": []}, "bands: found []"),
         ({"generator": "rfrr"}, "generator: found 'rfrr'; the nearest are: rfr"),
         ({"generator": "lbam"}, "bands: no lbam mask of 256x256 pixels has a hole share of 40-50 %"),
-        ({"generator": "rfr", "masks": "m"}, "generator: found 'rfr' beside masks from m, expected one of the two"),
+        ({"generator": "rfr", "masks": "m"}, "generator: found 'rfr' and masks from m, expected one of the two"),
     ],
 )
 def test_a_wrong_option_is_told(root, options, words):

@@ -12,7 +12,7 @@ from bench.contracts import DataError, ParamsError
 from bench.data.user_images import read_rgb
 from datasets import visdrone
 from datasets.degradations.blur import draw_kernel_blur
-from datasets.photographs.packaged import mix
+from datasets.photographs.crops import mix
 from datasets.visdrone import COUNTS, FOLDERS, dataset, degrade, offline, originals, to_square
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples" / "visdrone"

@@ -193,13 +193,6 @@ def test_the_distortion_reads_each_pixel_at_its_polynomial():
             assert made[row, column, 1] == pytest.approx(3 * (29.5 + dy * factor), abs=0.7)
 
 
-def test_the_radial_mask_by_hand():
-    mask = dual_pixel.radial_mask(4, 6)
-    assert mask.dtype == np.uint8 and mask.shape == (4, 6)
-    assert mask[2, 3] == 0 and mask[0, 0] == 255
-    assert mask[2, 0] == round(255 * 3 / math.sqrt(13)) and mask[0, 3] == round(255 * 2 / math.sqrt(13))
-
-
 @pytest.mark.parametrize("number", range(5))
 def test_a_drawn_depth_lies_on_both_sides_of_the_focus(number):
     camera = dual_pixel.CAMERAS[number]
