@@ -37,7 +37,8 @@ def command(options: GlobalOptions, run: str, trials: int | None, jobs: int | No
       python -m bench evaluate mrfnet-gopro-searched
     """
     from bench.files import read_json
-    from bench.search.winner import STUDY, search
+    from bench.search.engine import search
+    from bench.search.results import STUDY
 
     folder = search(options.load(), run, trials, jobs)
     study = read_json(folder / STUDY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,6 +106,18 @@ class Crops:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def subset(self, kept: np.ndarray) -> Crops:
+        """Return the crops of some of the images; their masks are cut from these images too.
+
+        Args:
+            kept: one boolean per image.
+        """
+        part, indices = copy(self), np.flatnonzero(kept)
+        part.rows, part.shapes = self.rows.iloc[indices].reset_index(drop=True), self.shapes[indices]
+        part.offsets = {name: np.asarray(offsets)[indices] for name, offsets in self.offsets.items()}
+        part._order = (-1, np.empty(0, int))
+        return part
 
     def _layout(self, field: str) -> tuple[np.dtype, int]:
         """Return the type and the channels of a field in its packed file."""

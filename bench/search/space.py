@@ -11,23 +11,21 @@ from typing import Any
 
 from bench.contracts import ParamsError
 from bench.params.checks import checked
-from bench.params.recipes import merged
+from bench.params.resolving import merged
 from bench.params.schema import Choice, Recipe, Search, Train
 
 WEIGHTS = "weights."
+"""How the name of a loss weight begins."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """All numbers that a search sets.
-
-    Args:
-        ranges: low and high of each number that is varied.
-        choices: of every number, those of `ranges` too.
-    """
+    """All numbers that a search sets."""
 
     ranges: Mapping[str, tuple[float, float]]
+    """Lowest and highest value of each number that is varied."""
     choices: Mapping[str, Choice]
+    """What is done with every number, those of `ranges` among them."""
 
     def values(self, varied: Mapping[str, float]) -> dict[str, float]:
         """Return every number, given those that are varied."""
@@ -37,12 +35,16 @@ class Space:
         choice = self.choices[name]
         if choice.value is not None:
             return choice.value
-        if choice.of is not None:
-            return choice.times * self._value(WEIGHTS * name.startswith(WEIGHTS) + choice.of, varied)
-        return varied[name]
+        base = self.base_of(name)
+        return varied[name] if base is None else choice.times * self._value(base, varied)
 
-    def nearest(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return the varied numbers of `values`, each moved into its range."""
+    def base_of(self, name: str) -> str | None:
+        """Return the number that this one is a multiple of, None where it is not tied to another."""
+        base = self.choices[name].of
+        return None if base is None else f"{WEIGHTS * name.startswith(WEIGHTS)}{base}"
+
+    def clipped(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Return the varied numbers of `values`, each clipped to its range."""
         return {name: min(max(values[name], low), high) for name, (low, high) in self.ranges.items()}
 
 
@@ -53,11 +55,15 @@ def space_of(search: Search) -> Space:
     return Space(ranges, choices)
 
 
-def nested(values: Mapping[str, float]) -> dict[str, Any]:
-    """Turn numbers by name into a part of a recipe: {"players.critic.lr": 1e-4} into {"players": {"critic": ...}}."""
+def as_recipe(values: Mapping[str, float]) -> dict[str, Any]:
+    """Return numbers by name as a part of a recipe.
+
+    >>> as_recipe({"weights.generator.adversarial": 0.1, "players.critic.lr": 0.5, "lr": 0.2})
+    {'weights': {'generator.adversarial': 0.1}, 'players': {'critic': {'lr': 0.5}}, 'lr': 0.2}
+    """
     result: dict[str, Any] = {}
     for name, value in values.items():
-        # The name of a weight may have a dot of its own.
+        # The name of a weight may contain a dot.
         *path, last = name.split(".", 1) if name.startswith(WEIGHTS) else name.split(".")
         inner: dict[str, Any] = {last: value}
         for key in reversed(path):
@@ -66,17 +72,26 @@ def nested(values: Mapping[str, float]) -> dict[str, Any]:
     return result
 
 
-def laid_on(recipe: Recipe, values: Mapping[str, float], where: str) -> Recipe:
-    """Return the recipe with numbers set. Raises ParamsError for one that a recipe does not have, or out of range."""
-    train = merged(recipe.train.model_dump(mode="json"), nested(values))
+def with_numbers(recipe: Recipe, values: Mapping[str, float], where: str) -> Recipe:
+    """Return a recipe with some of its numbers set.
+
+    Args:
+        recipe: of the run.
+        values: numbers by name.
+        where: the start of an error message.
+
+    Raises:
+        ParamsError: a recipe has no number of this name, or it is out of range.
+    """
+    train = merged(recipe.train.model_dump(mode="json"), as_recipe(values))
     return recipe.model_copy(update={"train": checked(Train, train, where)})
 
 
-def present(recipe: Recipe, name: str) -> float:
-    """Return a number of the recipe as it is: of a weight that is not given that of its loss, else 1.
+def number_of(recipe: Recipe, name: str) -> float:
+    """Return a number of a recipe; a weight that is not given is that of its loss, else 1.
 
     Raises:
-        ParamsError: it is not set there, so that a search has nothing to start from.
+        ParamsError: the recipe does not set it, so that a search has no number to start from.
     """
     if name.startswith(WEIGHTS):
         weights, name = recipe.train.weights, name.removeprefix(WEIGHTS)
@@ -85,5 +100,5 @@ def present(recipe: Recipe, name: str) -> float:
     for key in name.split("."):
         value = value.get(key) if isinstance(value, dict) else None
     if value is None:
-        raise ParamsError(f"params.yaml: run {recipe.name}: train.{name}: the recipe sets no such number; give it one")
+        raise ParamsError(f"params.yaml: run {recipe.name}: train.{name}: the recipe does not set this number")
     return float(value)
