@@ -8,7 +8,16 @@ uint16, (H, W, 3). A mask is (N, 1, H, W) with 1 = hole, on disk (H, W) uint8 wi
 
 from bench.contracts.dataset import Dataset, Item, Made
 from bench.contracts.errors import DataError, ParamsError, UserError, WeightsError, at_least
-from bench.contracts.kinds import adversarial, adversarial_phase, in_order, numbered, supervised, unchanged, untrained
+from bench.contracts.kinds import (
+    Pair,
+    adversarial,
+    adversarial_phase,
+    in_order,
+    numbered,
+    supervised,
+    unchanged,
+    untrained,
+)
 from bench.contracts.method import (
     AuxiliaryMap,
     Batch,
@@ -34,6 +43,7 @@ __all__ = [
     "Made",
     "Method",
     "Outputs",
+    "Pair",
     "ParamsError",
     "Phase",
     "Player",

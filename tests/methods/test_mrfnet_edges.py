@@ -365,4 +365,4 @@ def test_arguments_out_of_range_are_refused():
 def test_the_entry_says_what_it_watches_and_leaves_out():
     assert list(method.phases) == ["edge", "classify", "deblur"]
     assert method.watched == mrfnet.method.watched
-    assert any("contextual attention" in limit for limit in method.limits)
+    assert any("Contextual attention" in limit for limit in method.limits)
