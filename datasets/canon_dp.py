@@ -7,11 +7,12 @@ scenes of a Canon EOS 5D Mark IV, 1680x1120, 16-bit sRGB PNG:
     dd_dp_dataset_canon/{train,val,test}_{c,l,r}/source/1P0ANNNN.png    combined, left and right; _L or _R may follow
     dd_dp_dataset_canon/{train,val,test}_c/target/1P0AMMMM.png          another number: the scene's other capture
 
-Sources and targets pair by their places in the sorted lists. The two captures of a scene are not exactly aligned.
-Portrait images are turned by 90 degrees counter-clockwise, as DPDNet's loader does in testing; our reading: in every
-split, so that the views differ along the rows everywhere.
+Sources and targets are paired by their positions in the sorted lists. The two captures of a scene are not exactly
+aligned. Portrait images are rotated by 90 degrees counter-clockwise, as in DPDNet's test loader; our reading: in every
+split, so that the views always differ along the rows.
 
-The stand-in runs the simulator of RDPD (see `_dual_pixel`) on photographs, in 8 bits as its released generator does.
+The stand-in applies RDPD's simulator (`datasets.degradations.dual_pixel`) to photographs, in 8 bits like its released
+generator.
 """
 
 from __future__ import annotations
@@ -28,17 +29,27 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.data.user_images import check_sizes, list_images, read_bytes, read_rgb, require_folder, same_size
-from datasets.degradations.dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, drawn_depth, simulate
+from datasets.degradations.dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, draw_depth, simulate
 from datasets.photographs.packaged import Photograph, motorcycle_depth
 from datasets.photographs.stand_in import check_least, stand_in
 
-COUNTS = {"train": 350, "val": 74, "test": 76}  # scenes; the name lists of DPDNet's code
+Make = Callable[[np.random.Generator], Made]
+Files = tuple[tuple[str, Path], ...]
+"""The files of one scene, as (field, file)."""
+
+COUNTS = {"train": 350, "val": 74, "test": 76}
+"""Scenes, from the name lists of DPDNet's code."""
 FOLDERS = {"left": "{}_l/source", "right": "{}_r/source", "centre": "{}_c/source", "target": "{}_c/target"}
-STEPS = (-1, 1, 2)  # the number of a target less that of its source, in all 500 scenes
-INDOOR = {*range(8, 14), 16, 32, *range(39, 57), *range(59, 68), 74, 75}  # places in the sorted test list; 37 of 76
+"""The folder of each field, by split."""
+NUMBER_STEPS = (-1, 1, 2)
+"""A target's number minus its source's, over all 500 scenes."""
+INDOOR = {*range(8, 14), 16, 32, *range(39, 57), *range(59, 68), 74, 75}
+"""Positions of the 37 indoor scenes in the sorted test list; the other 39 are outdoor."""
 SOBEL_SIZES = (3, 7, 11, 15)
-FLAT_SHARE = 0.3  # of an image's training patches, dropped
-VAL_OVERLAP = 0.01  # of the patch; DPDNet's validation patches
+FLAT_SHARE = 0.3
+"""The share of an image's training patches that is dropped: the flattest."""
+VAL_OVERLAP = 0.01
+"""Overlap of DPDNet's validation patches, as a share of the patch."""
 TERMS = "no licence stated with the images; research use"
 
 
@@ -46,11 +57,15 @@ TERMS = "no licence stated with the images; research use"
 
 
 def patch_corners(height: int, width: int, patch: int, overlap: float) -> list[tuple[int, int]]:
-    """Lay patches over an image: (top, left) of each, row by row; one that would leave the image ends at its border.
+    """Return (top, left) of the patches that cover an image, row by row; the last ones end at its border.
 
     Args:
+        height, width: of the image.
         patch: side in pixels.
-        overlap: share of the side that neighbours share, in [0, 1); the stride is int((1 - overlap) patch).
+        overlap: share of the side that neighbours have in common, in [0, 1); the stride is int((1 - overlap) patch).
+
+    >>> patch_corners(height=100, width=150, patch=100, overlap=0.6)
+    [(0, 0), (0, 40), (0, 50)]
     """
     stride = int((1 - overlap) * patch)
 
@@ -62,13 +77,16 @@ def patch_corners(height: int, width: int, patch: int, overlap: float) -> list[t
 
 
 def sharpness(patches: list[np.ndarray]) -> np.ndarray:
-    """How much detail each patch of one image has, relative to the others: (N,) float64 in [0, 1].
+    """Measure the detail of each patch of one image, relative to the others.
 
-    The Sobel gradient's magnitude, summed over the grey patch, at four sizes; each size's sums are brought to [0, 1]
-    over the image's patches and the four are multiplied.
+    The Sobel gradient's magnitude is summed over the grey patch, for four kernel sizes. The sums of each size are
+    scaled to [0, 1] over the patches, and the four results are multiplied.
 
     Args:
-        patches: (P, P, 3) RGB in their own bit depth.
+        patches: N patches (P, P, 3), RGB in their own bit depth.
+
+    Returns:
+        (N,) float64 in [0, 1].
     """
     product = np.ones(len(patches))
     grey = [cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY) for patch in patches]
@@ -83,12 +101,16 @@ def sharpness(patches: list[np.ndarray]) -> np.ndarray:
 
 
 def num_kept(num_patches: int) -> int:
-    """How many of an image's patches stay: all but int(0.3 N)."""
+    """Return how many of an image's N patches are kept: all except int(0.3 N).
+
+    >>> num_kept(15)
+    11
+    """
     return num_patches - int(FLAT_SHARE * num_patches)
 
 
 def sharpest_corners(target: np.ndarray, patch: int, overlap: float) -> list[tuple[int, int]]:
-    """The corners of the patches that training keeps, in the order of `patch_corners`: all but the flattest."""
+    """Return the corners of the patches that are kept for training, all except the flattest, in the original order."""
     corners = patch_corners(target.shape[0], target.shape[1], patch, overlap)
     energy = sharpness([target[top : top + patch, left : left + patch] for top, left in corners])
     flat = np.argsort(energy, kind="stable")[: len(corners) - num_kept(len(corners))]
@@ -99,11 +121,13 @@ def sharpest_corners(target: np.ndarray, patch: int, overlap: float) -> list[tup
 
 
 def number_of(path: Path) -> int:
-    """The NNNN of 1P0ANNNN.png, with or without _L, _R or _C. Raises DataError for another name."""
+    """Return the NNNN of 1P0ANNNN.png, with or without _L, _R or _C. Raises DataError for another name.
+
+    >>> number_of(Path("1P0A0042_L.png"))
+    42
+    """
     if not (match := re.fullmatch(r"1P0A(\d{4})(_[LRC])?", path.stem)):
-        raise DataError(
-            f"{path}: found this name, expected 1P0A and four digits; move files that are not the set's away"
-        )
+        raise DataError(f"{path}: found this name, expected 1P0A and four digits; move files of other origin away")
     return int(match[1])
 
 
@@ -111,20 +135,20 @@ def scenes(folder: Path, split: str) -> list[dict[str, Path]]:
     """List the files of each scene of a split by field, sorted by the source's name.
 
     Raises:
-        DataError: when a view or a target is missing, or a pair's numbers are not those of one scene.
+        DataError: a view or a target is missing, or the numbers of a pair are not those of one scene.
     """
     files = {field: list_images(folder / name.format(split)) for field, name in FOLDERS.items()}
     numbers = {field: {number_of(path): path for path in paths} for field, paths in files.items()}
     for field in ("left", "right"):
         if alone := sorted(numbers[field].keys() ^ numbers["centre"].keys()):
-            have, lack = ("centre", field) if alone[0] in numbers["centre"] else (field, "centre")
+            present, absent = ("centre", field) if alone[0] in numbers["centre"] else (field, "centre")
             raise DataError(
-                f"{folder}: found {len(alone)} scenes of {split!r} that lack a view; {FOLDERS[have].format(split)} has "
-                f"1P0A{alone[0]:04d}, {FOLDERS[lack].format(split)} does not; unpack the archive again"
+                f"{folder}: found {len(alone)} scenes of {split!r} that lack a view; {FOLDERS[present].format(split)} "
+                f"has 1P0A{alone[0]:04d}, {FOLDERS[absent].format(split)} does not; unpack the archive again"
             )
     sources, targets = sorted(numbers["centre"]), sorted(numbers["target"])
     pairs = list(zip(sources, targets, strict=False))
-    wrong = next((pair for pair in pairs if pair[1] - pair[0] not in STEPS), None)
+    wrong = next((pair for pair in pairs if pair[1] - pair[0] not in NUMBER_STEPS), None)
     if wrong or len(sources) != len(targets):
         first = f", the first wrong one of 1P0A{wrong[0]:04d} with target 1P0A{wrong[1]:04d}" if wrong else ""
         raise DataError(
@@ -138,27 +162,28 @@ def scenes(folder: Path, split: str) -> list[dict[str, Path]]:
 
 
 def header_size(path: Path) -> tuple[int, int]:
-    """Read (H, W) from the header of a 16-bit PNG. Raises DataError for another file; later damage is not seen."""
+    """Read (H, W) from the header of a 16-bit PNG. Raises DataError for other files; later damage is not noticed."""
     try:
         with path.open("rb") as file:
             header = file.read(26)
     except OSError:
-        header = read_bytes(path)[:26]  # its message
+        header = read_bytes(path)[:26]  # raises with its message
     if len(header) < 26 or not header.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise DataError(f"{path}: found no PNG header, expected a PNG of 16 bits a value; take the files as published")
+        raise DataError(f"{path}: found no PNG header, expected a PNG of 16 bits per value; use the files as published")
     if header[24] != 16:
-        raise DataError(f"{path}: found {header[24]} bits a value, expected 16; take the files as published")
+        raise DataError(f"{path}: found {header[24]} bits per value, expected 16; use the files as published")
     return int.from_bytes(header[20:24]), int.from_bytes(header[16:20])
 
 
 @lru_cache(maxsize=1)
-def read_scene(files: tuple[tuple[str, Path], ...]) -> tuple[dict[str, np.ndarray], int]:
-    """Read one scene by field, (H, W, 3) uint16, and the degrees by which it was turned: 90 for a portrait, else 0.
+def read_scene(files: Files) -> tuple[dict[str, np.ndarray], int]:
+    """Read a scene. The last one is cached for its further patches.
 
-    The last scene read is kept for its further patches.
+    Returns:
+        the images (H, W, 3) uint16 by field, and the degrees by which they were rotated: 90 for a portrait, else 0.
 
     Raises:
-        DataError: when a file is damaged or not of 16 bits, or the sizes differ.
+        DataError: a file is damaged or not of 16 bits, or the sizes differ.
     """
     images = {field: read_rgb(path, bits=16) for field, path in files}
     same_size(str(dict(files)["centre"]), images)
@@ -169,50 +194,60 @@ def read_scene(files: tuple[tuple[str, Path], ...]) -> tuple[dict[str, np.ndarra
 
 
 @lru_cache(maxsize=1)
-def kept_corners(files: tuple[tuple[str, Path], ...], patch: int, overlap: float) -> list[tuple[int, int]]:
-    """The corners of one scene's training patches; those of the last scene asked are kept."""
+def kept_corners(files: Files, patch: int, overlap: float) -> list[tuple[int, int]]:
+    """Return the corners of a scene's training patches; those of the last scene are cached."""
     return sharpest_corners(read_scene(files)[0]["target"], patch, overlap)
 
 
-def read_whole(files: tuple[tuple[str, Path], ...], scene: str, rng: np.random.Generator) -> Made:
-    """One whole scene; nothing is drawn."""
+def read_whole(files: Files, scene: str, rng: np.random.Generator) -> Made:
+    """Make one item: a whole scene. Nothing is drawn."""
     images, turned = read_scene(files)
     return Made(dict(images), {"kind": "captured", "turned": turned}, {"scene": scene})
 
 
 def read_patch(
-    files: tuple[tuple[str, Path], ...],
+    files: Files,
     patch: int,
     overlap: float,
     keep_all: bool,
-    place: int,
+    number: int,
     rng: np.random.Generator,
 ) -> Made:
-    """Patch number `place` of a scene, counted row by row among those that are kept; nothing is drawn."""
+    """Make one item: a patch of a scene. Nothing is drawn.
+
+    Args:
+        files: of the scene.
+        patch, overlap: as for `patch_corners`.
+        keep_all: use all patches, else those of `sharpest_corners`.
+        number: of the patch among those that are used, row by row.
+        rng: not used.
+    """
     images, turned = read_scene(files)
     height, width = images["target"].shape[:2]
     corners = patch_corners(height, width, patch, overlap) if keep_all else kept_corners(files, patch, overlap)
-    top, left = corners[place]
-    cut = {name: np.ascontiguousarray(image[top : top + patch, left : left + patch]) for name, image in images.items()}
-    return Made(cut, {"kind": "captured", "turned": turned, "crop_top": top, "crop_left": left}, {"scene": ""})
+    top, left = corners[number]
+    crops = {
+        name: np.ascontiguousarray(image[top : top + patch, left : left + patch]) for name, image in images.items()
+    }
+    return Made(crops, {"kind": "captured", "turned": turned, "crop_top": top, "crop_left": left}, {"scene": ""})
 
 
 def originals(root: Path, *, partial: bool = False, patch: int | None = 512, overlap: float = 0.6) -> list[Item]:
     """List the training and validation patches and the whole test images under `root`.
 
-    With all 76 test images there, each has its scene, indoor or outdoor, by its place in the list; else it has none.
+    If all 76 test images are there, each one's scene, indoor or outdoor, is known by its position in the list.
 
     Args:
-        root: the folder that holds dd_dp_dataset_canon, or that folder itself.
-        partial: fewer scenes than the official count pass, a split that is not there at all, and reduced copies:
-            images smaller than a patch are stored whole, with a warning.
-        patch: side in pixels of the stored training patches, the flattest 30% of each image left out, and of the
-            validation patches, 1% overlapping and all kept; None stores these images whole.
-        overlap: share of the side that neighbouring training patches share.
+        root: the folder with dd_dp_dataset_canon, or that folder itself.
+        partial: accept fewer scenes than the official count, a missing split, and reduced copies: images smaller than a
+            patch are stored whole, with a warning.
+        patch: side in pixels of the stored patches. The flattest 30 % of an image's training patches are dropped.
+            Validation patches overlap by 1 % and are all kept. None stores these images whole.
+        overlap: share of the side that neighbouring training patches have in common.
 
     Raises:
-        DataError: when the files are not the official ones.
-        ParamsError: when an option is out of its range.
+        DataError: the files are not the official ones.
+        ParamsError: an option is out of its range.
     """
     if patch is not None and patch < max(SOBEL_SIZES):
         raise ParamsError(
@@ -222,54 +257,83 @@ def originals(root: Path, *, partial: bool = False, patch: int | None = 512, ove
         raise ParamsError(f"overlap: found {overlap}, expected a share of the patch, at least 0 and below 1")
     folder = require_folder(root) / "dd_dp_dataset_canon"
     folder = folder if folder.is_dir() else root
-    there = {split: any((folder / name.format(split)).is_dir() for name in FOLDERS.values()) for split in COUNTS}
-    found = {split: scenes(folder, split) if there[split] or not partial else [] for split in COUNTS}
-    told = [f"{len(found[split])} scenes in split {split!r}, the official set has {COUNTS[split]}" for split in COUNTS]
-    if not any(found.values()) or (not partial and any(len(found[split]) != COUNTS[split] for split in COUNTS)):
-        raise DataError(
-            f"{folder}: {'; '.join(told)}. Unpack the whole archive, or give --partial to use the scenes that are there"
-        )
-
-    sizes = {}
-    for split, groups in found.items():
-        for group in groups:
-            each = {str(path): header_size(path) for path in group.values()}
-            check_sizes(f"{folder} {split} {group['centre'].stem}", each)
-            sizes[group["centre"]] = each[str(group["target"])]
-
+    by_split = scenes_by_split(folder, partial)
+    sizes = {
+        scene["centre"]: scene_size(folder, split, scene) for split, listed in by_split.items() for scene in listed
+    }
     items = []
-    for split, groups in found.items():
-        for place, group in enumerate(groups):
-            name, files = f"1P0A{number_of(group['centre']):04d}", tuple(group.items())
-            height, width = sizes[group["centre"]]
-            short, long = min(height, width), max(height, width)
-            makes: dict[str, Callable[[np.random.Generator], Made]]
-            small = patch is not None and patch > short
-            if small and split != "test" and partial:
-                warnings.warn(f"{name}: {long}x{short} is smaller than a patch of {patch}; stored whole", stacklevel=2)
-            if split == "test" or patch is None or (small and partial):
-                known = split == "test" and len(groups) == COUNTS["test"]
-                scene = ("indoor" if place in INDOOR else "outdoor") if known else ""
-                makes = {name: bind(read_whole, files, scene)}
+    for split, listed in by_split.items():
+        for position, scene in enumerate(listed):
+            name, size = f"1P0A{number_of(scene['centre']):04d}", sizes[scene["centre"]]
+            side = None if split == "test" else stored_patch(name, size, patch, partial)
+            if side is None:
+                known = split == "test" and len(listed) == COUNTS["test"]
+                place = ("indoor" if position in INDOOR else "outdoor") if known else ""
+                makes: dict[str, Make] = {name: bind(read_whole, tuple(scene.items()), place)}
             else:
-                if small:
-                    raise ParamsError(
-                        f"patch: found {patch}, expected at most {short}, the shorter side of {name} in pixels"
-                    )
-                keep_all, share = (True, VAL_OVERLAP) if split == "val" else (False, overlap)
-                total = len(patch_corners(short, long, patch, share))
-                cut = bind(read_patch, files, patch, share, keep_all)
-                makes = {f"{name}-{k:02d}": bind(cut, k) for k in range(total if keep_all else num_kept(total))}
-            source = group["centre"].relative_to(root).as_posix()
-            items += [Item(key, split, make, source, TERMS, tuple(group.values())) for key, make in makes.items()]
+                makes = patches_of(name, tuple(scene.items()), size, side, None if split == "val" else overlap)
+            source = scene["centre"].relative_to(root).as_posix()
+            items += [Item(key, split, make, source, TERMS, tuple(scene.values())) for key, make in makes.items()]
     return items
+
+
+def scenes_by_split(folder: Path, partial: bool) -> dict[str, list[dict[str, Path]]]:
+    """List the scenes of all splits. Raises DataError unless they are the official number, or some if `partial`."""
+    present = {split: any((folder / name.format(split)).is_dir() for name in FOLDERS.values()) for split in COUNTS}
+    by_split = {split: scenes(folder, split) if present[split] or not partial else [] for split in COUNTS}
+    if not any(by_split.values()) or (not partial and any(len(by_split[split]) != COUNTS[split] for split in COUNTS)):
+        counts = "; ".join(
+            f"{len(by_split[split])} scenes in split {split!r}, the official set has {COUNTS[split]}"
+            for split in COUNTS
+        )
+        raise DataError(
+            f"{folder}: {counts}. Unpack the whole archive, or give --partial to use the scenes that are there"
+        )
+    return by_split
+
+
+def scene_size(folder: Path, split: str, scene: dict[str, Path]) -> tuple[int, int]:
+    """Return (H, W) of a scene from the headers of its files. Raises DataError when they differ."""
+    sizes = {str(path): header_size(path) for path in scene.values()}
+    check_sizes(f"{folder} {split} {scene['centre'].stem}", sizes)
+    return sizes[str(scene["target"])]
+
+
+def stored_patch(name: str, size: tuple[int, int], patch: int | None, partial: bool) -> int | None:
+    """Return the patch's side for a training or validation image; None to store the image whole.
+
+    Raises ParamsError for an image smaller than a patch, unless `partial`.
+    """
+    short, long = min(size), max(size)
+    if patch is None or patch <= short:
+        return patch
+    if not partial:
+        raise ParamsError(f"patch: found {patch}, expected at most {short}, the shorter side of {name} in pixels")
+    warnings.warn(f"{name}: {long}x{short} is smaller than a patch of {patch}; stored whole", stacklevel=3)
+    return None
+
+
+def patches_of(name: str, files: Files, size: tuple[int, int], patch: int, overlap: float | None) -> dict[str, Make]:
+    """Return the item's `make` for each patch of a scene, by item name.
+
+    Args:
+        name: of the scene.
+        files: of the scene.
+        size: (H, W) of its images.
+        patch: side in pixels.
+        overlap: of training patches; None for validation patches, which are all kept.
+    """
+    keep_all, share = (True, VAL_OVERLAP) if overlap is None else (False, overlap)
+    total = len(patch_corners(min(size), max(size), patch, share))
+    make = bind(read_patch, files, patch, share, keep_all)
+    return {f"{name}-{k:02d}": bind(make, k) for k in range(total if keep_all else num_kept(total))}
 
 
 # The stand-in ---------------------------------------------------------------------------------------------------------
 
 
 def reduce(image: np.ndarray, max_side: int, interpolation: int) -> np.ndarray:
-    """Bring the longer side down to `max_side` pixels, where it is longer."""
+    """Reduce an image to a longer side of `max_side` pixels; a smaller image is returned as it is."""
     scale = max_side / max(image.shape[:2])
     if scale >= 1:
         return image
@@ -284,10 +348,17 @@ def make_offline(
     radial_distortion: bool,
     rng: np.random.Generator,
 ) -> Made:
-    """Simulate the views of a photograph, from its real depth (motorcycle) or from a drawn one.
+    """Make one item of the stand-in: simulate the views of a photograph, with real depth (motorcycle) or drawn depth.
 
-    Our reading: the real depth, in metres, is scaled so that its median lies in focus; the camera sets' units are the
-    scene's own, and unscaled the motorcycle lies wholly in front of three of the five focus distances.
+    Our reading: the real depth, in metres, is scaled so that its median is in focus. The camera sets have no fixed
+    unit, and without scaling all of the motorcycle is in front of three of the five focus distances.
+
+    Args:
+        photograph: to be degraded.
+        max_side: longer side in pixels; None for the photograph's size.
+        camera_number: of CAMERAS; None draws one.
+        radial_distortion: distort all images by the camera's barrel.
+        rng: the item's own generator.
     """
     number = int(rng.integers(len(CAMERAS))) if camera_number is None else camera_number
     camera, shape = CAMERAS[number], SHAPES[int(rng.integers(len(SHAPES)))]
@@ -297,11 +368,11 @@ def make_offline(
     if photograph.name == "motorcycle_left":
         metres, valid = motorcycle_depth()
         scale = camera.focus_distance / float(np.median(metres[valid]))
-        # Nearest neighbour: a mean of two sides of an edge would be a depth where nothing is.
+        # Nearest neighbour: the mean of the two sides of an edge is a depth without an object.
         depth = cv2.resize(metres, image.shape[1::-1], interpolation=cv2.INTER_NEAREST) * scale
         drawn, scene = {"depth": "real", "depth_scale": round(scale, 6)}, "real depth"
     else:
-        depth, drawn = drawn_depth(rng, image.shape[0], image.shape[1], camera)
+        depth, drawn = draw_depth(rng, image.shape[0], image.shape[1], camera)
         scene = "drawn depth"
 
     images = simulate(image, depth, camera, shape) | {"target": image}
@@ -328,17 +399,17 @@ def offline(
 ) -> list[Item]:
     """List simulated views of the photographs inside installed packages: whole photographs, 8 bits.
 
-    The scene of a test image says whether its depth is real (motorcycle_left) or drawn (all others).
+    The scene of a test image is "real depth" (motorcycle_left) or "drawn depth" (all others).
 
     Args:
-        draws: simulations of each training photograph, each with its own lens, kernel shape and depth.
-        test_draws: simulations of each validation and test photograph.
-        max_side: the longer side is reduced to this many pixels by area; None keeps the photograph's size.
+        draws: simulations per training photograph, each with its own lens, kernel shape and depth.
+        test_draws: simulations per validation and test photograph.
+        max_side: longer side in pixels, reduced by area; None keeps the photograph's size.
         camera_set: 0 to 4 of the released generator; None draws one.
-        radial_distortion: distort views and target alike by the camera's barrel; off in the released generator too.
+        radial_distortion: distort views and target by the camera's barrel; False in the released generator too.
 
     Raises:
-        ParamsError: when an option is out of its range.
+        ParamsError: an option is out of its range.
     """
     if max_side is not None:
         check_least("max_side", max_side, 64)

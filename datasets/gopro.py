@@ -6,15 +6,14 @@ CVPR 2017. Licence CC BY 4.0. 1280x720, RGB, 8-bit PNG; 2,103 pairs for training
     GOPRO_Large/{train,test}/<sequence>/{blur,blur_gamma,sharp}/NNNNNN.png
     GOPRO_Large_all/{train,test}/<sequence>/NNNNNN.png          the raw frames
 
-`blur` is the plain mean of the frames, `blur_gamma` the mean of their light (gamma 2.2), and the choice moves every
-number: the authors' own code uses `blur_gamma`; SRN, MPRNet, Restormer and most others `blur`.
+`blur` is the mean of the frames, `blur_gamma` the mean of their light (gamma 2.2), and the choice changes all scores.
+The authors' code uses `blur_gamma`; SRN, MPRNet, Restormer and most others use `blur`.
 
 The sequence GOPRaaaa_NN_zz averages NN frames: image k is made of the frames NN (k - 1) + 1 .. NN k, and the middle one
-is its truth. Pairs rebuilt from the frames are close to the shipped ones (below one grey level), not equal; of
-GOPR0384_11_05 users report missing raw frames, which shift its windows against the shipped images.
+is its target. Pairs rebuilt from the frames are close to the published ones (below one grey level), not equal. Users
+report missing raw frames in GOPR0384_11_05, which shift its windows against the published images.
 
-There is no validation split: the published set has none and every paper trains on all 22 sequences. The stand-in
-has one.
+There is no validation split: the published set has none and all papers train on all 22 sequences. The stand-in has one.
 """
 
 from __future__ import annotations
@@ -34,13 +33,14 @@ from datasets.photographs.stand_in import check_least, stand_in
 
 LICENCE = "CC BY 4.0"
 Images = dict[int, tuple[Path, ...]]
-"""The files of each image of a sequence, by its number: (blurred, sharp), or the raw frames of its window."""
+"""The files of the images of a sequence, by number: (blurred, sharp), or the raw frames of a window."""
 
-FOLDERS = {"linear": "blur", "gamma": "blur_gamma"}  # by the camera's response
+FOLDERS = {"linear": "blur", "gamma": "blur_gamma"}
+"""The folder of the blurred images, by the camera's response."""
 GAMMA = 2.2
 
-# The first image's number and the images of each sequence; numbers run without gaps. The lists in circulation name the
-# first number of every training sequence but of three test sequences alone; None where it is not known.
+# The number of the first image and the number of images of each sequence; numbers have no gaps. Published lists have
+# the first numbers of all training sequences, but of three test sequences only; the others are None.
 SEQUENCES: dict[str, dict[str, tuple[int | None, int]]] = {
     "train": {
         "GOPR0372_07_00": (47, 100),
@@ -84,48 +84,56 @@ COUNTS = {split: sum(count for _, count in sequences.values()) for split, sequen
 
 
 def frames_averaged(sequence: str) -> int:
-    """NN of the sequence GOPRaaaa_NN_zz: how many raw frames each of its images averages."""
+    """Return the number of raw frames per image, NN of the sequence GOPRaaaa_NN_zz.
+
+    >>> frames_averaged("GOPR0372_07_00")
+    7
+    """
     return int(sequence.split("_")[1])
 
 
 def window(sequence: str, number: int) -> range:
-    """The numbers of the raw frames that image `number` of `sequence` averages, from 1; the middle one is the truth."""
+    """Return the numbers of the raw frames, from 1, that an image averages; the middle one is the target.
+
+    >>> list(window("GOPR0372_07_00", 2))
+    [8, 9, 10, 11, 12, 13, 14]
+    """
     count = frames_averaged(sequence)
     return range(count * (number - 1) + 1, count * number + 1)
 
 
 def numbered(folder: Path) -> dict[int, Path]:
-    """List the images of `folder` by number. Raises DataError for a name that is no number."""
-    found = {}
+    """List the images of a folder by number. Raises DataError for another name."""
+    by_number = {}
     for path in list_images(folder):
         if not path.stem.isdecimal():
-            raise DataError(f"{path}: found a name that is no number, expected NNNNNN.png; remove the file")
-        found[int(path.stem)] = path
-    return found
+            raise DataError(f"{path}: found this name, expected NNNNNN.png; remove the file")
+        by_number[int(path.stem)] = path
+    return by_number
 
 
-def shipped(folder: Path, response: str) -> Images:
-    """List (blurred, sharp) by number in one sequence's folder. Raises DataError when one of a pair is missing."""
+def published_pairs(folder: Path, response: str) -> Images:
+    """List (blurred, sharp) by number in a sequence's folder. Raises DataError when one of a pair is missing."""
     blurred, sharp = numbered(folder / FOLDERS[response]), numbered(folder / "sharp")
     if alone := sorted(blurred.keys() ^ sharp.keys()):
-        have, lack = (FOLDERS[response], "sharp") if alone[0] in blurred else ("sharp", FOLDERS[response])
+        present, absent = (FOLDERS[response], "sharp") if alone[0] in blurred else ("sharp", FOLDERS[response])
         raise DataError(
             f"{folder}: found {len(alone)} images without a partner, expected the same names in {FOLDERS[response]} "
-            f"and sharp; {have} has {alone[0]:06d}, {lack} does not; unpack the archive again"
+            f"and sharp; {present} has {alone[0]:06d}, {absent} does not; unpack the archive again"
         )
     return {number: (blurred[number], sharp[number]) for number in blurred}
 
 
-def rebuilt(folder: Path) -> Images:
-    """List the raw frames of every whole official window, by image number, in one sequence's folder.
+def complete_windows(folder: Path) -> Images:
+    """List the raw frames of the complete official windows in a sequence's folder, by image number.
 
-    Where the sequence's first number is not known every whole window counts as official.
+    If the sequence's first number is not known, all complete windows are official.
     """
     frames = numbered(folder)
     size = frames_averaged(folder.name)
     first, count = SEQUENCES[folder.parent.name][folder.name]
-    numbers_found = {(frame - 1) // size + 1 for frame in frames}
-    official = numbers_found if first is None else numbers_found & set(range(first, first + count))
+    begun = {(frame - 1) // size + 1 for frame in frames}
+    official = begun if first is None else begun & set(range(first, first + count))
     windows = {number: window(folder.name, number) for number in official}
     return {
         number: tuple(frames[frame] for frame in numbers)
@@ -135,34 +143,34 @@ def rebuilt(folder: Path) -> Images:
 
 
 def sequence_folders(folder: Path, split: str, partial: bool) -> list[Path]:
-    """List the folders of one split's sequences; with `partial` the split may be absent.
+    """List the folders of a split's sequences; with `partial` the split may be missing.
 
     Raises:
-        DataError: when the split is missing, or has a folder that is none of its official sequences.
+        DataError: the split is missing, or one of its folders is not an official sequence.
     """
     if partial and not (folder / split).is_dir():
         return []
     paths = sorted(path for path in require_folder(folder / split).iterdir() if path.is_dir())
     for path in paths:
         if path.name not in SEQUENCES[split] and not path.name.startswith("."):
-            place = next((other for other in SEQUENCES if path.name in SEQUENCES[other]), "no split")
+            listed_in = next((other for other in SEQUENCES if path.name in SEQUENCES[other]), "no split")
             raise DataError(
-                f"{path}: found a sequence that the official list has in {place}, expected the "
+                f"{path}: found a sequence that the official list has in {listed_in}, expected the "
                 f"{len(SEQUENCES[split])} sequences of {split}; unpack the archive again"
             )
     return [path for path in paths if path.name in SEQUENCES[split]]
 
 
-def check_official(folder: Path, found: dict[str, dict[str, Images]], partial: bool) -> None:
-    """Compare the images found, by split and sequence, with the official list.
+def check_official(folder: Path, listed: dict[str, dict[str, Images]], partial: bool) -> None:
+    """Compare the images, by split and sequence, with the official list.
 
     Raises:
-        DataError: for a number that is not of the list; for fewer images, unless `partial`; for none at all.
+        DataError: a number that is not in the list; fewer images, unless `partial`; no images.
     """
     missing = []
     for split, sequences in SEQUENCES.items():
         for sequence, (first, count) in sequences.items():
-            numbers = set(found[split].get(sequence, ()))
+            numbers = set(listed[split].get(sequence, ()))
             official = set(range(first, first + count)) if first is not None else numbers
             if (extra := sorted(numbers - official)) or len(numbers) > count:
                 raise DataError(
@@ -172,19 +180,21 @@ def check_official(folder: Path, found: dict[str, dict[str, Images]], partial: b
             if len(numbers) < count:
                 lacks = f", without {min(official - numbers):06d}" if official > numbers else ""
                 missing.append(f"{split}/{sequence} ({len(numbers)} of {count} images{lacks})")
-    totals = {split: sum(map(len, sequences.values())) for split, sequences in found.items()}
-    told = ", ".join(f"{totals[split]} of {COUNTS[split]} images in {split}" for split in SEQUENCES)
+    totals = {split: sum(map(len, sequences.values())) for split, sequences in listed.items()}
+    counts = ", ".join(f"{totals[split]} of {COUNTS[split]} images in {split}" for split in SEQUENCES)
     if not any(totals.values()):
-        raise DataError(f"{folder}: found {told}; {describe(folder)}. Check the path and that the archive is unpacked")
+        raise DataError(
+            f"{folder}: found {counts}; {describe(folder)}. Check the path and that the archive is unpacked"
+        )
     if missing and not partial:
         raise DataError(
-            f"{folder}: found {told}; the first short sequence is {missing[0]}; unpack the archive again, or give "
-            f"--partial to use what is there"
+            f"{folder}: found {counts}; the first short sequence is {missing[0]}; unpack the archive again, or give "
+            "--partial to use the images that are there"
         )
 
 
 def read_pair(files: tuple[Path, ...], response: str, rng: np.random.Generator) -> Made:
-    """Read one shipped (blurred, sharp) pair; nothing is drawn. Raises DataError for damaged or unequal files."""
+    """Make one item: a published (blurred, sharp) pair. Nothing is drawn. Raises DataError for damaged files."""
     blurred, sharp = files
     images = {"target": read_rgb(sharp), "blurred": read_rgb(blurred)}
     same_size(str(blurred), images)
@@ -194,7 +204,7 @@ def read_pair(files: tuple[Path, ...], response: str, rng: np.random.Generator) 
 
 
 def average_window(frames: tuple[Path, ...], response: str, rng: np.random.Generator) -> Made:
-    """Rebuild one pair from its raw frames; nothing is drawn. Raises DataError for damaged files or unequal sizes."""
+    """Make one item: a pair rebuilt from its raw frames. Nothing is drawn. Raises DataError for damaged files."""
     pixels = {path.name: read_rgb(path) for path in frames}
     same_size(str(frames[0].parent), pixels)
     middle = frames[len(frames) // 2]
@@ -213,27 +223,27 @@ def originals(root: Path, *, partial: bool = False, response: str = "linear", fr
     """List the pairs of GOPRO_Large, or the windows of GOPRO_Large_all.
 
     Args:
-        root: the folder that holds GOPRO_Large (or GOPRO_Large_all), or that folder itself.
-        partial: use the sequences and images that are there. Sequences without the folder of the response are left
-            out with a warning; a missing partner is an error all the same.
+        root: the folder with GOPRO_Large (or GOPRO_Large_all), or that folder itself.
+        partial: accept missing sequences and images. Sequences without the folder of the response are left out with a
+            warning. A missing image of a pair remains an error.
         response: "linear" for `blur`, "gamma" for `blur_gamma`.
-        from_frames: rebuild both from the raw frames. Where a sequence's first number is not known, its whole windows
-            are taken, which must be as many as the official images.
+        from_frames: rebuild blurred and sharp images from the raw frames. If a sequence's first number is not known,
+            its complete windows are used, which must be as many as the official images.
 
     Raises:
-        DataError: when the layout, the counts, the pairs or the sizes in the headers are not the official ones.
-        ParamsError: for an unknown response.
+        DataError: the layout, the counts, the pairs or the sizes in the headers are not the official ones.
+        ParamsError: an unknown response.
     """
     check_response(response)
     folder = require_folder(root) / ("GOPRO_Large_all" if from_frames else "GOPRO_Large")
     folder = folder if folder.is_dir() else root
-    found: dict[str, dict[str, Images]] = {split: {} for split in SEQUENCES}
+    listed: dict[str, dict[str, Images]] = {split: {} for split in SEQUENCES}
     for split in SEQUENCES:
         for path in sequence_folders(folder, split, partial):
             if from_frames:
-                found[split][path.name] = rebuilt(path)
+                listed[split][path.name] = complete_windows(path)
             elif (path / FOLDERS[response]).is_dir():
-                found[split][path.name] = shipped(path, response)
+                listed[split][path.name] = published_pairs(path, response)
             else:
                 message = (
                     f"{path}: no folder {FOLDERS[response]}, which response {response!r} needs; {describe(path)}. "
@@ -242,9 +252,9 @@ def originals(root: Path, *, partial: bool = False, response: str = "linear", fr
                 if not partial:
                     raise DataError(message)
                 warnings.warn(f"left out: {message}", stacklevel=2)
-    check_official(folder, found, partial)
+    check_official(folder, listed, partial)
     items = []
-    for split, sequences in found.items():
+    for split, sequences in listed.items():
         for sequence, images in sequences.items():
             for number, files in images.items():
                 check_sizes(
@@ -257,7 +267,7 @@ def originals(root: Path, *, partial: bool = False, response: str = "linear", fr
 
 
 def shake(photograph: Photograph, max_side: int | None, step: float, response: str, rng: np.random.Generator) -> Made:
-    """Blur a photograph, or a random crop of at most `max_side` pixels a side, along a path of 7 to 13 frames."""
+    """Make one item of the stand-in: a photograph, or a crop of it, averaged over 7 to 13 frames of a camera path."""
     image, drawn = photograph.load(), {}
     if max_side is not None:
         size = min(max_side, image.shape[0]), min(max_side, image.shape[1])
@@ -271,20 +281,20 @@ def shake(photograph: Photograph, max_side: int | None, step: float, response: s
 def offline(
     *, draws: int = 8, test_draws: int = 4, max_side: int = 384, step: float = 2.0, response: str = "gamma"
 ) -> list[Item]:
-    """Frame averages of the packages' photographs: DFFNet, eq. 1, over 7 to 13 frames of a shaking camera.
+    """List frame averages of the packages' photographs: DFFNet, eq. 1, over 7 to 13 frames of a shaking camera.
 
-    The middle frame is the truth, as in GOPRO. Training images are random crops, the others are whole photographs less
-    the rim that the path needs.
+    The middle frame is the target, as in GOPRO. Training images are random crops. Other images are whole photographs
+    without the rim that the path needs.
 
     Args:
-        draws: images of each training photograph.
-        test_draws: images of each validation and test photograph.
-        max_side: longest side of a training crop, in pixels, before the rim is cut.
-        step: the longest camera path, in pixels for each frame after the first.
+        draws: images per training photograph.
+        test_draws: images per validation and test photograph.
+        max_side: longest side of a training crop in pixels, including the rim.
+        step: longest camera path, in pixels per frame after the first.
         response: "gamma" averages light, "linear" stored values.
 
     Raises:
-        ParamsError: for a number out of range or an unknown response.
+        ParamsError: a number out of range or an unknown response.
     """
     check_response(response)
     check_least("max_side", max_side, 64)

@@ -1,4 +1,4 @@
-"""The benchmark of Koehler et al.: camera shake recorded from hands and played back by a robot. Testing only.
+"""The benchmark of Koehler et al.: camera shake recorded from hands and played back by a robot. For testing only.
 
 Paper: R. Koehler, M. Hirsch, B. Mohler, B. Schoelkopf, S. Harmeling, "Recording and Playback of Camera Shake:
 Benchmarking Blind Deconvolution with a Real-World Database", ECCV 2012. Research use; no licence text is published.
@@ -7,9 +7,9 @@ Benchmarking Blind Deconvolution with a Real-World Database", ECCV 2012. Researc
     Blurry<I>_<K>.png                                   I = 1..4, K = 1..12
     Image<I>/Kernel<K>/GroundTruth<I>_<K>_<F>.png       F = 1..199 (198 or 200 for seven pairs), without leading zeros
 
-The truth is not the printed picture but the frames that the camera recorded along the trajectory: a result is scored
-against each of them and the best score counts. (The official code also fits intensity and shift first, so plain scores
-are lower than the published ones.) The middle frame, number (count + 1) // 2, stands as `target`.
+The references are not the printed picture but the frames that the camera recorded along the trajectory: a result is
+scored against each frame and the best score counts. (The official code also fits intensity and shift first, so plain
+scores are lower than the published ones.) The middle frame, number (count + 1) // 2, is the `target`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from datasets.photographs.packaged import Photograph, photographs
 from datasets.photographs.stand_in import check_least
 
 LICENCE = "research use (no licence text is published)"
-REFERENCES = {  # recorded frames by (image, trajectory)
+REFERENCES = {  # number of recorded frames by (image, trajectory)
     (image, kernel): {(2, 11): 200}.get(
         (image, kernel),
         198 if (image, kernel) in ((1, 10), (1, 12), (2, 10), (3, 7), (3, 12), (4, 12)) else 199,
@@ -39,10 +39,10 @@ COUNTS = {"test": len(REFERENCES)}
 
 
 def references(root: Path, image: int, kernel: int) -> list[Path]:
-    """List the recorded frames of one pair, in the order of their numbers.
+    """List the recorded frames of an image and a trajectory, by number.
 
     Raises:
-        DataError: when the folder is missing, or when its frames are not 1 .. the official count.
+        DataError: the folder is missing, or its frames are not 1 .. the official count.
     """
     folder = root / f"Image{image}" / f"Kernel{kernel}"
     stem = f"GroundTruth{image}_{kernel}_"
@@ -51,7 +51,7 @@ def references(root: Path, image: int, kernel: int) -> list[Path]:
     expected = range(1, REFERENCES[image, kernel] + 1)
     if sorted(frames) != list(expected):
         missing = sorted(set(expected) - frames.keys())
-        first = f"{stem}{missing[0]}.png is missing" if missing else f"{stem}{max(frames)}.png is one too many"
+        first = f"{stem}{missing[0]}.png is missing" if missing else f"{stem}{max(frames)}.png is not expected"
         raise DataError(
             f"{folder}: found {len(frames)} reference frames, expected {len(expected)}: {first}; the best score over "
             f"the frames needs all of them; unpack GroundTruth_pngs_Image{image}.zip again"
@@ -60,14 +60,14 @@ def references(root: Path, image: int, kernel: int) -> list[Path]:
 
 
 def read_frame(shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """Read one reference frame (H, W, 3). Raises DataError when it is damaged or not of the blurred image's size."""
+    """Read a reference frame (H, W, 3). Raises DataError when it is damaged or not of the blurred image's size."""
     frame = read_rgb(path)
     check_sizes(str(path), {"blurred": shape, "reference": frame.shape})
     return frame
 
 
 def read_recording(blurred: Path, frames: tuple[Path, ...], rng: np.random.Generator) -> Made:
-    """Read a blurred photograph and its frames, the frames one by one as they are asked for; nothing is drawn."""
+    """Make one item: a blurred photograph and its frames, which are read one by one. Nothing is drawn."""
     middle = frames[(len(frames) + 1) // 2 - 1]
     images = {"target": read_rgb(middle), "blurred": read_rgb(blurred)}
     same_size(str(blurred), images)
@@ -81,12 +81,12 @@ def originals(root: Path, *, partial: bool = False) -> list[Item]:
     """List the blurred photographs, each with all its recorded frames.
 
     Args:
-        root: the folder that holds Blurry<I>_<K>.png and Image<I>/.
-        partial: use the complete pairs. A blurred photograph without a folder of frames is left out with a warning; a
-            folder with fewer frames than recorded, or without its photograph, is an error all the same.
+        root: the folder with Blurry<I>_<K>.png and Image<I>/.
+        partial: use the complete pairs. A blurred photograph without a folder of frames is left out with a warning. A
+            folder with fewer frames than recorded, or without its photograph, remains an error.
 
     Raises:
-        DataError: when files are missing or their headers tell different sizes, or when no pair is complete.
+        DataError: files are missing or of different sizes, or no pair is complete.
     """
     items = []
     without_frames = []
@@ -105,22 +105,22 @@ def originals(root: Path, *, partial: bool = False) -> list[Item]:
             check_sizes(str(blurred), {path.name: image_size(path) for path in files})
             make = bind(read_recording, blurred, files[1:])
             items.append(Item(f"{image}_{kernel}", "test", make, blurred.name, LICENCE, files))
-    told = f"{root}: found {len(items)} of {COUNTS['test']} blurred photographs with their reference frames"
+    counts = f"{root}: found {len(items)} of {COUNTS['test']} blurred photographs with their reference frames"
     if without_frames:
-        told += f"; {len(without_frames)} without frames, the first missing is {without_frames[0]}"
+        counts += f"; {len(without_frames)} without frames, the first missing is {without_frames[0]}"
     if absent:
-        told += f"; {len(absent)} absent, the first is {absent[0]}"
+        counts += f"; {len(absent)} absent, the first is {absent[0]}"
     if not items:
-        raise DataError(f"{told}; {describe(root)}. Unpack BlurryImages.zip and GroundTruth_pngs_Image1..4.zip there")
+        raise DataError(f"{counts}; {describe(root)}. Unpack BlurryImages.zip and GroundTruth_pngs_Image1..4.zip there")
     if (without_frames or absent) and not partial:
-        raise DataError(f"{told}; unpack the archives again, or give --partial to use what is complete")
+        raise DataError(f"{counts}; unpack the archives again, or give --partial to use the complete pairs")
     if without_frames:
-        warnings.warn(f"left out: {told}", stacklevel=2)
+        warnings.warn(f"left out: {counts}", stacklevel=2)
     return items
 
 
 def shake(photograph: Photograph, num_frames: range, step: float, response: str, rng: np.random.Generator) -> Made:
-    """Blur a photograph along a camera path; the frames along it are the references, the middle one is the target."""
+    """Make one item of the stand-in: a photograph blurred along a camera path, whose frames are the references."""
     blurred, frames, exposure = expose(photograph.load(), num_frames, step, response, rng)
     images = {"target": frames[(len(frames) + 1) // 2 - 1], "blurred": blurred}
     return Made(images, exposure, {"scene": photograph.name, "severity": exposure["length"]}, frames)
@@ -129,18 +129,19 @@ def shake(photograph: Photograph, num_frames: range, step: float, response: str,
 def offline(
     *, draws: int = 3, min_frames: int = 9, max_frames: int = 15, step: float = 2.0, response: str = "gamma"
 ) -> list[Item]:
-    """Camera shake on the packages' test photographs, with the frames along the path as references.
+    """List the packages' test photographs with camera shake, with the frames along the path as references.
 
-    Our reading: every image has its own path, where the benchmark plays twelve paths back for each picture.
+    Our reading: each image has its own path, while the benchmark plays back the same twelve paths for each picture.
 
     Args:
-        draws: images of each photograph.
-        min_frames, max_frames: the number of frames is drawn uniformly between them, both included.
-        step: the longest camera path, in pixels for each frame after the first.
+        draws: images per photograph.
+        min_frames: smallest number of frames; the number is drawn uniformly.
+        max_frames: largest number of frames.
+        step: longest camera path, in pixels per frame after the first.
         response: "gamma" averages light, "linear" stored values.
 
     Raises:
-        ParamsError: for a number out of range or an unknown response.
+        ParamsError: a number out of range or an unknown response.
     """
     check_response(response)
     check_least("draws", draws, 1)

@@ -1,10 +1,10 @@
-"""The dual-pixel defocus simulator: a sharp image and its depth to the left, right and combined views.
+"""The dual-pixel defocus simulator: the left, right and combined views of a sharp image with depth.
 
 Paper: A. Abuolaim et al., "Learning to Reduce Defocus Blur by Realistically Modeling Dual-Pixel Data", ICCV 2021. Code:
 Abdullah-Abuolaim/recurrent-defocus-deblurring-synth-dual-pixel (Apache-2.0), commit 03d592a, whose kernels these equal.
-As the released generator does, the kernels act on the sRGB values, each result is rounded to the image's own integers,
-and each pixel takes its value from the whole image filtered by its own kernel: no occlusion, no soft edges.
-Lengths of the lens and of the scene share one unit: the code says millimetres but compares them with metres of depth.
+As in the released generator, the kernels are applied to sRGB values, results are rounded to the image's integers, and
+each pixel is that of the whole image filtered by the pixel's kernel, without occlusion or soft edges. Lengths of the
+lens and of the scene have one unit: the code calls them millimetres but compares them with depths in metres.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import numpy as np
 
 from bench.contracts import DataError, ParamsError
 
-FARTHEST = 250.0  # scene units; depth beyond it is cut
-NUM_SLICES = 2000  # equal slices of [0, FARTHEST] before neighbours of one kernel merge
-LARGEST_COC = 40  # pixels
+FARTHEST = 250.0  # scene units; larger depths are clipped to it
+NUM_SLICES = 2000  # equal slices of [0, FARTHEST], before slices with equal kernels are merged
+LARGEST_COC = 40  # pixels; the circle of confusion is clipped to it
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Camera:
         focal_length: f, scene units.
         f_number: N, the focal length over the aperture's diameter.
         focus_distance: s, from the lens to the plane in focus, scene units.
-        barrel: a, b, c, d of the radial distortion r_source = r (a r^3 + b r^2 + c r + d).
+        barrel: coefficients a, b, c and d of the radial distortion r_source = r (a r^3 + b r^2 + c r + d).
     """
 
     focal_length: float
@@ -43,7 +43,7 @@ class Camera:
 
     @property
     def scale(self) -> float:
-        """Pixels of the circle of confusion at infinity: m = v D / s, with v = f s / (s - f) and D = f / N."""
+        """The circle of confusion at infinity in pixels: m = v D / s, with v = f s / (s - f) and D = f / N."""
         sensor_distance = self.focal_length * self.focus_distance / (self.focus_distance - self.focal_length)
         aperture = self.focal_length / self.f_number
         return sensor_distance * aperture / self.focus_distance
@@ -60,9 +60,12 @@ CAMERAS = (
 
 
 class Shape(NamedTuple):
-    """The Butterworth high-pass that hollows a kernel out.
+    """The Butterworth high-pass that makes the centre of a kernel darker.
 
-    order: n, how steep it is. cut_off: q, the kernel's width over the cut-off radius. floor: beta, its least value.
+    Args:
+        order: n, its steepness.
+        cut_off: q, the kernel's width divided by the cut-off radius.
+        floor: beta, its smallest value.
     """
 
     order: int
@@ -71,11 +74,17 @@ class Shape(NamedTuple):
 
 
 SHAPES = tuple(Shape(n, q, beta) for n in (3, 6, 9) for q in (2.5, 2.0) for beta in (0.1, 0.2))
-"""The twelve kernel shapes, in the order in which the released generator takes them for its sequences."""
+"""The twelve kernel shapes, in the order of the released generator's sequences."""
 
 
-class Layer(NamedTuple):
-    """A range of depth, near <= depth < far, that shares one circle of confusion: signed, pixels."""
+class DepthRange(NamedTuple):
+    """A range of depth, near <= depth < far, with one circle of confusion.
+
+    Args:
+        coc: signed radius of the circle of confusion in pixels, negative in front of the focus.
+        near: scene units.
+        far: scene units.
+    """
 
     coc: int
     near: float
@@ -83,7 +92,7 @@ class Layer(NamedTuple):
 
 
 class Kernels(NamedTuple):
-    """The kernels of the combined image and of the two views, float64 (K, K), each with sum 1."""
+    """The kernels of the combined image and of the two views: float64 (K, K), sum 1 each."""
 
     centre: np.ndarray
     left: np.ndarray
@@ -91,35 +100,47 @@ class Kernels(NamedTuple):
 
 
 def circle_of_confusion(depth: np.ndarray, camera: Camera) -> np.ndarray:
-    """round(m (d - s) / d), pixels, clipped to [-40, 40]; negative in front of the focus. `depth` is positive."""
+    """Return round(m (d - s) / d), the signed circle of confusion in pixels, clipped to [-40, 40].
+
+    Args:
+        depth: scene units, above 0.
+        camera: the lens.
+
+    >>> circle_of_confusion(np.array([2.5, 5.0, 250.0]), CAMERAS[0]).tolist()  # in front of, in and behind the focus
+    [-3, 0, 3]
+    """
     coc = camera.scale * (depth - camera.focus_distance) / depth
     return np.clip(np.rint(coc), -LARGEST_COC, LARGEST_COC).astype(np.int64)
 
 
 @lru_cache(maxsize=16)
-def layers(camera: Camera) -> tuple[Layer, ...]:
-    """Cut [0, 250] into 2000 slices, take the circle of confusion at the middle of each, merge equal neighbours.
+def depth_ranges(camera: Camera) -> tuple[DepthRange, ...]:
+    """Cut [0, 250] into 2000 slices and merge neighbours with equal circles of confusion at their centres.
 
-    The last layer ends a little beyond 250, so that depth cut at 250 lies within it.
+    The last range ends slightly above 250, so that it contains depths that are clipped to 250.
     """
     edges = np.arange(NUM_SLICES + 1) / NUM_SLICES * FARTHEST
     coc = circle_of_confusion((edges[:-1] + edges[1:]) / 2, camera)
     starts = np.concatenate(([0], np.flatnonzero(np.diff(coc)) + 1))
     ends = np.concatenate((edges[starts[1:]], [FARTHEST + 0.1]))
-    return tuple(Layer(int(coc[i]), float(edges[i]), float(end)) for i, end in zip(starts, ends, strict=True))
+    return tuple(DepthRange(int(coc[i]), float(edges[i]), float(end)) for i, end in zip(starts, ends, strict=True))
 
 
 @lru_cache(maxsize=512)
 def kernels(coc: int, shape: Shape, smoothing: int = 7) -> Kernels:
-    """The kernels of one circle of confusion, applied by correlation.
+    """Return the kernels of one circle of confusion, to be applied by correlation.
 
-    A filled disc times a Butterworth high-pass, smoothed, is the combined kernel; a horizontal ramp from 0 to 1 over
-    its columns makes the left one of a point behind the focus, and the two change sides for a point before it.
+    The combined kernel is a filled disc times a Butterworth high-pass, smoothed. Times a horizontal ramp from 0 to 1 it
+    is the left view's kernel for a point behind the focus; for a point in front of it the views change sides.
 
     Args:
-        coc: signed radius in pixels; 0 is taken as 1, so that even the plane in focus is a little soft.
+        coc: signed radius in pixels; 0 counts as 1, so that the plane in focus is slightly soft, too.
         shape: n, q and beta of the high-pass.
-        smoothing: the kernel's width over that of the Gaussian, 1 / kappa of the paper.
+        smoothing: the kernel's width divided by that of the Gaussian, 1 / kappa of the paper.
+
+    >>> left, right = kernels(3, SHAPES[0]).left, kernels(3, SHAPES[0]).right
+    >>> float(left.sum().round(9)), bool(np.array_equal(left, kernels(-3, SHAPES[0]).right))
+    (1.0, True)
     """
     radius = max(abs(coc), 1)
     width = 2 * radius + 1
@@ -138,48 +159,53 @@ def kernels(coc: int, shape: Shape, smoothing: int = 7) -> Kernels:
 
     ramp = pattern * np.linspace(0, 1, pattern.shape[1])
     behind = ramp / ramp.sum()
-    before = behind[::-1, ::-1]
-    left, right = (before, behind) if coc < 0 else (behind, before)
-    made = Kernels(pattern / pattern.sum(), np.ascontiguousarray(left), np.ascontiguousarray(right))
-    for kernel in made:
-        kernel.flags.writeable = False  # they are shared by all callers
-    return made
+    in_front = behind[::-1, ::-1]
+    left, right = (in_front, behind) if coc < 0 else (behind, in_front)
+    result = Kernels(pattern / pattern.sum(), np.ascontiguousarray(left), np.ascontiguousarray(right))
+    for kernel in result:
+        kernel.flags.writeable = False  # cached, and shared by all callers
+    return result
 
 
 def simulate(image: np.ndarray, depth: np.ndarray, camera: Camera, shape: Shape) -> dict[str, np.ndarray]:
-    """Blur a sharp image by its depth: V(p) = sum over layers of [depth(p) in the layer] (kernel * image)(p).
+    """Blur a sharp image by its depth: V(p) = sum over depth ranges of [depth(p) in the range] (kernel * image)(p).
 
     Args:
-        image: (H, W, 3) uint8 or uint16, sharp everywhere.
-        depth: (H, W), scene units, above 0; cut at 250.
+        image: (H, W, 3) uint8 or uint16, sharp everywhere; the target of the views.
+        depth: (H, W), scene units, above 0; clipped to 250.
         camera: the lens; one of CAMERAS.
-        shape: the kernels' shape; one of SHAPES.
+        shape: of the kernels; one of SHAPES.
 
     Returns:
-        `left`, `right` and `centre`, each of the image's shape and type. `image` is their target.
+        `left`, `right` and `centre`, each of the image's shape and type.
+
     Raises:
-        DataError: when depth and image differ in size or the depth is not finite and above 0.
+        DataError: depth and image differ in size, or the depth is not finite and above 0.
     """
     if depth.shape != image.shape[:2]:
         raise DataError(f"the depth is {depth.shape}, its image {image.shape[:2]}: both must be (H, W) of one size")
     if not (np.isfinite(depth).all() and depth.min() > 0):
         raise DataError("the depth has values that are not finite or not above 0: fill them before simulating")
 
-    stack = layers(camera)
-    index = np.searchsorted([layer.near for layer in stack], np.minimum(depth, FARTHEST), side="right") - 1
+    ranges = depth_ranges(camera)
+    index = np.searchsorted([one.near for one in ranges], np.minimum(depth, FARTHEST), side="right") - 1
     views = {name: np.zeros_like(image) for name in Kernels._fields}
     for i in np.unique(index):
         inside = index == i
-        for name, kernel in zip(Kernels._fields, kernels(stack[i].coc, shape), strict=True):
+        for name, kernel in zip(Kernels._fields, kernels(ranges[i].coc, shape), strict=True):
             views[name][inside] = cv2.filter2D(image, -1, kernel, borderType=cv2.BORDER_REFLECT_101)[inside]
     return views
 
 
 def barrel(image: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
-    """Distort radially: the pixel at radius r comes from r (a r^3 + b r^2 + c r + d), r in halves of the smaller side.
+    """Distort radially: the pixel at radius r comes from r (a r^3 + b r^2 + c r + d), r in halves of the shorter side.
 
-    The released generator leaves it off unless asked, and then distorts views, combined image and target alike.
-    Our reading: bilinear (it resamples by an elliptical filter of ImageMagick); what lies outside is black, as there.
+    This is an option of the released generator, off by default, for views, combined image and target. Our reading:
+    bilinear (it resamples by ImageMagick's elliptical filter); pixels from outside are black, as there.
+
+    Args:
+        image: (H, W, 3).
+        coefficients: a, b, c and d.
     """
     a, b, c, d = coefficients
     height, width = image.shape[:2]
@@ -191,15 +217,21 @@ def barrel(image: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
     return cv2.remap(image, map_x.astype(np.float32), map_y.astype(np.float32), cv2.INTER_LINEAR, borderValue=0)
 
 
-def drawn_depth(rng: np.random.Generator, height: int, width: int, camera: Camera) -> tuple[np.ndarray, dict]:
-    """Draw a depth for a photograph that has none: a slanted plane or a flight of steps, by chance.
+def draw_depth(rng: np.random.Generator, height: int, width: int, camera: Camera) -> tuple[np.ndarray, dict]:
+    """Draw a depth for a photograph without one: a slanted plane or steps, with equal probability.
 
-    Our reading, for photographs without depth: from half the focus distance to 250, where the circle of confusion goes
-    from -m to nearly +m, so that both sides of the focus occur equally. Inverse depth, in which m (d - s) / d and the
-    projection of a plane are linear, runs along one direction of the image.
+    Our reading: from half the focus distance to 250, where the circle of confusion goes from -m to nearly +m, so that
+    both sides of the focus occur equally. Inverse depth varies along one direction of the image, because both
+    m (d - s) / d and the projection of a plane are linear in it.
+
+    Args:
+        rng: the item's own generator.
+        height, width: of the photograph.
+        camera: the lens.
 
     Returns:
-        (H, W) float32 depth in scene units, and what was drawn: `depth` ("plane" or "steps"), `depth_angle` (degrees).
+        (H, W) float32 depth in scene units, and the drawn values: `depth` ("plane" or "steps") and `depth_angle` in
+        degrees.
     """
     angle = float(rng.uniform(0, 360))
     y, x = np.mgrid[:height, :width]
@@ -219,6 +251,6 @@ def drawn_depth(rng: np.random.Generator, height: int, width: int, camera: Camer
 
 
 def check_camera_set(number: int) -> None:
-    """Raise ParamsError unless CAMERAS has a camera of that number."""
+    """Raise ParamsError unless `number` is a position in CAMERAS."""
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < len(CAMERAS):
         raise ParamsError(f"camera_set: found {number!r}, expected a whole number from 0 to {len(CAMERAS) - 1}")

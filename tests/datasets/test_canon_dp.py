@@ -193,7 +193,7 @@ def test_a_wrong_size_is_told(root):
 
 def test_an_8_bit_file_and_a_jpeg_are_told(root):
     write(file_of(root, "test", "left", 917), 0, dtype=np.uint8)
-    with pytest.raises(DataError, match=r"1P0A0917.png: found 8 bits a value, expected 16"):
+    with pytest.raises(DataError, match=r"1P0A0917.png: found 8 bits per value, expected 16"):
         canon_dp.originals(root)
     data = cv2.imencode(".jpg", np.zeros((64, 96, 3), np.uint8))[1].tobytes()
     file_of(root, "test", "left", 917).write_bytes(data)
@@ -338,7 +338,7 @@ def test_what_the_stand_in_drew_makes_its_pixels_again():
     rng = np.random.default_rng(5)
     rng.integers(len(dual_pixel.SHAPES))
     camera = dual_pixel.CAMERAS[3]
-    depth, drawn = dual_pixel.drawn_depth(rng, *made.images["target"].shape[:2], camera)
+    depth, drawn = dual_pixel.draw_depth(rng, *made.images["target"].shape[:2], camera)
     shape = dual_pixel.Shape(about["order"], about["cut_off"], about["floor"])
     again = dual_pixel.simulate(made.images["target"], depth, camera, shape)
     assert about["depth_angle"] == drawn["depth_angle"]

@@ -250,7 +250,12 @@ BROKEN = {  # the dataset, what breaks it, further arguments, what is said
     "a truncated file": ("gopro", truncated, PARTIAL, "sharp/000001.png: found a truncated or damaged file ("),
     "a file of no bytes": ("gopro", zero_bytes, PARTIAL, "blur/000001.png: found a file of 0 bytes, expected an image"),
     "a JPEG of no bytes": ("visdrone", zero_byte_jpeg, PARTIAL, "a.jpg: found a file of 0 bytes, expected an image"),
-    "8 bits for 16": ("canon-dp", eight_bits, PARTIAL, "test_r/source/1P0A0002.png: found 8 bits a value, expected 16"),
+    "8 bits for 16": (
+        "canon-dp",
+        eight_bits,
+        PARTIAL,
+        "test_r/source/1P0A0002.png: found 8 bits per value, expected 16",
+    ),
     "an inverted mask": ("places2", inverted_mask, (*PARTIAL, "--option", "masks={}/masks"), "the mask looks inverted"),
 }
 

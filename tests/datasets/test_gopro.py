@@ -121,7 +121,7 @@ def test_a_number_outside_the_sequence_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"GOPR0477_11_00: found 2 images up to 000081, expected 80 from 000001"):
         originals(small(tmp_path, 80, 81), partial=True)
     png(tmp_path / "GOPRO_Large/train/GOPR0477_11_00/sharp/copy.png")
-    with pytest.raises(DataError, match=r"copy\.png: found a name that is no number"):
+    with pytest.raises(DataError, match=r"copy\.png: found this name, expected NNNNNN\.png"):
         originals(tmp_path, partial=True)
 
 

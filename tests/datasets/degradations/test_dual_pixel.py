@@ -1,4 +1,4 @@
-"""The dual-pixel simulator: kernels and layers against the released generator's, compositing against plain loops."""
+"""The dual-pixel simulator: kernels and depth ranges of the released generator, compositing against plain loops."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def photograph(height: int = 40, width: int = 52, dtype: type = np.uint8) -> np.
     return np.random.default_rng(0).integers(0, np.iinfo(dtype).max, (height, width, 3), dtype=dtype, endpoint=True)
 
 
-# Lens and layers ----------------------------------------------------------------------------------------------------
+# Lens and depth ranges -----------------------------------------------------------------------------------------------
 
 
 def test_the_scales_are_those_of_the_thin_lens_by_hand():
@@ -35,12 +35,12 @@ def test_the_circle_of_confusion_is_signed_rounded_and_clipped():
     assert dual_pixel.circle_of_confusion(depth, dual_pixel.CAMERAS[2]).tolist() == [0, -10, 5, 9, -40]
 
 
-def test_layers_equal_the_released_generators():
+def test_depth_ranges_equal_the_released_generators():
     golden = json.loads((GOLDEN / "dual-pixel-kernels.json").read_text())["layers"]
     for number, camera in enumerate(dual_pixel.CAMERAS):
         expected = golden[f"set_{number}"]["layers"]
-        assert [list(layer) for layer in dual_pixel.layers(camera)] == expected
-    assert [len(dual_pixel.layers(camera)) for camera in dual_pixel.CAMERAS] == [19, 22, 38, 31, 45]
+        assert [list(one) for one in dual_pixel.depth_ranges(camera)] == expected
+    assert [len(dual_pixel.depth_ranges(camera)) for camera in dual_pixel.CAMERAS] == [19, 22, 38, 31, 45]
 
 
 # Kernels ------------------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ def test_the_views_equal_plain_loops(number):
 
 def test_the_combined_image_is_the_mean_of_the_views_within_rounding():
     image = photograph()
-    depth, _ = dual_pixel.drawn_depth(np.random.default_rng(0), *image.shape[:2], dual_pixel.CAMERAS[2])
+    depth, _ = dual_pixel.draw_depth(np.random.default_rng(0), *image.shape[:2], dual_pixel.CAMERAS[2])
     views = {
         name: view.astype(float)
         for name, view in dual_pixel.simulate(image, depth, dual_pixel.CAMERAS[2], dual_pixel.SHAPES[0]).items()
@@ -194,11 +194,11 @@ def test_the_distortion_reads_each_pixel_at_its_polynomial():
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_a_drawn_depth_lies_on_both_sides_of_the_focus(number):
+def test_a_draw_depth_lies_on_both_sides_of_the_focus(number):
     camera = dual_pixel.CAMERAS[number]
     seen, cocs = set(), []
     for seed in range(30):
-        depth, about = dual_pixel.drawn_depth(np.random.default_rng(seed), 30, 40, camera)
+        depth, about = dual_pixel.draw_depth(np.random.default_rng(seed), 30, 40, camera)
         assert depth.shape == (30, 40) and depth.dtype == np.float32
         assert camera.focus_distance / 2 * 0.999 <= depth.min() and depth.max() <= 250.001
         seen.add(about["depth"])
