@@ -1,4 +1,4 @@
-"""Search a run: several trials, in one process or more; the numbers of the best one train a run of their own."""
+"""Search a run: several trials, in one process or more; the best one's numbers become those of the winner's run."""
 
 from __future__ import annotations
 

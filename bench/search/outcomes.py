@@ -40,7 +40,7 @@ def ended(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
 def counted(trials: Sequence[FrozenTrial], count: int) -> list[FrozenTrial]:
     """Return `count` trials in their order: the first ones, and always that of the run's own numbers.
 
-    Lost and tried again, that one has a later number than others.
+    That trial has a late number where it was lost and tried again.
     """
     chosen = sorted(trials, key=lambda trial: DEFAULT not in trial.user_attrs)[:count]
     return sorted(chosen, key=lambda trial: trial.number)

@@ -1,4 +1,4 @@
-"""The files that a search leaves: its trials, what was found, and the winner's part of a recipe."""
+"""The files that a search leaves: its trials, its result, and the winner's part of a recipe."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def write_results(
         mlflow_run: the id of the search's MLflow run.
         trials: those that count.
         best: the winner.
-        folder: a new one.
+        folder: a new, empty folder.
     """
     trial_table(setup, trials).to_parquet(folder / TRIALS, index=False)
     write_json(folder / STUDY, study_values(setup, study, mlflow_run, trials, best))

@@ -1,1 +1,1 @@
-"""The training loop, its resume state and its records."""
+"""How a run is trained: the command's work, the loop, checkpoints, optimisers, losses and the device."""

@@ -1,4 +1,4 @@
-"""The machine under a run: its device, its threads, and an allocator that keeps its pages."""
+"""Settings of the machine: threads, the memory allocator, the device that scores, and full float32 on GPUs."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+# Parameters of glibc's mallopt, from malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
 
 def tune_allocator() -> bool:
-    """Keep freed memory in the process: without this each large tensor's pages are faulted in anew.
+    """Keep freed memory in the process: otherwise the system maps new pages for every large tensor.
 
-    Measured on convolution networks: training steps 1.05 to 1.8 times faster. Returns False where the C library has no
-    such settings; nothing else changes there.
+    Measured on convolution networks: training steps are 1.05 to 1.8 times faster.
+
+    Returns:
+        False where the C library does not have these settings; then nothing is changed.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -24,19 +27,23 @@ def tune_allocator() -> bool:
     return all(mallopt(key, value) == 1 for key, value in settings.items())
 
 
-def set_threads(wanted: int) -> int:
-    """Use `wanted` threads, or what torch finds for 0; return how many. It belongs to a run: results depend on it."""
+def set_threads(count: int) -> int:
+    """Set the number of torch's threads and return it. Results depend on it, so it is part of a run's identity.
+
+    Args:
+        count: of threads; 0 for OMP_NUM_THREADS where that is set, else one per core.
+    """
     import torch
 
-    if wanted:
-        torch.set_num_threads(wanted)
+    if count:
+        torch.set_num_threads(count)
     elif "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(os.cpu_count() or 1)
     return torch.get_num_threads()
 
 
 def scoring_device() -> str:
-    """Return where networks restore and metrics look through theirs: "cuda" where there is one, else "cpu"."""
+    """Return the device on which networks restore and perceptual metrics run: "cuda" where there is one, else "cpu"."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

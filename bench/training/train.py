@@ -41,7 +41,7 @@ def fingerprint(
     device: str,
     auxiliary_digests: Mapping[str, str] | None = None,
 ) -> str:
-    """Return a hash of all that a training depends on: one with another hash never resumes its checkpoint.
+    """Return a hash of all that a training depends on. A checkpoint is resumed only under the same hash.
 
     Args:
         recipe: the resolved run.

@@ -34,7 +34,7 @@ def check_weights(
     absent: Collection[str] = (),
     where: str = "train.weights",
 ) -> None:
-    """Check the names of loss weights. A misspelt one would have no effect, and its loss the weight 1.
+    """Check the names of loss weights: a misspelt name would have no effect, and its loss would have the weight 1.
 
     Args:
         method: whose losses they are.

@@ -1,4 +1,4 @@
-"""Phases: their lengths, the share of them that a batch is told, and phases that a run does not have."""
+"""Phases: their lengths, the share of them that is done, as batches hold it, and phases that a run does not have."""
 
 from __future__ import annotations
 
