@@ -1,7 +1,4 @@
-"""Mine: a small residual CNN for deblurring, the example of docs/add-a-method.md.
-
-Our reading: there is no paper; three convolutions predict what the blur took away.
-"""
+"""Mine: a small residual CNN for deblurring, the example of docs/add-a-method.md."""
 
 from __future__ import annotations
 

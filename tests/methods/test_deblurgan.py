@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from bench.contracts import ParamsError
 from methods.deblurgan import Critic, Generator, method
 from methods.layers.instance_norm import instance_norm
+from tests.methods.schedules import learning_rate
 
 PHASE = method.phases["train"]
 critic_losses, generator_losses = (PHASE.players[name].losses for name in ("critic", "generator"))
@@ -152,3 +153,19 @@ def test_names_follow_with_or_without_dropout_and_old_running_statistics() -> No
 def test_arguments_out_of_range_are_refused(arguments: dict[str, float], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         method.networks(**arguments)
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "generator", "epoch", 149, 1e-4),
+        ("train", "critic", "epoch", 225, 5e-5),
+        ("train", "generator", "epoch", 300, 0.0),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """Section 5: 1e-4 for 150 epochs, then linearly to zero over 150."""
+    assert learning_rate("deblurgan-gopro", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)

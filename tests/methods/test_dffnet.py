@@ -21,6 +21,7 @@ from methods.dffnet import (
 )
 from methods.families.fusion import Fusion
 from methods.families.multipath import MRFNet
+from tests.methods.schedules import epochs, learning_rate
 
 STAGES = ("stage_one", "stage_two", "stage_three")
 MOVED = {
@@ -438,3 +439,34 @@ def test_arguments_out_of_range_are_refused(name):
         method.networks(**(method.tiny | {"deblur_channels": 2}))
     with pytest.raises(ParamsError, match="gain is 0, expected a number above 0"):
         method.networks(**(method.tiny | {"inpaint_gain": 0}))
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("deblur", "stage_one", "epoch", 9.99, 1e-4),
+        ("fuse", "stage_three", "epoch", 10, 5e-5),
+        ("inpaint", "critic", "epoch", 49, 6.25e-6),
+        ("together", "joint", "step", 0, 1e-5),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """Section 4.1: 1e-4, halved every 10 epochs, 50 on Places2; a tenth of it with all stages together."""
+    assert learning_rate("dffnet-places2", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("run", "phase", "length"),
+    [
+        ("dffnet-places2", "inpaint", 50),
+        ("dffnet-plain-places2", "together", 50),
+        ("dffnet-no-deblur-places2", "deblur", 0),
+        ("dffnet-visdrone", "inpaint", 70),
+    ],
+)
+def test_a_run_is_as_long_as_the_paper_says(run, phase, length):
+    """Section 4.1."""
+    assert epochs(run, phase) == length

@@ -16,6 +16,7 @@ from bench.contracts import ParamsError, WeightsError
 from methods.dffnet_inpaint import critic_sees, method
 from methods.families.gated_inpainting import GatedConv, InpaintingNet, rename_layer
 from methods.layers.sn_patch_critic import SNPatchCritic, critic_input
+from tests.methods.schedules import epochs, learning_rate
 
 PHASE = method.phases["train"]
 generator_losses = PHASE.players["generator"].losses
@@ -262,3 +263,28 @@ def test_the_critics_variables_keep_its_kernels_and_norms() -> None:
         torch.testing.assert_close(ours.weight, own.weight, rtol=1e-3, atol=1e-4)
         norm = torch.linalg.matrix_norm(ours.weight.flatten(1), 2)
         assert norm.item() == pytest.approx(1, rel=0.05)
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "generator", "epoch", 9, 1e-4),
+        ("train", "generator", "epoch", 49, 6.25e-6),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """Section 4.1: as DFFNet's."""
+    assert learning_rate("dffnet-inpaint-places2", phase, player, unit, when) == pytest.approx(
+        rate, rel=1e-9, abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("run", "phase", "length"), [("dffnet-inpaint-places2", "train", 50), ("dffnet-inpaint-visdrone", "train", 70)]
+)
+def test_a_run_is_as_long_as_the_paper_says(run, phase, length):
+    """Section 4.1."""
+    assert epochs(run, phase) == length

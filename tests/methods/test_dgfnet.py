@@ -25,6 +25,7 @@ from methods.dgfnet import (
 )
 from methods.families.edge_model import Generator
 from methods.layers.sn_patch_critic import SNPatchCritic
+from tests.methods.schedules import learning_rate
 
 TRAIN, FINETUNE = method.phases["train"], method.phases["finetune"]
 ABLATIONS = [{"texture": False, "dpfm": False}, {"texture": True, "dpfm": False}, {"texture": True, "dpfm": True}]
@@ -381,3 +382,18 @@ def test_the_auxiliary_map_is_the_texture_by_relative_total_variation() -> None:
     assert made.shape == flat.shape and made.dtype == np.float32
     assert np.abs(made[mask[..., 0] > 0]).max() == 0
     assert np.abs(made).max() < 0.05
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "generator", "step", 0, 5e-4),
+        ("finetune", "finetune_generator", "step", 0, 5e-5),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """Section 4.1: 5e-4, then 5e-5 for fine-tuning."""
+    assert learning_rate("dgfnet-paris", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)

@@ -13,6 +13,7 @@ from benchmarks.dmphn_frame import Authors
 from methods import dmphn
 from methods.dmphn import COLUMNS, DMPHN, ROWS, Pair, join, lean, method, split
 from methods.layers.winograd import winograd_available, winograd_conv
+from tests.methods.schedules import epochs, learning_rate
 
 
 def tiny(num_levels: int = 4) -> DMPHN:
@@ -184,3 +185,25 @@ def test_a_size_that_does_not_split_is_refused(height: int, width: int) -> None:
 def test_arguments_out_of_range_are_refused(arguments: dict[str, int]) -> None:
     with pytest.raises(ParamsError, match=f"dmphn: {next(iter(arguments))} is {next(iter(arguments.values()))}"):
         DMPHN(**arguments)
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "network", "epoch", 999, 1e-4),
+        ("train", "network", "epoch", 1000, 1e-5),
+        ("train", "network", "epoch", 3999, 1e-7),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """The code: 1e-4, times 0.1 every 1,000 epochs."""
+    assert learning_rate("dmphn-gopro", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("run", "phase", "length"), [("dmphn-places2", "train", 4000)])
+def test_a_run_is_as_long_as_the_paper_says(run, phase, length):
+    """The authors' code."""
+    assert epochs(run, phase) == length

@@ -19,6 +19,7 @@ from methods.layers.window_attention import (
     shift_mask,
     to_windows,
 )
+from tests.methods.schedules import learning_rate
 
 SIZES = {
     name.upper(): dict(variant.network) for name, variant in method_recipe("dmtnet").variants.items() if len(name) == 1
@@ -342,3 +343,19 @@ def test_insides_are_the_weights_and_maps_of_figure_5():
             assert shown.flatten().argmax() == map_.mean(1).flatten().argmax()
     with torch.no_grad():
         assert method.insides(nn.ModuleDict({"network": tiny(num_dmssrm=0)}), batch) == {}
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "network", "epoch", 0, 1e-4),
+        ("train", "network", "epoch", 500, 5e-5),
+        ("train", "network", "epoch", 1000, 0.0),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """Section 4.2: 1e-4 with cosine annealing, about 1,000 epochs."""
+    assert learning_rate("dmtnet-canon-dp", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)

@@ -10,6 +10,7 @@ from torch import nn
 from bench.contracts import ParamsError, WeightsError
 from methods.dpdnet import Decoder, DPDNet, from_keras, he_normal_, keras_layers, method, start_open_
 from methods.losses.pixel import mse
+from tests.methods.schedules import learning_rate
 
 
 def small(**arguments: float) -> DPDNet:
@@ -218,3 +219,19 @@ def test_it_is_trained_by_the_mean_squared_error():
     target = torch.zeros(1, 3, 2, 2)
     losses = player.losses(nn.ModuleDict(), {"target": target}, {"pred": target + 0.1})
     assert losses["mse"].item() == pytest.approx(0.01)
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "network", "epoch", 59, 2e-5),
+        ("train", "network", "epoch", 60, 1e-5),
+        ("train", "network", "epoch", 199, 2.5e-6),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """Section 5: 2e-5, halved every 60 epochs, 200 epochs."""
+    assert learning_rate("dpdnet-canon-dp", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from bench.contracts import ParamsError
 from methods.edgeconnect import colour_input, joint_forward, method
 from methods.families.edge_model import Generator, canny, edge_generator_losses, edge_input, luminance, predicted_edges
+from tests.methods.schedules import learning_rate
 
 generator_losses = method.phases["inpaint"].players["generator"].losses
 WEIGHTS = {
@@ -206,3 +207,20 @@ def test_the_authors_file_wraps_its_state_and_old_statistics_are_dropped() -> No
 def test_arguments_out_of_range_are_refused() -> None:
     with pytest.raises(ParamsError, match="critic_channels is 0; expected at least 1"):
         method.networks(critic_channels=0)
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("edge", "edge_generator", "step", 1_999_999, 1e-4),
+        ("edge", "edge_critic", "step", 0, 1e-5),
+        ("inpaint", "generator", "step", 1_999_999, 1e-4),
+        ("joint", "critic", "step", 1_999_999, 1e-5),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """The code: constant, each critic at a tenth of its generator."""
+    assert learning_rate("edgeconnect-paris", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)

@@ -12,6 +12,7 @@ from bench.contracts import DataError, ParamsError
 from methods.layers import rfdb
 from methods.layers.han import LayerAttention
 from methods.lmfn import ACFM, ALFM, LMFN, MEAN, REPOSITORY, UNUSED, MeanShift, ResBlock, method, rename
+from tests.methods.schedules import learning_rate
 
 TINY = {"channels": 8, "block_channels": 8, "num_blocks": 2}
 
@@ -343,3 +344,19 @@ def test_the_scales_are_those_that_the_encoder_joins():
     scales = encoder.scales(x)
     assert [tuple(scale.shape[1:]) for scale in scales] == [(8, 16, 16), (8, 8, 8), (8, 4, 4)]
     assert torch.equal(scales[0], encoder(x))
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "network", "step", 0, 1e-4),
+        ("train", "network", "step", 499_999, 1e-4),
+        ("train", "network", "step", 500_000, 1e-5),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """Section 4.1: 1e-4, divided by 10 every 5e5 iterations."""
+    assert learning_rate("lmfn-gopro", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)

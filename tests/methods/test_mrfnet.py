@@ -10,6 +10,7 @@ from torch import nn
 from bench.contracts import DataError, ParamsError
 from methods.families.multipath import MRFNet, MRFUnit, path_losses, receptive_radius
 from methods.mrfnet import method
+from tests.methods.schedules import epochs, learning_rate
 
 
 def count(**arguments) -> int:
@@ -394,3 +395,26 @@ def test_insides_are_the_paths_images_and_what_each_changes():
         assert map_.shape == moved.shape == (1, 1, 32 // 2 ** (k - 1), 64 // 2 ** (k - 1))
         assert (map_.min(), map_.max()) == (0, 1)
         assert map_.flatten().argmax() == moved.flatten().argmax()
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "network", "epoch", 0, 1e-4),
+        ("train", "network", "epoch", 9.99, 1e-4),
+        ("train", "network", "epoch", 10, 5e-5),
+        ("train", "network", "epoch", 49, 6.25e-6),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """Section IV.A: 1e-4, halved every 10 epochs, 50 epochs on GOPRO."""
+    assert learning_rate("mrfnet-gopro", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize(("run", "phase", "length"), [("mrfnet-gopro", "train", 50), ("mrfnet-visdrone", "train", 70)])
+def test_a_run_is_as_long_as_the_paper_says(run, phase, length):
+    """Section IV.A."""
+    assert epochs(run, phase) == length

@@ -29,6 +29,7 @@ from methods.families.blur_class import (
 from methods.families.edge_model import canny, edge_input, luminance
 from methods.families.multipath import MRFNet
 from methods.mrfnet_edges import LastStage, classify_forward, deblur, edges_and_scores, method, mix_edges, predict_edges
+from tests.methods.schedules import learning_rate
 
 
 @pytest.fixture(autouse=True)
@@ -366,3 +367,18 @@ def test_the_entry_says_what_it_watches_and_leaves_out():
     assert list(method.phases) == ["edge", "classify", "deblur"]
     assert method.watched == mrfnet.method.watched
     assert any("Contextual attention" in limit for limit in method.limits)
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("deblur", "network", "epoch", 9, 1e-4),
+        ("deblur", "network", "epoch", 10, 5e-5),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """As MRFNet's."""
+    assert learning_rate("mrfnet-edges-visdrone", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)

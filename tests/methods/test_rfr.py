@@ -12,6 +12,7 @@ from methods.families.rfr import RFR, Attention, frozen_norms, partial_conv, reg
 from methods.losses import perceptual
 from methods.losses.pixel import composite
 from methods.rfr import losses, method
+from tests.methods.schedules import learning_rate
 
 TRAIN, FINETUNE = method.phases["train"], method.phases["finetune"]
 WEIGHTS = {"hole": 6.0, "valid": 1.0, "total_variation": 0.1}
@@ -281,3 +282,18 @@ def test_steps_as_the_engine_takes_them_lower_the_losses(bfloat16: bool) -> None
             values.append(total.item())
     assert sum(values[22:25]) < 0.6 * sum(values[:3])
     assert values[-1] < values[25]
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "network", "step", 0, 2e-4),
+        ("finetune", "finetune_network", "step", 0, 5e-5),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """The code: 2e-4, then 5e-5 for fine-tuning."""
+    assert learning_rate("rfr-paris", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)

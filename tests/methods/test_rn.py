@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from bench.contracts import ParamsError
 from methods.rn import BasicRegionNorm, Generator, LearnableRegionNorm, method, region_norm
+from tests.methods.schedules import learning_rate
 
 PHASE = method.phases["train"]
 generator_losses = PHASE.players["generator"].losses
@@ -206,3 +207,18 @@ def test_biases_start_at_zero_and_arguments_out_of_range_are_refused() -> None:
         method.networks(threshold=1.5)
     with pytest.raises(ParamsError, match="at least 1"):
         method.networks(channels=0)
+
+
+# The recipe -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("phase", "player", "unit", "when", "rate"),
+    [
+        ("train", "generator", "epoch", 9, 1e-4),
+        ("train", "critic", "epoch", 9, 1e-5),
+    ],
+)
+def test_the_learning_rate_is_the_papers(phase, player, unit, when, rate):
+    """The code: constant, the critic at a tenth."""
+    assert learning_rate("rn-places2", phase, player, unit, when) == pytest.approx(rate, rel=1e-9, abs=1e-12)
