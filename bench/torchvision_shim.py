@@ -1,9 +1,9 @@
-"""Makes torchvision importable beside a torch that its compiled operators do not fit.
+"""Make torchvision importable with a torch that its compiled operators do not fit.
 
-The wheels of torchvision are built for one build of torch. Beside another one (PyPI's wheel beside a CPU-only torch)
-their compiled operators do not load, and `import torchvision` fails, because it registers the shape of the operator
-`nms`, which is then unknown. Its networks, which lpips and torch-fidelity take from it, need none of these operators:
-declaring the schemas is enough. Calling `nms` itself still fails.
+The wheels of torchvision are built for one build of torch. With another build (PyPI's wheel with a CPU-only torch)
+their compiled operators do not load, and `import torchvision` fails when it registers the shape of the operator `nms`,
+which is then unknown. The networks that lpips and torch-fidelity use need none of these operators, so declaring their
+schemas is enough. Calling `nms` still fails.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 
 @functools.cache
 def make_importable() -> None:
-    """Call before the first import of torchvision, or of what imports it (lpips, torch_fidelity).
+    """Declare the schemas of torchvision's operators; call this before the first import of it, lpips or torch_fidelity.
 
-    Nothing is declared where torchvision is absent, or its operators load.
+    Nothing is declared if torchvision is absent or its operators load.
     """
     import torch
     from torch import library as operators
 
-    found = importlib.util.find_spec("torchvision")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("torchvision")
+    if spec is None or spec.origin is None:
         return
-    for compiled in sorted(Path(found.origin).parent.glob("_C*")):
+    for compiled in sorted(Path(spec.origin).parent.glob("_C*")):
         try:
             torch.ops.load_library(str(compiled))
-        except OSError:  # built for another torch: the case this module is for
+        except OSError:  # built for another torch
             continue
         return
     for name in ("nms", "qnms"):

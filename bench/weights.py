@@ -1,7 +1,7 @@
-"""The files of other people's network weights that some losses and scores look through, and how they are found.
+"""Files with the weights of published networks that some losses and metrics use, and where they are looked for.
 
-Nothing is downloaded and nothing is loaded here: a file is looked for by name, and taken only if its SHA-256 begins
-with the digits that stand at the end of its public name.
+Nothing is downloaded and nothing is loaded here. A file is found by its name and accepted only if its SHA-256 starts
+with the digits at the end of its published name.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ from bench.contracts import UserError, WeightsError
 
 @dataclass(frozen=True)
 class WeightFile:
-    """One public file of weights.
+    """A published file of weights.
 
     Args:
-        title: what it holds, for messages.
-        url: the full address of the public file; its last part is the file's name, which ends in the first eight digits
-            of its SHA-256.
-        mebibytes: its size as its publisher states it, 2^20 bytes; for the reader, not checked.
+        title: name of the network and its training data, for messages.
+        url: address of the file; its last part is the file's name, which ends in the first eight digits of its SHA-256.
+        mebibytes: size stated by the publisher, in 2^20 bytes; information for the user, not checked.
     """
 
     title: str
@@ -33,12 +32,12 @@ class WeightFile:
 
     @property
     def name(self) -> str:
-        """The file's name, as published; other programs look for the same."""
+        """The published name of the file, which other programs look for, too."""
         return self.url.rsplit("/", 1)[1]
 
     @property
     def sha256(self) -> str:
-        """The first digits of its SHA-256."""
+        """The first eight digits of its SHA-256."""
         return self.name.removesuffix(".pth").rsplit("-", 1)[1]
 
 
@@ -58,7 +57,7 @@ KNOWN: dict[str, WeightFile] = {
 
 
 def known(key: str) -> WeightFile:
-    """What is known of the file `key`. Raises UserError with the nearest keys."""
+    """Return the file of a key of KNOWN. Raises UserError with the nearest keys."""
     if key not in KNOWN:
         near = difflib.get_close_matches(key, KNOWN) or list(KNOWN)
         raise UserError(f"no weights {key!r}; the nearest are: {', '.join(near)}")
@@ -66,25 +65,26 @@ def known(key: str) -> WeightFile:
 
 
 def shared_folder() -> Path:
-    """Where torch keeps downloaded weights: $TORCH_HOME/hub/checkpoints, by default ~/.cache/torch/hub/checkpoints."""
+    """Return torch's folder of weights: $TORCH_HOME/hub/checkpoints, default ~/.cache/torch/hub/checkpoints."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")
     return Path(home).expanduser() / "hub" / "checkpoints"
 
 
 def find(key: str, folder: Path | None = None) -> Path | None:
-    """The verified file of the weights `key`; None where it is in neither place, and `explain` says what to do.
+    """Return the verified file with the weights of a network, or None if it is missing; then see `explain`.
 
     Args:
         key: of `KNOWN`.
-        folder: the folder that the user names, looked in first; then comes `shared_folder()`.
+        folder: the user's folder, searched first, before `shared_folder()`.
+
     Raises:
-        UserError: for an unknown key.
-        WeightsError: when `folder` is no folder, or a file of the right name has another SHA-256.
+        UserError: an unknown key.
+        WeightsError: `folder` is not a folder, or a file with the right name has another SHA-256.
     """
     file = known(key)
     if folder is not None and not folder.is_dir():
-        raise WeightsError(f"{folder}: no such folder; it was named as the place of network weights")
+        raise WeightsError(f"{folder}: no such folder of network weights")
     for place in [shared_folder()] if folder is None else [folder, shared_folder()]:
         path = place / file.name
         if path.is_file():
@@ -94,26 +94,26 @@ def find(key: str, folder: Path | None = None) -> Path | None:
 
 
 def verify(path: Path, file: WeightFile) -> None:
-    """Raise WeightsError unless the SHA-256 of `path` begins with the digits in the public file's name."""
-    about = path.stat()
-    found = digest(path, about.st_size, about.st_mtime_ns)
-    if not found.startswith(file.sha256):
+    """Raise WeightsError unless the SHA-256 of `path` starts with the digits in the published name."""
+    status = path.stat()
+    sha256 = digest(path, status.st_size, status.st_mtime_ns)
+    if not sha256.startswith(file.sha256):
         raise WeightsError(
-            f"{path}: its SHA-256 begins with {found[: len(file.sha256)]}, that of the published file with "
-            f"{file.sha256} ({about.st_size / 2**20:.1f} MiB found, about {file.mebibytes} MiB published): it is "
+            f"{path}: its SHA-256 begins with {sha256[: len(file.sha256)]}, that of the published file with "
+            f"{file.sha256} ({status.st_size / 2**20:.1f} MiB found, about {file.mebibytes} MiB published): it is "
             f"damaged or another file. Delete it and fetch {file.url}"
         )
 
 
 @functools.lru_cache
 def digest(path: Path, size: int, changed: int) -> str:
-    """The SHA-256 of a file, in hexadecimal digits; computed once while its size and its time of change stay."""
+    """Return the SHA-256 of a file in hexadecimal; cached while its size and time of change remain the same."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def explain(key: str, folder: Path | None = None) -> str:
-    """One sentence on what to fetch, where to put it and what then, for weights that `find` did not find."""
+    """Return one sentence for missing weights: what to fetch, where to put it, and what to do then."""
     file = known(key)
     shared = str(shared_folder()).replace(str(Path.home()), "~", 1)
     places = f"{folder} or {shared}" if folder is not None else shared

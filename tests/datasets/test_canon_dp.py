@@ -15,6 +15,7 @@ from bench.contracts import DataError, ParamsError
 from datasets import canon_dp
 from datasets.degradations import dual_pixel
 from datasets.photographs.packaged import photographs
+from datasets.photographs.patches import num_kept, patch_corners
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples" / "dpdd"
 SCENES = {"train": [(890, 891), (893, 892)], "val": [(894, 895)], "test": [(917, 916), (933, 935), (960, 961)]}
@@ -58,7 +59,7 @@ def test_the_official_counts_and_the_indoor_scenes():
     assert len(canon_dp.INDOOR) == 37 and max(canon_dp.INDOOR) == 75
 
 
-def test_sources_and_targets_pair_by_place_though_their_numbers_differ(root):
+def test_sources_and_targets_are_paired_by_position(root):
     items = canon_dp.originals(root, patch=None)
     assert [(item.split, item.name) for item in items][:3] == [
         ("train", "1P0A0890"),
@@ -95,7 +96,7 @@ def test_16_bits_come_through_in_rgb(root):
     assert made.degradation == {"kind": "captured", "turned": 0}
 
 
-def test_scenes_are_told_by_their_place_when_the_test_split_is_whole(tmp_path, monkeypatch):
+def test_scenes_are_known_by_position_if_the_test_split_is_complete(tmp_path, monkeypatch):
     pairs = [(1000 + 3 * i, 1001 + 3 * i) for i in range(76)]
     fill(tmp_path, {"train": SCENES["train"], "val": SCENES["val"], "test": pairs}, height=16, width=16)
     monkeypatch.setattr(canon_dp, "COUNTS", {"train": 2, "val": 1, "test": 76})
@@ -128,7 +129,7 @@ def test_portrait_images_are_turned_counter_clockwise(tmp_path):
 # Bad input ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_short_split_is_told_and_partial_takes_it(root):
+def test_a_short_split_is_refused_unless_partial(root):
     for field, number in (("left", 933), ("right", 933), ("centre", 933), ("target", 935)):
         file_of(root, "test", field, number).unlink()
     with pytest.raises(DataError) as error:
@@ -138,26 +139,26 @@ def test_a_short_split_is_told_and_partial_takes_it(root):
 
 
 @pytest.mark.parametrize(("field", "number"), [("left", 893), ("right", 893), ("centre", 893)])
-def test_a_missing_view_is_told_even_when_partial(root, field, number):
+def test_a_missing_view_is_refused_even_when_partial(root, field, number):
     file_of(root, "train", field, number).unlink()
     with pytest.raises(DataError, match=r"found 1 scenes of 'train' that lack a view; .* has 1P0A0893"):
         canon_dp.originals(root, partial=True)
 
 
 @pytest.mark.parametrize("number", [891, 892])
-def test_a_missing_target_is_told_even_when_partial(root, number):
+def test_a_missing_target_is_refused_even_when_partial(root, number):
     file_of(root, "train", "target", number).unlink()
     with pytest.raises(DataError, match="2 sources and 1 targets of split 'train' do not make pairs"):
         canon_dp.originals(root, partial=True)
 
 
-def test_a_target_of_another_scene_is_told(root):
+def test_a_target_of_another_scene_is_refused(root):
     file_of(root, "val", "target", 895).rename(file_of(root, "val", "target", 899))
     with pytest.raises(DataError, match="the first wrong one of 1P0A0894 with target 1P0A0899"):
         canon_dp.originals(root, partial=True)
 
 
-def test_a_missing_folder_is_told(root):
+def test_a_missing_folder_is_refused(root):
     (root / "dd_dp_dataset_canon" / "val_l").rename(root / "elsewhere")
     with pytest.raises(DataError, match=r"val_l/source: no such folder"):
         canon_dp.originals(root, partial=True)
@@ -172,26 +173,26 @@ def test_partial_takes_the_test_split_alone(root):
         canon_dp.originals(root)
 
 
-def test_no_scene_at_all_is_told_even_when_partial(root):
+def test_an_empty_set_is_refused_even_when_partial(root):
     for path in root.rglob("*.png"):
         path.unlink()
     with pytest.raises(DataError, match="0 scenes in split 'train'"):
         canon_dp.originals(root, partial=True)
 
 
-def test_a_file_of_another_name_is_told(root):
+def test_a_file_of_another_name_is_refused(root):
     write(file_of(root, "val", "left", 894).with_name("copy.png"), 0)
     with pytest.raises(DataError, match=r"copy.png: found this name, expected 1P0A and four digits"):
         canon_dp.originals(root)
 
 
-def test_a_wrong_size_is_told(root):
+def test_a_wrong_size_is_refused(root):
     write(file_of(root, "test", "right", 917), 0, 64, 95)
     with pytest.raises(DataError, match=r"test 1P0A0917: found different sizes .*95x64"):
         canon_dp.originals(root)
 
 
-def test_an_8_bit_file_and_a_jpeg_are_told(root):
+def test_an_8_bit_file_and_a_jpeg_are_refused(root):
     write(file_of(root, "test", "left", 917), 0, dtype=np.uint8)
     with pytest.raises(DataError, match=r"1P0A0917.png: found 8 bits per value, expected 16"):
         canon_dp.originals(root)
@@ -201,13 +202,13 @@ def test_an_8_bit_file_and_a_jpeg_are_told(root):
         canon_dp.originals(root)
 
 
-def test_an_empty_file_is_told(root):
+def test_an_empty_file_is_refused(root):
     file_of(root, "val", "target", 895).write_bytes(b"")
     with pytest.raises(DataError, match="found no PNG header"):
         canon_dp.originals(root)
 
 
-def test_a_truncated_file_is_told(root):
+def test_a_truncated_file_is_refused(root):
     path = file_of(root, "val", "target", 895)
     path.write_bytes(path.read_bytes()[:5000])
     item = next(item for item in canon_dp.originals(root, patch=None) if item.split == "val")
@@ -225,7 +226,7 @@ def test_a_truncated_file_is_told(root):
         ({"patch": 32, "overlap": 0.99}, "overlap: found 0.99"),
     ],
 )
-def test_a_wrong_option_is_told(root, options, words):
+def test_a_wrong_option_is_refused(root, options, words):
     with pytest.raises(ParamsError) as error:
         canon_dp.originals(root, **options)
     assert words in str(error.value)
@@ -234,61 +235,9 @@ def test_a_wrong_option_is_told(root, options, words):
 # Patches ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_papers_28_training_and_12_validation_patches():
-    corners = canon_dp.patch_corners(1120, 1680, 512, 0.6)
-    assert len(corners) == 28 and canon_dp.num_kept(28) == 20
-    assert sorted({left for _, left in corners}) == [0, 204, 408, 612, 816, 1020, 1168]
-    assert sorted({top for top, _ in corners}) == [0, 204, 408, 608]
-    validation = canon_dp.patch_corners(1120, 1680, 512, canon_dp.VAL_OVERLAP)
-    assert len(validation) == 12 and validation[-1] == (608, 1168)
-    assert 350 * canon_dp.num_kept(28) == 7000 and 74 * len(validation) == 888
-
-
-def test_patches_cover_the_image_and_none_is_doubled():
-    for height, width in ((64, 96), (33, 33), (64, 65)):
-        corners = canon_dp.patch_corners(height, width, 33, 0.6)
-        assert len(set(corners)) == len(corners)
-        covered = np.zeros((height, width), bool)
-        for top, left in corners:
-            assert top + 33 <= height and left + 33 <= width
-            covered[top : top + 33, left : left + 33] = True
-        assert covered.all()
-
-
-def test_sharpness_equals_plain_sums():
-    rng = np.random.default_rng(0)
-    patches = [(rng.integers(0, 65536, (20, 20, 3)) // divisor).astype(np.uint16) for divisor in (1, 2, 5, 60)]
-    expected = np.ones(4)
-    for size in (3, 7, 11, 15):
-        across = cv2.getDerivKernels(1, 0, size)
-        down = cv2.getDerivKernels(0, 1, size)
-        sums = []
-        for patch in patches:
-            grey = cv2.cvtColor(patch, cv2.COLOR_RGB2GRAY).astype(np.float64)
-            dx, dy = (cv2.sepFilter2D(grey, cv2.CV_64F, *kernels) for kernels in (across, down))
-            sums.append(np.sqrt(dx**2 + dy**2).sum())
-        expected *= (np.array(sums) - min(sums)) / (max(sums) - min(sums))
-    found = canon_dp.sharpness(patches)
-    assert found == pytest.approx(expected, rel=1e-6)
-    assert found[0] == 1 and found[3] == 0 and (np.diff(found) <= 0).all()
-
-
-def test_the_flat_patches_are_left_out():
-    image = np.full((1120, 1680, 3), 20_000, np.uint16)
-    image[:, 700:] = np.random.default_rng(0).integers(0, 65536, (1120, 980, 3))
-    kept = canon_dp.sharpest_corners(image, 512, 0.6)
-    assert len(kept) == 20
-    assert kept == sorted(kept)
-    assert not any(left == 0 for _, left in kept)  # the columns from 0 to 511 are flat
-
-
-def test_a_flat_image_still_gives_its_20_patches():
-    assert len(canon_dp.sharpest_corners(np.zeros((1120, 1680, 3), np.uint16)[::2, ::2], 256, 0.6)) == 20
-
-
 def test_items_are_patches_and_the_test_is_whole(root):
     items = canon_dp.originals(root, patch=32, overlap=0.5)
-    per_image = len(canon_dp.patch_corners(64, 96, 32, 0.5))
+    per_image = len(patch_corners(64, 96, 32, 0.5))
     assert per_image == 15
     assert Counter(item.split for item in items) == {"train": 2 * 11, "val": 12, "test": 3}
     whole = {item.name: item for item in canon_dp.originals(root, patch=None)}
@@ -305,7 +254,7 @@ def test_items_are_patches_and_the_test_is_whole(root):
 def test_the_sample_files_are_read():
     items = canon_dp.originals(SAMPLES, partial=True, patch=256)
     counts = Counter(item.split for item in items)
-    train = canon_dp.num_kept(len(canon_dp.patch_corners(448, 640, 256, 0.6)))
+    train = num_kept(len(patch_corners(448, 640, 256, 0.6)))
     assert counts == {"train": 2 * train, "val": 6, "test": 1}
     made = items[-1].make(np.random.default_rng(0))
     assert made.images["left"].shape == (448, 640, 3) and made.images["left"].max() > 255
@@ -317,7 +266,7 @@ def test_the_sample_files_are_read():
 # Stand-in -----------------------------------------------------------------------------------------------------------
 
 
-def test_the_stand_in_is_simulated_and_says_what_its_depth_is():
+def test_the_stand_in_is_simulated_and_its_scene_is_the_kind_of_depth():
     items = canon_dp.offline(draws=2, test_draws=1, max_side=96)
     assert Counter(item.split for item in items) == {"train": 14, "val": 1, "test": 4}
     scenes = {}
@@ -330,7 +279,7 @@ def test_the_stand_in_is_simulated_and_says_what_its_depth_is():
     assert set(scenes.values()) == {"real depth", "drawn depth"}
 
 
-def test_what_the_stand_in_drew_makes_its_pixels_again():
+def test_the_drawn_values_reproduce_the_pixels():
     item = next(item for item in canon_dp.offline(max_side=120, camera_set=3) if item.split == "val")
     made = item.make(np.random.default_rng(5))
     about = made.degradation
@@ -345,7 +294,7 @@ def test_what_the_stand_in_drew_makes_its_pixels_again():
     assert all(np.array_equal(made.images[name], view) for name, view in again.items())
 
 
-def test_the_real_depth_lies_on_both_sides_of_the_focus():
+def test_the_real_depth_is_on_both_sides_of_the_focus():
     item = next(i for i in canon_dp.offline(max_side=200, camera_set=2) if i.name == "motorcycle_left-000")
     made = item.make(np.random.default_rng(0))
     # 2.1 to 5.0 metres, the median in focus at 8 units.
@@ -355,13 +304,13 @@ def test_the_real_depth_lies_on_both_sides_of_the_focus():
     assert made.images["target"].shape == (135, 200, 3)
 
 
-def test_the_size_is_the_photographs_own_where_none_is_asked():
+def test_without_a_maximum_the_size_is_the_photographs():
     coins = next(photo for photo in photographs("test") if photo.name == "coins")
     made = canon_dp.make_offline(coins, None, 0, False, np.random.default_rng(0))
     assert np.array_equal(made.images["target"], coins.load())
 
 
-def test_the_distortion_moves_views_and_target_alike():
+def test_the_distortion_is_the_same_for_views_and_target():
     coins = next(photo for photo in photographs("test") if photo.name == "coins")
     plain, bent = (canon_dp.make_offline(coins, 100, 1, bend, np.random.default_rng(0)) for bend in (False, True))
     for name, image in plain.images.items():
@@ -378,7 +327,7 @@ def test_the_distortion_moves_views_and_target_alike():
         ({"camera_set": 5}, "camera_set: found 5, expected a whole number from 0 to 4"),
     ],
 )
-def test_a_wrong_option_of_the_stand_in_is_told(options, words):
+def test_a_wrong_option_of_the_stand_in_is_refused(options, words):
     with pytest.raises(ParamsError) as error:
         canon_dp.offline(**options)
     assert words in str(error.value)

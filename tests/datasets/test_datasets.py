@@ -1,4 +1,4 @@
-"""What every dataset keeps, whatever it is; a build that can be read again; and the real files, by the commands."""
+"""The contract, for every dataset; builds that are read again; official and broken files, by the commands."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ def first_of_each_split(name: str) -> list[Item]:
     return list({item.split: item for item in reversed(offline(name))}.values())
 
 
-# What the entry says --------------------------------------------------------------------------------------------------
+# The entry ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_entry_is_whole(name):
+def test_the_entry_is_complete(name):
     dataset = registry.dataset(name)
     assert dataset.title
     assert len(dataset.source) > 40
@@ -241,7 +241,7 @@ def inverted_mask(root: Path) -> None:
 
 
 PARTIAL = ("--partial",)
-BROKEN = {  # the dataset, what breaks it, further arguments, what is said
+BROKEN = {  # the dataset, what breaks it, further arguments, part of the message
     "a missing split": ("gopro", no_split, (), "GOPRO_Large/test: no such folder; "),
     "a count that is off": ("gopro", gopro_of, (), "1 of 2103 images in train, 1 of 1111 images in test; the "),
     "a missing partner": ("gopro", no_partner, PARTIAL, "GOPR0372_07_00: found 2 images without a partner, expected"),
@@ -302,20 +302,20 @@ def test_a_cmyk_jpeg_among_the_originals_is_converted(project, tmp_path):
     assert np.abs(built - np.array(expected)).max() <= 2
 
 
-def test_pictures_are_counted_where_each_makes_several_images(project, tmp_path, monkeypatch):
-    """Six masks on a picture are no six pictures, of which official counts speak."""
+def test_pictures_are_counted_if_each_makes_several_images(project, tmp_path, monkeypatch):
+    """A picture with six masks counts once, as in the official counts."""
     counts = registry.dataset("paris-streetview").counts
     side = np.zeros((256, 256, 3), np.uint8)
     for name in ("paris_train_original/a.JPG", "paris_eval_gt/001_im.png", "paris_eval_gt/002_im.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(side).save(tmp_path / name)
     place = ("--originals", tmp_path, "--partial")
-    told = project.good("verify", "paris-streetview", *place)
-    assert told.startswith("paris-streetview: 1 train, 12 test (of 2 pictures): layout, sizes and depth are right")
-    assert "\npartial: the official counts are 14,900 train, 100 test\n" in told
+    output = project.good("verify", "paris-streetview", *place)
+    assert output.startswith("paris-streetview: 1 train, 12 test (of 2 pictures): layout, sizes and depth are right")
+    assert "\npartial: the official counts are 14,900 train, 100 test\n" in output
     out = project.folder / "counted" / "paris-streetview"
-    told = project.good("build", "paris-streetview", *place, "--out", out)
-    assert told.startswith("paris-streetview: 1 train, 12 test (of 2 pictures) from originals (partial) -> ")
+    output = project.good("build", "paris-streetview", *place, "--out", out)
+    assert output.startswith("paris-streetview: 1 train, 12 test (of 2 pictures) from originals (partial) -> ")
     monkeypatch.setitem(counts, "train", 1)
     monkeypatch.setitem(counts, "test", 2)
     assert "official counts" not in project.good("verify", "paris-streetview", *place)
@@ -325,7 +325,7 @@ def test_pictures_are_counted_where_each_makes_several_images(project, tmp_path,
 
 
 def command(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user does, in a process of its own."""
+    """Run a command in another process, as a user does."""
     return subprocess.run(
         [sys.executable, "-m", "bench", *map(str, arguments)],
         cwd=folder,

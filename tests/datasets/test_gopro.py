@@ -125,7 +125,7 @@ def test_a_number_outside_the_sequence_is_refused(tmp_path):
         originals(tmp_path, partial=True)
 
 
-def test_nothing_at_all_is_an_error_that_tells_what_is_there(tmp_path):
+def test_an_empty_folder_is_refused_with_its_content(tmp_path):
     (tmp_path / "gopro.zip").write_bytes(b"x")
     with pytest.raises(DataError, match=r"found 0 of 2103 images in train, .* holds: gopro\.zip"):
         originals(tmp_path, partial=True)
@@ -185,7 +185,7 @@ def originals_of_all(root: Path):
     return originals(root, from_frames=True)
 
 
-def test_whole_windows_stand_for_a_sequence_of_unknown_first_number(tmp_path):
+def test_complete_windows_are_official_if_the_first_number_is_unknown(tmp_path):
     for frame in range(21, 60):  # whole windows of 11: 23..33, 34..44, 45..55
         png(tmp_path / f"GOPRO_Large_all/test/GOPR0410_11_00/{frame:06d}.png")
     names = [item.name for item in originals(tmp_path, partial=True, from_frames=True)]
@@ -214,7 +214,7 @@ def test_real_pairs_are_read():
 
 @needs_samples
 @pytest.mark.parametrize("response", ["linear", "gamma"])
-def test_a_rebuilt_real_window_is_the_shipped_one(response):
+def test_a_rebuilt_real_window_is_close_to_the_published_image(response):
     (rebuilt,) = originals(SAMPLES, partial=True, from_frames=True, response=response)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -227,7 +227,7 @@ def test_a_rebuilt_real_window_is_the_shipped_one(response):
 
 
 @needs_samples
-def test_neighbouring_frames_do_not_make_the_shipped_blur():
+def test_neighbouring_frames_do_not_make_the_published_blur():
     """The test above can fail: nine frames, or eleven sharp ones of the pairs, are several levels away."""
     frames = sorted((SAMPLES / "GOPRO_Large_all/train/GOPR0477_11_00").iterdir())
     shipped = read_rgb(SAMPLES / "GOPRO_Large/train/GOPR0477_11_00/blur/000001.png").astype(int)

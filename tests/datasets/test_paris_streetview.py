@@ -59,7 +59,7 @@ def test_a_test_picture_has_a_mask_of_every_kind_and_band(root):
     items = [item for item in paris.originals(root) if item.split == "test"]
     assert len({item.name for item in items}) == 12
     assert items[0].name == "001_im-irregular-20-30"
-    seen = set()
+    conditions = set()
     for item in items[:6]:
         made = pickle.loads(pickle.dumps(item)).make(np.random.default_rng(0))
         assert set(made.images) == {"target", "mask"}
@@ -68,8 +68,8 @@ def test_a_test_picture_has_a_mask_of_every_kind_and_band(root):
         expected = Image.fromarray(read_rgb(item.files[0])).resize((256, 256), Image.Resampling.BICUBIC)
         assert np.array_equal(made.images["target"], np.asarray(expected))
         assert made.degradation == {"stored_side": 227}
-        seen.add((made.condition["mask_kind"], made.condition["mask_band"]))
-    assert seen == CONDITIONS
+        conditions.add((made.condition["mask_kind"], made.condition["mask_band"]))
+    assert conditions == CONDITIONS
 
 
 def test_a_training_picture_is_its_central_537_square_at_256(root):
@@ -82,8 +82,8 @@ def test_a_training_picture_is_its_central_537_square_at_256(root):
 
 def test_training_pictures_take_kinds_and_bands_in_turn(root):
     items = paris.originals(root)[:3]
-    found = [item.make(np.random.default_rng(0)).condition for item in items]
-    kinds = [(about["mask_kind"], about["mask_band"]) for about in found]
+    conditions = [item.make(np.random.default_rng(0)).condition for item in items]
+    kinds = [(about["mask_kind"], about["mask_band"]) for about in conditions]
     assert kinds == [("irregular", "20-30"), ("square", "20-30"), ("irregular", "30-40")]
 
 
@@ -114,14 +114,14 @@ def test_the_generator_draws_the_irregular_masks_alone(root):
 # Bad input ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_short_split_is_told_and_partial_takes_it(root):
+def test_a_short_split_is_refused_unless_partial(root):
     (root / "paris_eval_gt" / "002_im.png").unlink()
     with pytest.raises(DataError, match="1 pictures in split 'test', the official set has 2"):
         paris.originals(root)
     assert Counter(item.split for item in paris.originals(root, partial=True)) == {"train": 3, "test": 6}
 
 
-def test_a_missing_folder_is_told_with_what_is_there(tmp_path, monkeypatch):
+def test_a_missing_folder_is_refused_with_the_folders_that_are_there(tmp_path, monkeypatch):
     monkeypatch.setattr(paris, "COUNTS", {"train": 3, "test": 2})
     fill(tmp_path, test="paris_test")
     with pytest.raises(DataError) as error:
@@ -138,13 +138,13 @@ def test_partial_takes_one_split_alone_but_not_none(root):
         paris.originals(root, partial=True)
 
 
-def test_a_strange_name_is_told(root):
+def test_a_picture_of_another_name_is_refused(root):
     write(root / "paris_eval_gt" / "picture.png", 227, 227)
     with pytest.raises(DataError, match=r"picture\.png: found this name, expected 001_im to 100_im"):
         paris.originals(root, partial=True)
 
 
-def test_a_damaged_and_a_small_picture_are_told(root):
+def test_a_damaged_and_a_small_picture_are_refused(root):
     path = root / "paris_eval_gt" / "001_im.png"
     path.write_bytes(path.read_bytes()[:-2000])
     write(root / "paris_train_original" / TRAIN[0], 200, 300)
@@ -155,7 +155,7 @@ def test_a_damaged_and_a_small_picture_are_told(root):
         items[TRAIN[0]].make(np.random.default_rng(0))
 
 
-def test_a_wrong_option_is_told(root):
+def test_a_wrong_option_is_refused(root):
     with pytest.raises(ParamsError, match="bands: found 'all'"):
         paris.originals(root, bands=["all"])
     for options, words in (

@@ -99,7 +99,7 @@ def test_masks_from_files_come_from_the_images_own_split(root, tmp_path):
 
 
 @pytest.mark.parametrize(("generator", "kind"), [("rfr", "irregular"), ("ca-box", "square")])
-def test_masks_are_drawn_by_the_generator_asked_and_the_blur_stays(root, generator, kind):
+def test_the_generator_option_changes_the_masks_and_not_the_blur(root, generator, kind):
     plain, other = (
         places2.originals(root, bands=["20-30"], **options)[0].make(np.random.default_rng(1))
         for options in ({}, {"generator": generator})
@@ -116,14 +116,14 @@ def test_masks_are_drawn_by_the_generator_asked_and_the_blur_stays(root, generat
 # Bad input ----------------------------------------------------------------------------------------------------------
 
 
-def test_a_short_split_is_told_and_partial_takes_it(root):
+def test_a_short_split_is_refused_unless_partial(root):
     (root / "data_large" / TRAIN[1]).unlink()
     with pytest.raises(DataError, match="2 images in split 'train', the official set has 3 or 8026628"):
         places2.originals(root)
     assert Counter(item.split for item in places2.originals(root, partial=True)) == {"train": 2, "test": 2}
 
 
-def test_a_missing_split_is_told_with_what_is_there_and_partial_takes_the_other(root):
+def test_a_missing_split_is_refused_unless_partial(root):
     (root / "data_large").rename(root / "data")
     with pytest.raises(DataError, match=r"data_large: 0 images in split 'train', .*holds: data/, val_large/"):
         places2.originals(root)
@@ -131,20 +131,20 @@ def test_a_missing_split_is_told_with_what_is_there_and_partial_takes_the_other(
     assert [item.split for item in items] == ["test", "test"]
 
 
-def test_the_other_resolution_is_told_even_when_partial(root):
+def test_files_of_the_other_resolution_are_refused_even_when_partial(root):
     with pytest.raises(DataError, match=r"data_256: 0 images in split 'train'.* set `resolution` to that of your"):
         places2.originals(root, resolution="256")
     with pytest.raises(DataError, match=r"no images in data_256 or val_256; .*holds: data_large/, val_large/"):
         places2.originals(root, resolution="256", partial=True)
 
 
-def test_two_train_folders_are_told(root):
+def test_two_train_folders_are_refused(root):
     write(root / "data_large_standard" / TRAIN[0])
     with pytest.raises(DataError, match="found data_large and data_large_standard, expected one"):
         places2.originals(root)
 
 
-def test_a_folder_too_many_is_told(root):
+def test_images_in_another_folder_are_refused(root):
     write(root / "data_large" / "data_large" / TRAIN[0])
     with pytest.raises(DataError, match="expected training images in <letter>/<category>"):
         places2.originals(root, partial=True)
@@ -156,7 +156,7 @@ def test_hidden_and_other_files_are_skipped(root):
     assert len(places2.originals(root)) == 5
 
 
-def test_a_damaged_file_and_a_small_one_are_told(root):
+def test_a_damaged_file_and_a_small_one_are_refused(root):
     path = root / "val_large" / TEST[0]
     path.write_bytes(path.read_bytes()[:2000])
     write(root / "val_large" / TEST[1], 200, 300)
@@ -178,7 +178,7 @@ def test_a_damaged_file_and_a_small_one_are_told(root):
         ({"generator": "rfr", "masks": "m"}, "generator: found 'rfr' and masks from m, expected one of the two"),
     ],
 )
-def test_a_wrong_option_is_told(root, options, words):
+def test_a_wrong_option_is_refused(root, options, words):
     with pytest.raises(ParamsError) as error:
         places2.originals(root, **options)
     assert words in str(error.value)

@@ -26,18 +26,18 @@ def sample(height: int = SIZE, width: int = SIZE, *names: str) -> dict[str, np.n
 @pytest.mark.parametrize("name", ["flip_horizontal", "flip_vertical", "rotate_right_angles", "swap_views_on_flip"])
 def test_a_geometric_draw_is_the_same_for_every_field(name):
     given = sample(SIZE, SIZE, *(("left", "right") if name == "swap_views_on_flip" else ("blurred",)), "target")
-    seen = set()
+    results = set()
     for seed in range(40):
         made = augment.apply([name], given, np.random.default_rng(seed))
-        seen.add(made["target"].tobytes())
+        results.add(made["target"].tobytes())
         assert all(np.array_equal(made[field], made["target"]) for field in made if field != "mask")
         assert np.array_equal(made["mask"], (made["target"][..., 1:2] > 0.5).astype(np.float32))
         assert sorted(made["target"].ravel()) == sorted(given["target"].ravel())
-    assert len(seen) == (4 if name == "rotate_right_angles" else 2)
+    assert len(results) == (4 if name == "rotate_right_angles" else 2)
 
 
 @pytest.mark.parametrize("name", ["flip_horizontal", "rotate_right_angles", "rotate"])
-def test_views_of_a_dual_pixel_sensor_are_not_mirrored_or_turned_as_they_are(name):
+def test_dual_pixel_views_are_not_mirrored_or_turned_without_an_exchange(name):
     given = sample(SIZE, SIZE, "left", "right", "target")
     with pytest.raises(ParamsError, match=rf"{name}: found left and right views, .*for views use swap_views_on_flip"):
         augment.apply([name], given, np.random.default_rng(0))
@@ -66,7 +66,7 @@ def test_the_flips_are_mirrors():
         assert made == expected
 
 
-def test_a_flip_comes_every_second_time():
+def test_half_of_the_samples_are_flipped():
     given = {"target": np.zeros((1, 2, 3), np.float32)}
     given["target"][0, 0] = 1
     rng = np.random.default_rng(0)
@@ -94,7 +94,7 @@ def test_a_sample_that_is_not_square_keeps_its_shape_and_is_turned_by_half_circl
     assert made == {given["target"].tobytes(), given["target"][::-1, ::-1].tobytes()}
 
 
-def test_rotation_by_no_angle_is_the_sample_and_a_mask_stays_hard():
+def test_rotation_by_no_angle_is_the_sample_and_a_mask_stays_binary():
     given = sample()
     same = augment.apply([{"rotate": {"degrees": 0}}], given, np.random.default_rng(0))
     assert all(np.allclose(same[name], given[name], atol=1e-6) for name in given)
@@ -113,7 +113,7 @@ def test_rotation_turns_about_the_centre():
         assert np.allclose(turned[4, 4], 1, atol=0.01)  # OpenCV rounds the place to 1/32 of a pixel
 
 
-def test_channels_change_places_alike_and_the_mask_does_not():
+def test_channels_are_permuted_equally_and_the_mask_is_not():
     given = sample()
     orders = set()
     for seed in range(60):
@@ -161,7 +161,7 @@ def test_noise_stays_in_range():
     assert made["blurred"].min() == 0 and made["blurred"].max() == 1
 
 
-def test_one_seed_gives_one_result_and_the_given_arrays_stay():
+def test_one_seed_gives_one_result_and_the_given_arrays_are_not_changed():
     given = sample()
     before = {name: image.copy() for name, image in given.items()}
     everything = [name for name in augment.OPERATIONS if name != "swap_views_on_flip"]
@@ -187,7 +187,7 @@ def test_one_seed_gives_one_result_and_the_given_arrays_stay():
         ([3], "found 3, expected a name"),
     ],
 )
-def test_a_wrong_name_or_option_is_told(operations, words):
+def test_a_wrong_name_or_option_is_refused(operations, words):
     with pytest.raises(ParamsError) as error:
         augment.apply(operations, sample(), np.random.default_rng(0))
     assert words in str(error.value)

@@ -131,14 +131,14 @@ def test_a_map_holds_each_training_image_in_the_manifests_order(built, workers):
     assert about["manifest_sha256"] == built.digest
     assert sorted(path.name for path in out.parent.iterdir()) == ["sign"]
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "packed.bin"]
-    found = auxiliary.read(built, "sign", map_of())
-    assert found.channels == 2 and found.digest == sha256(out / "manifest.json")
+    made = auxiliary.read(built, "sign", map_of())
+    assert made.channels == 2 and made.digest == sha256(out / "manifest.json")
     areas = [28 * 37, 29 * 37, 30 * 37]
-    assert list(found.offsets) == [0, 4 * areas[0], 4 * sum(areas[:2]), 4 * sum(areas)]
+    assert list(made.offsets) == [0, 4 * areas[0], 4 * sum(areas[:2]), 4 * sum(areas)]
 
 
 @pytest.mark.parametrize("dies", ["", "dies"])
-def test_interrupted_it_makes_only_what_is_missing(built, tmp_path, dies):
+def test_an_interrupted_command_makes_only_the_missing_images(built, tmp_path, dies):
     calls = tmp_path / "calls"
     calls.mkdir()
     (calls / "marker").touch()
@@ -155,7 +155,7 @@ def test_interrupted_it_makes_only_what_is_missing(built, tmp_path, dies):
     assert np.array_equal(packed, np.concatenate([signed(t).astype(np.float16).ravel() for t in targets(built)]))
 
 
-def test_what_is_damaged_on_going_on_is_made_again(built, tmp_path):
+def test_a_damaged_image_is_made_again_when_the_command_continues(built, tmp_path):
     calls = tmp_path / "calls"
     calls.mkdir()
     (calls / "marker").touch()
@@ -174,7 +174,7 @@ def test_what_is_damaged_on_going_on_is_made_again(built, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["rows", ".sign.old"])
-def test_interrupted_at_the_end_it_makes_nothing_anew(built, tmp_path, monkeypatch, name):
+def test_interrupted_at_the_end_it_makes_no_map_again(built, tmp_path, monkeypatch, name):
     calls = tmp_path / "calls"
     calls.mkdir()
     auxiliary_map = map_of(partial(counted, calls=calls))
@@ -226,7 +226,7 @@ def test_a_changed_file_keeps_nothing_of_an_interrupted_one(built, tmp_path):
     assert (calls_of(calls)[28], calls_of(calls)[29]) == (2, 2)
 
 
-def test_a_fresh_map_is_left_and_a_stale_one_is_made_anew(built, tmp_path):
+def test_a_current_map_is_kept_and_an_outdated_one_is_made_again(built, tmp_path):
     calls = tmp_path / "calls"
     calls.mkdir()
     auxiliary_map = map_of(partial(counted, calls=calls))
@@ -240,7 +240,7 @@ def test_a_fresh_map_is_left_and_a_stale_one_is_made_anew(built, tmp_path):
     assert auxiliary.read(built, "sign", auxiliary_map).digest != first
 
 
-def test_a_missing_stale_or_short_map_says_what_to_run(built, tmp_path):
+def test_a_missing_outdated_or_short_map_is_refused_with_the_command_to_run(built, tmp_path):
     again = r"; run: python -m bench auxiliary gopro$"
     missing = r"gopro\.auxiliary/sign: the auxiliary map 'sign' has not been made yet"
     with pytest.raises(DataError, match=missing + again):
@@ -263,7 +263,7 @@ def test_a_missing_stale_or_short_map_says_what_to_run(built, tmp_path):
         auxiliary.read(built, "sign", AuxiliaryMap(signed, signed_input, "methods/_no.py"))
 
 
-def test_two_at_once_are_refused(built):
+def test_a_second_command_at_the_same_time_is_refused(built):
     place = auxiliary.folder(built, "sign").with_name(".sign.making")
     expected = pytest.raises(UserError, match="another process is making the auxiliary map sign of gopro here")
     with locked(place, "making the auxiliary map sign of gopro"), expected:
@@ -271,10 +271,10 @@ def test_two_at_once_are_refused(built):
 
 
 @pytest.mark.parametrize(
-    ("kind", "found"), [("turned", r"\(37, 28, 2\)"), ("nan", "from nan to nan"), ("high", r"from -1 to 1\.5")]
+    ("kind", "problem"), [("turned", r"\(37, 28, 2\)"), ("nan", "from nan to nan"), ("high", r"from -1 to 1\.5")]
 )
-def test_a_map_of_a_wrong_shape_or_range_is_refused(built, kind, found):
-    message = rf"n0\.png: its auxiliary map is .*{found}.*; expected \(28, 37, 'C'\) in \[-1, 1\]"
+def test_a_map_of_a_wrong_shape_or_range_is_refused(built, kind, problem):
+    message = rf"n0\.png: its auxiliary map is .*{problem}.*; expected \(28, 37, 'C'\) in \[-1, 1\]"
     with pytest.raises(DataError, match=message):
         auxiliary_build.make(built, "sign", map_of(partial(wrong, kind=kind)), 1)
     assert not auxiliary.folder(built, "sign").exists()
@@ -455,7 +455,7 @@ def test_the_pipelines_maps_must_be_those_that_methods_declare(project):
         with_stage("{dataset: gopr, map: sign}")
 
 
-def test_the_command_makes_them_and_a_training_depends_on_them(project, capsys):
+def test_the_command_makes_maps_and_a_training_depends_on_them(project, capsys):
     def refused(*arguments: str) -> str:
         assert main(arguments) == 2
         return capsys.readouterr().err

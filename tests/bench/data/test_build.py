@@ -123,13 +123,13 @@ def test_a_generator_is_a_function_of_seed_dataset_split_and_name():
     assert drawn[0] == draw(0, "toys", item).random()
 
 
-def test_further_images_leave_the_first_ones_as_they_were(toys, tmp_path):
+def test_further_images_do_not_change_the_first_ones(toys, tmp_path):
     few, many = build(JOB, tmp_path / "few", 1), build(Job("toys", None, {"draws": 5}, 0, "sample"), tmp_path / "m", 1)
     train = {name: digest for name, digest in images(few.parent).items() if name.startswith("train")}
     assert train.items() <= images(many.parent).items()
 
 
-def test_the_manifest_says_all_of_every_image(toys, tmp_path):
+def test_the_manifest_has_all_facts_of_each_image(toys, tmp_path):
     built = manifest.read(build(JOB, tmp_path / "set", 1).parent)
     assert built.about["origin"] == "offline photographs" and built.about["images"] == {"train": 4, "test": 2}
     assert (built.about["partial"], built.about["seed"], built.about["profile"]) == (False, 0, "sample")
@@ -174,10 +174,10 @@ def test_png_files_keep_8_and_16_bits(tmp_path):
         write_png(tmp_path / "a.png", np.zeros((3, 3)))
 
 
-# Going on -------------------------------------------------------------------------------------------------------------
+# Interrupted builds ------------------------------------------------------------------------------------------------
 
 
-def test_an_interrupted_build_makes_only_what_is_missing(toys, tmp_path):
+def test_an_interrupted_build_makes_only_the_missing_images(toys, tmp_path):
     calls, wrapped = toys
     marker = tmp_path / "marker"
     undisturbed = images(build(JOB, tmp_path / "whole", 1).parent)
@@ -198,7 +198,7 @@ def test_an_interrupted_build_makes_only_what_is_missing(toys, tmp_path):
     assert not (tmp_path / ".set.building").exists()
 
 
-def test_a_killed_worker_is_one_message_and_the_build_goes_on(toys, tmp_path):
+def test_a_killed_worker_is_one_message_and_the_build_can_continue(toys, tmp_path):
     calls, wrapped = toys
     marker = tmp_path / "marker"
     marker.touch()
@@ -213,7 +213,7 @@ def test_a_killed_worker_is_one_message_and_the_build_goes_on(toys, tmp_path):
 
 
 @pytest.mark.parametrize("file", ["train/target/n0.png", "train/references/n0/002.png", "rows/train/n0.json"])
-def test_a_damaged_file_found_on_going_on_is_made_again(toys, tmp_path, file):
+def test_a_damaged_file_is_made_again_when_a_build_continues(toys, tmp_path, file):
     calls, wrapped = toys
     marker = tmp_path / "marker"
     marker.touch()
@@ -231,7 +231,7 @@ def test_a_damaged_file_found_on_going_on_is_made_again(toys, tmp_path, file):
 @pytest.mark.parametrize(
     "other", [Job("toys", None, {}, 1, "sample"), Job("toys", None, {"draws": 3}, 0, "sample")], ids=["seed", "options"]
 )
-def test_another_job_keeps_nothing_of_the_interrupted_one(toys, tmp_path, other):
+def test_another_job_starts_in_an_empty_folder(toys, tmp_path, other):
     calls, wrapped = toys
     marker = tmp_path / "marker"
     marker.touch()
@@ -244,7 +244,7 @@ def test_another_job_keeps_nothing_of_the_interrupted_one(toys, tmp_path, other)
     assert images(tmp_path / "set") == images(build(other, tmp_path / "fresh", 1).parent)
 
 
-def test_a_build_replaces_an_older_one_whole(toys, tmp_path):
+def test_a_build_replaces_an_older_one_completely(toys, tmp_path):
     build(Job("toys", None, {"draws": 5}, 0, "sample"), tmp_path / "set", 1)
     build(JOB, tmp_path / "set", 1)
     assert images(tmp_path / "set") == images(build(JOB, tmp_path / "fresh", 1).parent)
@@ -279,7 +279,7 @@ OLDER = replace(JOB, seed=1)
 @pytest.mark.parametrize(
     ("name", "seed"), [("rows", 1), (".set.building", 1), (".set.old", 0)], ids=["notes", "rename", "old set"]
 )
-def test_interrupted_at_the_end_a_build_makes_nothing_anew(toys, tmp_path, monkeypatch, name, seed):
+def test_a_build_interrupted_at_the_end_makes_no_image_again(toys, tmp_path, monkeypatch, name, seed):
     calls, _ = toys
     whole = [files(build(job, tmp_path / f"whole{job.seed}", 1).parent) for job in (JOB, OLDER)]
     build(OLDER, tmp_path / "set", 1)
@@ -295,7 +295,7 @@ def test_interrupted_at_the_end_a_build_makes_nothing_anew(toys, tmp_path, monke
     assert sorted(path.name for path in tmp_path.iterdir()) == ["calls", "set", "whole0", "whole1"]
 
 
-def test_a_set_that_a_killed_process_had_put_aside_comes_back(toys, tmp_path):
+def test_a_set_that_a_killed_process_had_renamed_comes_back(toys, tmp_path):
     _, wrapped = toys
     before = files(build(OLDER, tmp_path / "set", 1).parent)
     (tmp_path / "set").rename(tmp_path / ".set.old")  # killed between the two renames
@@ -308,7 +308,7 @@ def test_a_set_that_a_killed_process_had_put_aside_comes_back(toys, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["rows", ".set.old"])
-def test_another_job_replaces_what_was_interrupted_at_the_end(toys, tmp_path, monkeypatch, name):
+def test_another_job_replaces_a_build_interrupted_at_the_end(toys, tmp_path, monkeypatch, name):
     build(OLDER, tmp_path / "set", 1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         interrupt(patch, name)
@@ -336,7 +336,7 @@ def test_an_original_changed_after_an_interruption_at_the_end_is_used(toys, tmp_
     assert counts(calls) == {"a": 3}
 
 
-def test_two_never_delete_one_old_set_at_once(toys, tmp_path, monkeypatch):
+def test_an_old_set_is_deleted_by_one_process_only(toys, tmp_path, monkeypatch):
     build(OLDER, tmp_path / "set", 1)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         interrupt(patch, ".set.old")
@@ -515,7 +515,7 @@ def too_small(rng: np.random.Generator) -> Made:
     raise ParamsError("a camera path: found a photograph of 4x4")
 
 
-def test_what_a_dataset_refuses_is_named_with_its_place(toys, tmp_path, monkeypatch):
+def test_an_error_of_a_dataset_names_its_place(toys, tmp_path, monkeypatch):
     for make, kind, message in (
         (too_small, ParamsError, r"^params\.yaml: datasets\.toys\.offline: train/a: a camera path: found a photograph"),
         (locked_file, DataError, r"^originals/x\.png: cannot be read \(Permission denied\); change its"),
@@ -556,7 +556,7 @@ def two_sizes(rng: np.random.Generator) -> Made:
     ("make", "message"),
     [(missing_mask, "toys: train/a: no mask was made"), (two_sizes, "toys: train/a: the images of one sample differ")],
 )
-def test_a_dataset_that_breaks_its_word_is_named(toys, tmp_path, monkeypatch, make, message):
+def test_an_item_without_the_promised_images_is_refused(toys, tmp_path, monkeypatch, make, message):
     swapped(monkeypatch, offline=lambda: [Item("a", "train", make, "", "")])
     with pytest.raises(DataError, match=message):
         build(JOB, tmp_path / "set", 1)
@@ -574,7 +574,7 @@ def test_verify_counts_and_reads_everything(toys):
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1 no parquet", None])
-def test_a_manifest_that_is_none_is_refused(tmp_path, content):
+def test_a_damaged_or_missing_manifest_is_refused(tmp_path, content):
     if content is None:
         with pytest.raises(DataError, match="not built yet; run: python -m bench build set"):
             manifest.read(tmp_path / "set")

@@ -154,7 +154,7 @@ def test_a_truncated_16_bit_png_is_refused(tmp_path):
             read_rgb(write(tmp_path / "a.png", data[:length]), bits=16)
 
 
-def test_one_changed_bit_anywhere_in_a_png_is_seen(tmp_path):
+def test_one_changed_bit_anywhere_in_a_png_is_noticed(tmp_path):
     data = encoded(Image.fromarray(pixels()), "PNG")
     for place in range(8, len(data) - 12, 41):  # the last 12 bytes end the file and hold no pixel
         changed = bytearray(data)
@@ -164,7 +164,7 @@ def test_one_changed_bit_anywhere_in_a_png_is_seen(tmp_path):
 
 
 @pytest.mark.parametrize("read", [read_rgb, image_size])
-def test_what_is_no_image_is_refused(tmp_path, read):
+def test_a_file_without_an_image_is_refused(tmp_path, read):
     write(tmp_path / "there.png", b"")
     with pytest.raises(DataError, match=r"gone\.png: no such file; .* holds: there\.png"):
         read(tmp_path / "gone.png")
@@ -177,7 +177,7 @@ def test_what_is_no_image_is_refused(tmp_path, read):
 
 
 @pytest.mark.parametrize("read", [read_rgb, image_size])
-def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch, read):
+def test_a_file_without_permission_is_refused(tmp_path, monkeypatch, read):
     path = write(tmp_path / "a.png", encoded(Image.fromarray(pixels()), "PNG"))
 
     def refuse(*args: object) -> None:  # the rights of files do not bind root, who runs this somewhere
@@ -195,7 +195,7 @@ def test_list_images_takes_images_in_any_case_and_nothing_else(tmp_path):
     assert [path.name for path in list_images(tmp_path)] == ["C.JPEG", "a.jpg", "b.PNG", "d.tif", "e.TIFF"]
 
 
-def test_a_missing_folder_tells_what_is_there(tmp_path):
+def test_a_missing_folder_is_refused_with_the_content_of_its_parent(tmp_path):
     (tmp_path / "GOPRO_Large").mkdir()
     with pytest.raises(DataError, match=r"train.*: no such folder; .* holds: GOPRO_Large/\. Check the path"):
         list_images(tmp_path / "train" / "blur")
@@ -209,7 +209,7 @@ def test_masks_are_binarised_at_half(tmp_path):
         read_mask(write(tmp_path / "photo.png", encoded(Image.fromarray(pixels()), "PNG")))
 
 
-def test_unequal_sizes_are_told_with_all_of_them():
+def test_unequal_sizes_are_refused_with_all_of_them():
     same_size("pair", {"target": np.zeros((4, 6, 3)), "mask": np.zeros((4, 6))})
     with pytest.raises(DataError, match=r"pair: found different sizes.*target 6x4, blurred 6x5"):
         same_size("pair", {"target": np.zeros((4, 6, 3)), "blurred": np.zeros((5, 6, 3))})

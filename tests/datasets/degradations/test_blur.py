@@ -168,7 +168,7 @@ def test_bad_averages():
 
 
 @pytest.mark.parametrize("num_frames", [2, 7, 8, 15])
-def test_a_path_rests_in_its_middle_and_has_the_returned_length(num_frames):
+def test_a_path_is_at_the_origin_in_its_middle_and_has_the_returned_length(num_frames):
     for seed in range(50):
         path, drawn = camera_path(np.random.default_rng(seed), num_frames, 20)
         assert path.shape == (num_frames, 3)

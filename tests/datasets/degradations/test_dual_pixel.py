@@ -74,7 +74,7 @@ def test_the_views_change_sides_in_front_of_the_focus():
     assert (behind.left.sum(axis=0) * columns).sum() > 0  # the left view's weight lies to the right, by correlation
 
 
-def test_the_plane_in_focus_is_taken_as_one_pixel():
+def test_the_plane_in_focus_has_a_radius_of_one_pixel():
     assert all(
         np.array_equal(a, b)
         for a, b in zip(
@@ -138,7 +138,7 @@ def test_the_combined_image_is_the_mean_of_the_views_within_rounding():
     assert np.abs((views["left"] + views["right"]) / 2 - views["centre"]).max() <= 1
 
 
-def test_a_point_moves_apart_in_the_views_as_its_depth_says():
+def test_a_point_moves_apart_in_the_views_by_its_depth():
     image = np.zeros((41, 41, 3), np.uint8)
     image[20, 20] = 255
     columns = np.arange(41)
@@ -159,14 +159,14 @@ def test_16_bits_are_rounded_to_16_bits():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 0.0, -1.0])
-def test_a_depth_that_is_none_is_told(bad):
+def test_a_wrong_depth_is_refused(bad):
     depth = np.full((40, 52), 3.0)
     depth[5, 5] = bad
     with pytest.raises(DataError, match="not finite or not above 0"):
         dual_pixel.simulate(photograph(), depth, dual_pixel.CAMERAS[0], dual_pixel.SHAPES[0])
 
 
-def test_a_depth_of_another_size_is_told():
+def test_a_depth_of_another_size_is_refused():
     with pytest.raises(DataError, match=r"the depth is \(52, 40\), its image \(40, 52\)"):
         dual_pixel.simulate(photograph(), np.ones((52, 40)), dual_pixel.CAMERAS[0], dual_pixel.SHAPES[0])
 
@@ -194,25 +194,25 @@ def test_the_distortion_reads_each_pixel_at_its_polynomial():
 
 
 @pytest.mark.parametrize("number", range(5))
-def test_a_draw_depth_lies_on_both_sides_of_the_focus(number):
+def test_a_drawn_depth_is_on_both_sides_of_the_focus(number):
     camera = dual_pixel.CAMERAS[number]
-    seen, cocs = set(), []
+    kinds, cocs = set(), []
     for seed in range(30):
         depth, about = dual_pixel.draw_depth(np.random.default_rng(seed), 30, 40, camera)
         assert depth.shape == (30, 40) and depth.dtype == np.float32
         assert camera.focus_distance / 2 * 0.999 <= depth.min() and depth.max() <= 250.001
-        seen.add(about["depth"])
+        kinds.add(about["depth"])
         cocs.append(dual_pixel.circle_of_confusion(depth, camera))
         if about["depth"] == "steps":
             assert len(np.unique(depth)) <= 5
         else:  # a plane: inverse depth is linear, so its second differences vanish
             assert np.abs(np.diff(1 / depth.astype(float), n=2, axis=1)).max() < 1e-6
-    assert seen == {"plane", "steps"}
+    assert kinds == {"plane", "steps"}
     assert np.min(cocs) < 0 < np.max(cocs) and np.abs(cocs).max() <= round(camera.scale)
 
 
 @pytest.mark.parametrize("bad", [-1, 5, 1.0, True, "0"])
-def test_a_camera_set_that_is_none_is_told(bad):
+def test_a_wrong_camera_set_is_refused(bad):
     with pytest.raises(ParamsError, match="expected a whole number from 0 to 4"):
         dual_pixel.check_camera_set(bad)
 

@@ -23,7 +23,7 @@ def test_photographs_are_split_by_picture():
     }
 
 
-def test_every_photograph_loads_and_travels():
+def test_every_photograph_loads_and_can_be_pickled():
     shapes = {}
     for split in SPLITS:
         for photograph in packaged.photographs(split):
