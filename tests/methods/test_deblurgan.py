@@ -142,9 +142,9 @@ def test_names_follow_with_or_without_dropout_and_old_running_statistics() -> No
                 theirs[f"model.{10 + i}.conv_block.1.{kind}"] = ours[f"blocks.{i}.conv1.{kind}"]
                 theirs[f"model.{10 + i}.conv_block.{second}.{kind}"] = ours[f"blocks.{i}.conv2.{kind}"]
                 theirs[f"model.{10 + i}.conv_block.2.running_mean"] = torch.zeros(32)
-        found = method.reference["generator"](theirs)
-        assert found.keys() == ours.keys()
-        assert all(torch.equal(found[name], ours[name]) for name in ours)
+        result = method.reference["generator"](theirs)
+        assert result.keys() == ours.keys()
+        assert all(torch.equal(result[name], ours[name]) for name in ours)
 
 
 @pytest.mark.parametrize(

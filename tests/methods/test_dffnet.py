@@ -124,8 +124,8 @@ def test_every_variant_trains_and_restores(arguments):
     for name, phase in method.phases.items():
         if all(net in networks for player in phase.players.values() for net in player.networks):
             outputs = phase.forward(networks, batch)
-            found = [player.losses(networks, batch, outputs) for player in phase.players.values()]
-            assert all(value.isfinite() for losses in found for value in losses.values()), name
+            result = [player.losses(networks, batch, outputs) for player in phase.players.values()]
+            assert all(value.isfinite() for losses in result for value in losses.values()), name
     with torch.no_grad():
         assert restore(networks.eval(), {"x": batch["x"], "mask": batch["mask"]}).shape == batch["x"].shape
 
@@ -270,15 +270,15 @@ def test_restoring_keeps_the_size_and_does_not_look_into_the_hole(height, width)
 def test_insides_are_images_of_every_stage(deblur):
     networks, batch = tiny(deblur=deblur).eval(), blurred_holes(count=1)
     with torch.no_grad():
-        found = insides(networks, {"x": batch["x"], "mask": batch["mask"]})
+        result = insides(networks, {"x": batch["x"], "mask": batch["mask"]})
         pred = restore(networks, {"x": batch["x"], "mask": batch["mask"]})
-    assert {"edges, predicted in the hole", "stage two, coarse", "stage two, refined", "result"} <= set(found)
-    assert ("deblurred" in found) == ("stage two without deblurring, refined" in found) == deblur
-    assert "stage two, attention 3: offsets" in found and "stage two, attention 3: heat" in found
-    for name, image in found.items():
+    assert {"edges, predicted in the hole", "stage two, coarse", "stage two, refined", "result"} <= set(result)
+    assert ("deblurred" in result) == ("stage two without deblurring, refined" in result) == deblur
+    assert "stage two, attention 3: offsets" in result and "stage two, attention 3: heat" in result
+    for name, image in result.items():
         assert image.dim() == 4 and image.shape[0] == 1 and image.shape[1] in (1, 3), name
         assert image.min() >= 0 and image.max() <= 1, name
-    assert torch.equal(found["result"], pred.clamp(0, 1))
+    assert torch.equal(result["result"], pred.clamp(0, 1))
 
 
 # Losses ---------------------------------------------------------------------------------------------------------------
@@ -336,8 +336,8 @@ def test_the_scale_loss_looks_at_averages():
 def test_losses_of_stage_one_and_what_is_watched_by_scale():
     target = torch.rand(2, 3, 32, 32)
     scales = [F.avg_pool2d(target, 2**k) + 0.1 * (k + 1) for k in range(4)]
-    found = deblur_losses(nn.ModuleDict(), {"target": target}, numbered("scale", scales))
-    assert {name: round(value.item(), 5) for name, value in found.items()} == {
+    result = deblur_losses(nn.ModuleDict(), {"target": target}, numbered("scale", scales))
+    assert {name: round(value.item(), 5) for name, value in result.items()} == {
         "scale_refinement": round((0.01 + 0.04 + 0.09 + 0.16) / 8, 5),
         "mse": 0.01,
         "scale_1": 0.01,
@@ -396,14 +396,14 @@ def test_in_the_last_phase_each_loss_moves_the_stages_before_it_alone(progressiv
     """Gradients flow back, never on: stage one's own losses reach it alone, those of the fillings not stage three."""
     networks, batch = tiny(progressive=progressive).train(), blurred_holes(size=64)
     phase = method.phases["together"]
-    found = phase.players["joint"].losses(networks, batch, phase.forward(networks, batch))
+    result = phase.players["joint"].losses(networks, batch, phase.forward(networks, batch))
     filled, every = {"stage_one", "stage_two"}, set(STAGES)
     expected = {"mse": {"stage_one"}, "scale_refinement": {"stage_one"}, "l1": filled, "coarse_l1": filled}
     expected |= {"hole": filled, "scale": every, "adversarial": every}
-    assert set(found) - set(method.watched) == set(expected)
+    assert set(result) - set(method.watched) == set(expected)
     for name, stages in expected.items():
         networks.zero_grad()
-        found[name].backward(retain_graph=True)
+        result[name].backward(retain_graph=True)
         moved = {key.partition(".")[0] for key, p in networks.named_parameters() if p.grad is not None and p.grad.any()}
         assert moved & every == stages, name
 

@@ -91,8 +91,8 @@ def test_every_variable_of_the_code_has_its_place(modules: int) -> None:
         more = {"discriminator/sn_patch_gan/conv1/kernel": torch.empty(5, 5, 4, 64), "global_step": torch.empty(())}
         slots = {f"{name}/Adam": value for name, value in theirs.items()}
         expected = InpaintingNet(48, modules).state_dict()
-    found = method.reference["generator"](theirs | more | slots)
-    assert {name: value.shape for name, value in found.items()} == {n: v.shape for n, v in expected.items()}
+    result = method.reference["generator"](theirs | more | slots)
+    assert {name: value.shape for name, value in result.items()} == {n: v.shape for n, v in expected.items()}
 
 
 def test_a_layer_of_another_network_is_refused() -> None:
@@ -118,8 +118,8 @@ def test_results_are_images_and_do_not_depend_on_what_the_hole_holds(attention: 
     batch = holes()
     x, mask = (F.pad(batch[name], (0, 16, 0, 0), mode="reflect") for name in ("x", "mask"))
     with torch.no_grad():
-        found, filled = network(x, mask), network(x * (1 - mask) + 0.7 * mask, mask)
-    for image, other in zip(found, filled, strict=True):
+        result, filled = network(x, mask), network(x * (1 - mask) + 0.7 * mask, mask)
+    for image, other in zip(result, filled, strict=True):
         assert image.shape == x.shape
         assert 0 <= image.min() < image.max() <= 1
         torch.testing.assert_close(image, other)
@@ -162,15 +162,15 @@ def test_details_are_those_of_the_same_computation(attention: str, modules: int)
     batch = {name: value[:1] for name, value in holes(size=64).items()}
     with torch.no_grad():
         refined, coarse = networks["generator"](batch["x"], batch["mask"])
-        found = method.insides(networks, batch)
+        result = method.insides(networks, batch)
     kinds = [f"attention {k}: {kind}" for k in range(1, modules + 1) for kind in ("offsets", "heat")]
-    assert list(found) == ["coarse", *kinds, "refined"]
-    assert torch.equal(found["refined"], refined)
-    assert torch.equal(found["coarse"], coarse)
-    for name, image in found.items():
+    assert list(result) == ["coarse", *kinds, "refined"]
+    assert torch.equal(result["refined"], refined)
+    assert torch.equal(result["coarse"], coarse)
+    for name, image in result.items():
         assert image.shape[:2] == (1, 1 if name.endswith("heat") else 3)
         assert 0 <= image.min() <= image.max() <= 1
-    heat = found["attention 1: heat"]
+    heat = result["attention 1: heat"]
     assert heat.max() == 1
     assert heat[..., heat.shape[2] // 3, heat.shape[3] // 2] == 0, "nobody looks at the middle of the hole"
 
@@ -215,8 +215,8 @@ def test_losses_are_those_of_the_code() -> None:
 
     networks["critic"] = Sure()
     assert generator_losses(networks, batch, off)["adversarial"].item() == pytest.approx(-0.4)
-    found = PHASE.players["critic"].losses(networks, batch, off)["adversarial"]
-    assert found.item() == pytest.approx(((1 - 0.4) + (1 + 0.4)) / 2)
+    result = PHASE.players["critic"].losses(networks, batch, off)["adversarial"]
+    assert result.item() == pytest.approx(((1 - 0.4) + (1 + 0.4)) / 2)
 
 
 @pytest.mark.parametrize("attention", ["contextual", "coherent"])
@@ -255,10 +255,10 @@ def test_the_critics_variables_keep_its_kernels_and_norms() -> None:
         theirs[f"{layer}/kernel"] = conv.parametrizations.weight.original.detach().permute(2, 3, 1, 0)
         theirs[f"{layer}/bias"] = torch.rand(conv.bias.shape)
         theirs[f"{layer}/kernel_sn/u"] = conv.parametrizations.weight[0].u[None]
-    found = method.reference["critic"](theirs)
-    assert found.keys() == critic.state_dict().keys()
+    result = method.reference["critic"](theirs)
+    assert result.keys() == critic.state_dict().keys()
     other = SNPatchCritic(4, 4).eval()
-    other.load_state_dict(found)
+    other.load_state_dict(result)
     for ours, own in zip(other.convs, critic.convs, strict=True):
         torch.testing.assert_close(ours.weight, own.weight, rtol=1e-3, atol=1e-4)
         norm = torch.linalg.matrix_norm(ours.weight.flatten(1), 2)

@@ -174,9 +174,9 @@ def test_gradients_flow_from_the_fused_image_into_both_branches() -> None:
 def test_each_branchs_losses_move_that_branch_alone_and_the_fusions_move_all(phase: str) -> None:
     networks, batch = tiny().train(), holes(size=64)
     networks["vgg16"] = Plain()
-    found = generator_losses(networks, batch, method.phases[phase].forward(networks, batch))
+    result = generator_losses(networks, batch, method.phases[phase].forward(networks, batch))
     parts = {"coarse", "texture", "fusion"}
-    for name, value in found.items():
+    for name, value in result.items():
         networks.zero_grad()
         value.backward(retain_graph=True)
         named = networks["generator"].named_parameters()
@@ -188,18 +188,18 @@ def test_each_branchs_losses_move_that_branch_alone_and_the_fusions_move_all(pha
 def test_insides_are_images_and_the_gates_means() -> None:
     networks, batch = tiny().eval(), {name: value[:1] for name, value in holes(size=32).items()}
     with torch.no_grad():
-        found = insides(networks, batch)
+        result = insides(networks, batch)
         completed = networks["generator"](batch)
     images = ["coarse result", "texture given", "texture result", "fused result"]
     streams = ("coarse", "texture")
     gates = [f"gate of the {stream} features, DPFM {level}" for level in (1, 2, 3, 4) for stream in streams]
-    assert list(found) == images + gates
-    assert all(found[name].shape == (1, 3, 32, 32) for name in images)
-    assert all(value.min() >= 0 and value.max() <= 1 for value in found.values())
-    assert torch.equal(found["gate of the texture features, DPFM 2"], completed.gates[1][1].mean(dim=1, keepdim=True))
-    assert found["texture given"][batch["mask"].expand(1, 3, -1, -1) > 0].unique().tolist() == [0.5]  # grey: none
+    assert list(result) == images + gates
+    assert all(result[name].shape == (1, 3, 32, 32) for name in images)
+    assert all(value.min() >= 0 and value.max() <= 1 for value in result.values())
+    assert torch.equal(result["gate of the texture features, DPFM 2"], completed.gates[1][1].mean(dim=1, keepdim=True))
+    assert result["texture given"][batch["mask"].expand(1, 3, -1, -1) > 0].unique().tolist() == [0.5]  # grey: none
     known = batch["mask"].expand(1, 3, -1, -1) == 0
-    assert torch.equal(found["fused result"][known], batch["x"][known])
+    assert torch.equal(result["fused result"][known], batch["x"][known])
     bare = insides(tiny(texture=False, dpfm=False).eval(), batch)
     assert list(bare) == ["coarse result", "fused result"]
 
@@ -273,14 +273,14 @@ def test_losses_of_each_part_by_hand() -> None:
         "texture": batch["texture"] + 0.3,  # its truth is the truth's texture
     }
     networks["vgg16"] = Plain()
-    found = generator_losses(networks, batch, outputs)
+    result = generator_losses(networks, batch, outputs)
     parts, names = ("coarse", "texture", "fusion"), ("hole", "valid", "perceptual", "style")
-    assert set(found) == {f"{part}_{name}" for part in parts for name in names} | {"adversarial"}
+    assert set(result) == {f"{part}_{name}" for part in parts for name in names} | {"adversarial"}
     for part, error in zip(parts, (0.2, 0.3, 0.1), strict=True):
-        assert found[f"{part}_hole"].item() == pytest.approx(error * share, rel=1e-4)
-        assert found[f"{part}_valid"].item() == pytest.approx(error * (1 - share), rel=1e-4)
-        assert found[f"{part}_perceptual"].item() == pytest.approx(3 * error * (1 + share), rel=1e-4)
-    assert set(method.helpers["vgg16"].losses) == {name for name in found if name.endswith(("perceptual", "style"))}
+        assert result[f"{part}_hole"].item() == pytest.approx(error * share, rel=1e-4)
+        assert result[f"{part}_valid"].item() == pytest.approx(error * (1 - share), rel=1e-4)
+        assert result[f"{part}_perceptual"].item() == pytest.approx(3 * error * (1 + share), rel=1e-4)
+    assert set(method.helpers["vgg16"].losses) == {name for name in result if name.endswith(("perceptual", "style"))}
 
 
 def test_the_critic_sees_truth_and_composite() -> None:
@@ -288,20 +288,20 @@ def test_the_critic_sees_truth_and_composite() -> None:
     critic, pred = networks["critic"], torch.rand(2, 3, 64, 64, requires_grad=True)
     known_error = {"pred": pred + 0.5 * (1 - batch["mask"]), "coarse": pred}
     scores = critic(torch.where(batch["mask"] > 0, pred, batch["target"])), critic(batch["target"])
-    found = critic_losses(networks, batch, known_error)["adversarial"]
-    torch.testing.assert_close(found, F.relu(1 + scores[0]).mean() + F.relu(1 - scores[1]).mean())
+    result = critic_losses(networks, batch, known_error)["adversarial"]
+    torch.testing.assert_close(result, F.relu(1 + scores[0]).mean() + F.relu(1 - scores[1]).mean())
     torch.testing.assert_close(
         generator_losses(networks, batch, known_error)["adversarial"], F.relu(1 - scores[0]).mean()
     )
-    found.backward()
+    result.backward()
     assert pred.grad is None
     assert all(p.grad is not None for p in critic.parameters())
 
 
 def test_the_baseline_has_no_losses_of_the_texture() -> None:
     networks, batch = tiny(texture=False, dpfm=False), holes()
-    found = generator_losses(networks, batch, TRAIN.forward(networks, batch))
-    assert set(found) == {"coarse_hole", "coarse_valid", "fusion_hole", "fusion_valid", "adversarial"}
+    result = generator_losses(networks, batch, TRAIN.forward(networks, batch))
+    assert set(result) == {"coarse_hole", "coarse_valid", "fusion_hole", "fusion_valid", "adversarial"}
 
 
 def test_finetuning_keeps_every_running_statistic() -> None:

@@ -157,8 +157,8 @@ def test_a_phase_moves_its_players_and_nothing_else(phase: str, bfloat16: bool) 
             networks.zero_grad()
             sum(WEIGHTS[name][key] * value for key, value in losses.items()).backward(retain_graph=True)
             optimisers[name].step()
-        found, true = (outputs["fake"], outputs["real"]) if phase == "edge" else (outputs["pred"], batch["target"])
-        errors.append((found - true).abs().mean().item())
+        result, true = (outputs["fake"], outputs["real"]) if phase == "edge" else (outputs["pred"], batch["target"])
+        errors.append((result - true).abs().mean().item())
     generator = "edge_generator" if phase == "edge" else "generator"
     assert list(playing) == ["edge_critic" if phase == "edge" else "critic", generator]
     assert errors[-1] < 0.9 * errors[0]
@@ -199,9 +199,9 @@ def test_the_authors_file_wraps_its_state_and_old_statistics_are_dropped() -> No
         f"module.{layers[layer]}.{kind}": ours[f"{layer}.{kind}"] for layer in layers for kind in ("weight", "bias")
     }
     theirs["module.encoder.2.running_mean"] = torch.zeros(8)
-    found = method.reference["generator"]({"iteration": 7, "generator": theirs})
-    assert found.keys() == ours.keys()
-    assert all(torch.equal(found[name], ours[name]) for name in ours)
+    result = method.reference["generator"]({"iteration": 7, "generator": theirs})
+    assert result.keys() == ours.keys()
+    assert all(torch.equal(result[name], ours[name]) for name in ours)
 
 
 def test_arguments_out_of_range_are_refused() -> None:

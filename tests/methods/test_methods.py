@@ -49,10 +49,10 @@ def used_phases(name: str) -> list[str]:
     return [phase for phase in registry.method(name).phases if not steps or steps.get(phase)]
 
 
-def make(name: str) -> nn.ModuleDict | None:
-    """The method's smallest networks, drawn from the present seed."""
+def make(name: str) -> nn.ModuleDict:
+    """The method's smallest networks, drawn from the present seed; none for a method without training."""
     method = registry.method(name)
-    return None if method.networks is None else nn.ModuleDict(method.networks(**method.tiny))
+    return nn.ModuleDict(method.networks(**method.tiny) if method.networks else {})
 
 
 @functools.cache
@@ -89,14 +89,14 @@ def inputs_of(task: str, count: int, height: int, width: int) -> dict[str, Tenso
 def training_batch(name: str, count: int = 2, side: int = 48) -> dict[str, Tensor]:
     """A batch as training gives it, of a size that the method takes as it is, a quarter of its phase done."""
     method = entry(name)
-    found = {
+    result = {
         key: pad(value, method.multiple, method.min_size)
         for key, value in batch_of(method.tasks[0], count, side, side).items()
     }
-    images = found["target"].permute(0, 2, 3, 1).numpy()
+    images = result["target"].permute(0, 2, 3, 1).numpy()
     for key, one_map in method.auxiliary.items():
-        found[key] = torch.from_numpy(np.stack([one_map.of_target(image) for image in images])).permute(0, 3, 1, 2)
-    return found | {"progress": torch.tensor(0.25)}
+        result[key] = torch.from_numpy(np.stack([one_map.of_target(image) for image in images])).permute(0, 3, 1, 2)
+    return result | {"progress": torch.tensor(0.25)}
 
 
 def with_helpers(name: str, networks: nn.ModuleDict, monkeypatch: pytest.MonkeyPatch) -> nn.ModuleDict:
@@ -148,8 +148,7 @@ def test_tiny_is_tiny_and_full_is_the_papers(name):
 
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_any_size_gives_its_own(name, task):
-    method, networks = entry(name), make(name)
-    networks = networks and networks.eval()
+    method, networks = entry(name), make(name).eval()
     for height, width in [(37, 50), (method.min_size + 1, 2 * method.min_size + 3), (7, 9), (20, 70)]:
         batch = inputs_of(task, 1, height, width)
         pred = restore(method, networks, batch)
@@ -169,15 +168,14 @@ def test_known_pixels_of_a_blurred_image_are_the_methods_own(name):
     method, networks = entry(name), make(name).eval()
     batch = prepared(method, inputs_of("sharp-inpaint", 1, 48, 48))
     with torch.inference_mode():
-        wanted = method.restore(networks, batch).clamp(0, 1)
-    torch.testing.assert_close(restore(method, networks, batch), wanted, rtol=0, atol=1e-6)
+        expected = method.restore(networks, batch).clamp(0, 1)
+    torch.testing.assert_close(restore(method, networks, batch), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("name", "task"), [case for case in CASES if case[1] == COMPOSITED])
 def test_tiles_without_a_hole_and_images_without_one_stay_as_they_are(name, task):
     """A norm over a region divides by its size: a tile may have no hole at all."""
-    method, networks = entry(name), make(name)
-    networks = networks and networks.eval()
+    method, networks = entry(name), make(name).eval()
     batch, target = inputs_of(task, 1, 80, 280), batch_of(task, 1, 80, 280)["target"]
     batch["mask"][..., 120:] = 0
     batch["x"] = target * (1 - batch["mask"])
@@ -191,8 +189,7 @@ def test_tiles_without_a_hole_and_images_without_one_stay_as_they_are(name, task
 
 @pytest.mark.parametrize(("name", "task"), CASES)
 def test_restoring_is_deterministic_and_each_image_its_own(name, task):
-    method, networks = entry(name), make(name)
-    networks = networks and networks.eval()
+    method, networks = entry(name), make(name).eval()
     batch = inputs_of(task, 2, 37, 50)
     first, again = restore(method, networks, batch), restore(method, networks, batch)
     assert torch.equal(first, again)
@@ -230,14 +227,14 @@ def test_one_seed_makes_one_network(name):
 def losses_of(name: str, networks: nn.ModuleDict, batch: dict[str, Tensor], precision: torch.dtype | None = None):
     """Each phase's losses by phase, player and name, with the loop's way of calling; the gradients stay on."""
     method = registry.method(name)
-    found = {}
+    result = {}
     for phase_name, phase in method.phases.items():
         with torch.autocast("cpu", precision or torch.bfloat16, enabled=precision is not None):
             outputs = phase.forward(networks, batch)
             for player_name, player in phase.players.items():
                 for loss, value in player.losses(networks, batch, outputs).items():
-                    found[phase_name, player_name, loss] = value
-    return found
+                    result[phase_name, player_name, loss] = value
+    return result
 
 
 CONSTANT = {"deblurgan": ["critic.convs.4.bias"]}
@@ -325,16 +322,16 @@ def test_a_helper_names_losses_that_come_only_with_it(name, monkeypatch):
     helped = {loss for helper in method.helpers.values() for loss in helper.losses}
     batch = training_batch(name)
     without = {loss for _, _, loss in losses_of(name, networks, batch)}
-    found = losses_of(name, with_helpers(name, networks, monkeypatch), batch)
-    assert {loss for _, _, loss in found} - without == helped
-    assert all(value.isfinite() for value in found.values())
+    result = losses_of(name, with_helpers(name, networks, monkeypatch), batch)
+    assert {loss for _, _, loss in result} - without == helped
+    assert all(value.isfinite() for value in result.values())
 
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_watched_losses_are_given_and_have_no_weight(name, monkeypatch):
     method = entry(name)
-    found = losses_of(name, with_helpers(name, make(name).train(), monkeypatch), training_batch(name))
-    given = {loss for _, _, loss in found}
+    result = losses_of(name, with_helpers(name, make(name).train(), monkeypatch), training_batch(name))
+    given = {loss for _, _, loss in result}
     # A network of other arguments may give more of them (a loss a path).
     assert given & set(method.watched) or not method.watched
     assert set(method.watched).isdisjoint(loss for helper in method.helpers.values() for loss in helper.losses)
@@ -366,10 +363,10 @@ def test_insides_are_images_or_weights(name):
     batch = prepared(method, inputs_of(method.tasks[0], 1, 48, 64))
     with torch.inference_mode():
         before = method.restore(networks, batch)
-        found = method.insides(networks, batch)
+        result = method.insides(networks, batch)
         assert torch.equal(method.restore(networks, batch), before), "looking inside changes nothing"
-    assert found
-    for title, value in found.items():
+    assert result
+    for title, value in result.items():
         assert title
         assert value.isfinite().all(), title
         if value.dim() == 1:

@@ -381,16 +381,16 @@ def test_insides_are_the_paths_images_and_what_each_changes():
     networks = nn.ModuleDict(method.networks(channels=4, num_paths=3))
     x = torch.rand(1, 3, 32, 64)
     with torch.no_grad():
-        found = method.insides(networks, {"x": x})
+        result = method.insides(networks, {"x": x})
         preds = networks["network"](x)
-    assert list(found) == [
+    assert list(result) == [
         name
         for k in (1, 2, 3)
         for name in (f"path {k}: image", f"path {k}: difference to the blurred image, own range")
     ]
     for k, pred in enumerate(preds, 1):
-        assert torch.equal(found[f"path {k}: image"], pred.clamp(0, 1))
-        map_ = found[f"path {k}: difference to the blurred image, own range"]
+        assert torch.equal(result[f"path {k}: image"], pred.clamp(0, 1))
+        map_ = result[f"path {k}: difference to the blurred image, own range"]
         moved = (pred - F.interpolate(x, size=pred.shape[-2:], mode="area")).abs().mean(1, True)
         assert map_.shape == moved.shape == (1, 1, 32 // 2 ** (k - 1), 64 // 2 ** (k - 1))
         assert (map_.min(), map_.max()) == (0, 1)

@@ -132,10 +132,10 @@ def test_the_generator_is_given_the_blurred_image_its_edges_and_no_hole():
         edges, scores = edges_and_scores(networks, batch["x"])
         assert torch.equal(edges, networks["edge_generator"](given))
         assert torch.equal(scores, networks["classifier"](grey, edges))
-        found = method.phases["edge"].forward(networks, batch)
+        result = method.phases["edge"].forward(networks, batch)
     truth = luminance(batch["target"])
-    assert torch.equal(found["real"], torch.cat([truth, canny(truth)], dim=1))
-    assert torch.equal(found["fake"], torch.cat([truth, edges], dim=1))
+    assert torch.equal(result["real"], torch.cat([truth, canny(truth)], dim=1))
+    assert torch.equal(result["fake"], torch.cat([truth, edges], dim=1))
 
 
 def test_without_the_generator_the_classifier_sees_canny_edges():
@@ -180,9 +180,9 @@ def placed(kernel: np.ndarray) -> np.ndarray:
 
 def test_the_kernels_are_those_of_the_data_sets_at_every_value_that_is_drawn():
     motions = [(length, angle) for length in range(5, 35, 5) for angle in range(0, 360, 15)]
-    found = motion_kernels(*torch.tensor(motions).unbind(1))
+    result = motion_kernels(*torch.tensor(motions).unbind(1))
     expected = np.stack([placed(blur.motion_kernel(*drawn)) for drawn in motions])
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(result.numpy(), expected, atol=1e-6)
     gaussians = [(size, tenths / 10) for size in range(1, 6) for tenths in range(1, 11)]
     sizes, sigmas = torch.tensor(gaussians).unbind(1)
     expected = np.stack([placed(blur.gaussian_kernel(*drawn)) for drawn in gaussians])
@@ -199,8 +199,8 @@ def test_the_kernels_are_those_of_the_data_sets_at_every_value_that_is_drawn():
 )
 def test_convolving_is_that_of_the_data_sets_up_to_their_rounding(kernels, kernel):
     image = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
-    found = convolve(torch.tensor(image[None, None, ..., 0]).float(), kernels)[0, 0]
-    assert np.abs(found.numpy() - blur.convolve(image, kernel)[..., 0]).max() < 0.51
+    result = convolve(torch.tensor(image[None, None, ..., 0]).float(), kernels)[0, 0]
+    assert np.abs(result.numpy() - blur.convolve(image, kernel)[..., 0]).max() < 0.51
 
 
 def test_half_of_a_batch_is_blurred_by_either_and_the_step_says_how():
@@ -235,12 +235,12 @@ def test_logits_are_the_weighted_averages_of_the_maps():
 
 def test_slopes_know_neither_brightness_nor_contrast():
     grey = torch.rand(2, 1, 9, 12)
-    found = normalised_gradients(grey)
-    torch.testing.assert_close(normalised_gradients(0.3 * grey + 0.5), found, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(found.square().mean((1, 2, 3)), torch.ones(2))
-    assert (found[:, 0, :, -1] == 0).all() and (found[:, 1, -1] == 0).all()
-    scale = (grey[0, 0, 0, 1] - grey[0, 0, 0, 0]) / found[0, 0, 0, 0]
-    torch.testing.assert_close(found[0, 1, :-1] * scale, grey[0, 0, 1:] - grey[0, 0, :-1])
+    result = normalised_gradients(grey)
+    torch.testing.assert_close(normalised_gradients(0.3 * grey + 0.5), result, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(result.square().mean((1, 2, 3)), torch.ones(2))
+    assert (result[:, 0, :, -1] == 0).all() and (result[:, 1, -1] == 0).all()
+    scale = (grey[0, 0, 0, 1] - grey[0, 0, 0, 0]) / result[0, 0, 0, 0]
+    torch.testing.assert_close(result[0, 1, :-1] * scale, grey[0, 0, 1:] - grey[0, 0, :-1])
     assert (normalised_gradients(torch.full((1, 1, 4, 4), 0.7)) == 0).all()
 
 
@@ -342,16 +342,16 @@ def test_a_short_training_tells_the_blurs_of_photographs_it_never_saw():
 def test_insides_show_edges_classes_and_paths():
     networks, batch = tiny().eval(), blurry(1, 32, 64)
     with torch.no_grad():
-        found = method.insides(networks, batch)
+        result = method.insides(networks, batch)
         edges, scores = edges_and_scores(networks, batch["x"])
-    assert torch.equal(found["edge map"], edges)
-    vector = found[f"probability: {CLASSES[0]}, {CLASSES[1]}"]
+    assert torch.equal(result["edge map"], edges)
+    vector = result[f"probability: {CLASSES[0]}, {CLASSES[1]}"]
     torch.testing.assert_close(vector, class_logits(scores)[0].softmax(0))
     assert vector.sum().item() == pytest.approx(1)
-    for name, map_ in found.items():
+    for name, map_ in result.items():
         assert map_ is vector or (map_.dim() == 4 and map_.min() >= 0 and map_.max() <= 1), name
-    assert {f"location of {name}, own range" for name in CLASSES} <= set(found)
-    assert "path 4: image" in found
+    assert {f"location of {name}, own range" for name in CLASSES} <= set(result)
+    assert "path 4: image" in result
     without = method.insides(tiny(edges=False, classes=False), batch)
     assert list(without) == list(mrfnet.method.insides(nn.ModuleDict({"network": MRFNet(4)}), batch))
 

@@ -175,9 +175,9 @@ def test_the_authors_checkpoint_is_understood() -> None:
         new = next(new for new in theirs if name.startswith(new))
         return theirs[new] + name.removeprefix(new)
 
-    found = method.reference["network"]({"n_iter": 7, "generator": {f"module.{old(n)}": v for n, v in ours.items()}})
-    assert found.keys() == ours.keys()
-    assert all(torch.equal(found[name], ours[name]) for name in ours)
+    result = method.reference["network"]({"n_iter": 7, "generator": {f"module.{old(n)}": v for n, v in ours.items()}})
+    assert result.keys() == ours.keys()
+    assert all(torch.equal(result[name], ours[name]) for name in ours)
 
 
 # Losses and phases ----------------------------------------------------------------------------------------------------
@@ -193,20 +193,20 @@ class Plain(nn.Module):
 def test_losses_by_hand() -> None:
     networks, batch = tiny(), holes()
     share = batch["mask"].mean().item()  # 1/16
-    found = losses(networks, batch, {"pred": batch["target"] + 0.2})
-    assert set(found) == {"hole", "valid", "total_variation"}
-    assert found["hole"].item() == pytest.approx(0.2 * share, rel=1e-4)
-    assert found["valid"].item() == pytest.approx(0.2 * (1 - share), rel=1e-4)
+    result = losses(networks, batch, {"pred": batch["target"] + 0.2})
+    assert set(result) == {"hole", "valid", "total_variation"}
+    assert result["hole"].item() == pytest.approx(0.2 * share, rel=1e-4)
+    assert result["valid"].item() == pytest.approx(0.2 * (1 - share), rel=1e-4)
     ones = batch | {"target": torch.zeros_like(batch["target"])}
     # A square of ones, 12 a side, in 48 x 48: 12 steps up and 12 down along each axis, over 47 * 48 differences.
     assert losses(networks, ones, {"pred": torch.ones_like(ones["target"])})["total_variation"].item() == pytest.approx(
         2 * 24 / (47 * 48), rel=1e-4
     )
     networks["vgg16"] = Plain()
-    found = losses(networks, batch, {"pred": batch["target"] + 0.2})
+    result = losses(networks, batch, {"pred": batch["target"] + 0.2})
     # Three layers; the output errs everywhere, the composite in the hole alone.
-    assert found["perceptual"].item() == pytest.approx(3 * 0.2 * (1 + share), rel=1e-4)
-    assert set(method.helpers["vgg16"].losses) == {"perceptual", "style"} <= set(found)
+    assert result["perceptual"].item() == pytest.approx(3 * 0.2 * (1 + share), rel=1e-4)
+    assert set(method.helpers["vgg16"].losses) == {"perceptual", "style"} <= set(result)
 
 
 def test_vgg_losses_are_the_shared_ones_of_output_and_composite() -> None:
@@ -214,20 +214,20 @@ def test_vgg_losses_are_the_shared_ones_of_output_and_composite() -> None:
     vgg, batch = perceptual.Vgg("vgg16").eval().requires_grad_(False), holes(1)
     pred = (batch["target"] + 0.1 * torch.randn(1, 3, 48, 48)).requires_grad_()
     target, mask = batch["target"], batch["mask"]
-    found = vgg_losses(vgg, pred, target, mask)
+    result = vgg_losses(vgg, pred, target, mask)
     images = (pred, composite(pred, target, mask))
     pools = ("pool1", "pool2", "pool3")
-    torch.testing.assert_close(found["perceptual"], sum(perceptual.perceptual(vgg, i, target, pools) for i in images))
-    torch.testing.assert_close(found["style"], sum(perceptual.style(vgg, i, target, pools) for i in images))
+    torch.testing.assert_close(result["perceptual"], sum(perceptual.perceptual(vgg, i, target, pools) for i in images))
+    torch.testing.assert_close(result["style"], sum(perceptual.style(vgg, i, target, pools) for i in images))
     assert vgg_losses(vgg, target, target, mask)["style"].item() == 0
-    (gradient,) = torch.autograd.grad(found["perceptual"] + found["style"], pred)
+    (gradient,) = torch.autograd.grad(result["perceptual"] + result["style"], pred)
     assert gradient.abs().sum() > 0
 
 
 def test_regions_add_up_to_the_whole() -> None:
     batch, pred = holes(), torch.rand(2, 3, 48, 48)
-    found = region_losses(pred, batch["target"], batch["mask"])
-    torch.testing.assert_close(found["hole"] + found["valid"], (pred - batch["target"]).abs().mean())
+    result = region_losses(pred, batch["target"], batch["mask"])
+    torch.testing.assert_close(result["hole"] + result["valid"], (pred - batch["target"]).abs().mean())
 
 
 def statistics(network: nn.Module) -> list[Tensor]:
@@ -273,9 +273,9 @@ def test_steps_as_the_engine_takes_them_lower_the_losses(bfloat16: bool) -> None
         optimizer = torch.optim.Adam(networks.parameters(), lr)
         for _ in range(25):
             with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-                found = player.losses(networks, batch, phase.forward(networks, batch))
+                result = player.losses(networks, batch, phase.forward(networks, batch))
             optimizer.zero_grad()
-            total = torch.stack([WEIGHTS[key] * value for key, value in found.items()]).sum()
+            total = torch.stack([WEIGHTS[key] * value for key, value in result.items()]).sum()
             total.backward()
             assert all(p.grad is not None and p.grad.isfinite().all() for p in networks.parameters())
             optimizer.step()

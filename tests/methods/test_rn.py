@@ -196,9 +196,9 @@ def test_names_of_the_whole_models_checkpoint_are_understood() -> None:
         return f"generator.module.{name}"
 
     state = {old(name): value for name, value in ours.items()} | {"discriminator.conv1.0.weight_u": torch.zeros(1)}
-    found = method.reference["generator"](state)
-    assert found.keys() == ours.keys()
-    assert all(torch.equal(found[name], ours[name]) for name in ours)
+    result = method.reference["generator"](state)
+    assert result.keys() == ours.keys()
+    assert all(torch.equal(result[name], ours[name]) for name in ours)
 
 
 def test_biases_start_at_zero_and_arguments_out_of_range_are_refused() -> None:
