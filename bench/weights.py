@@ -120,5 +120,5 @@ def explain(key: str, folder: Path | None = None) -> str:
     return (
         f"the weights {key!r} ({file.title}) are not on this machine: fetch {file.url} "
         f"(about {file.mebibytes} MiB, SHA-256 {file.sha256}...) and put it, under this name, into {places}; "
-        "network-weights/README.md says what `dvc repro` then does"
+        "see network-weights/README.md for what `dvc repro` then does"
     )

@@ -1,1 +1,1 @@
-"""One file a dataset, its name the entry's name; files that start with an underscore are shared."""
+"""One module per dataset, named like it; the folders hold what several datasets share."""

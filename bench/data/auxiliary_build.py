@@ -78,6 +78,7 @@ def _one_thread() -> None:
 
 
 def _up_to_date(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> bool:
+    """Whether the map on disk was made of this set, by the present code and with these options."""
     try:
         read(built, name, auxiliary_map)
     except UserError:

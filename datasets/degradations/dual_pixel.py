@@ -188,7 +188,7 @@ def simulate(image: np.ndarray, depth: np.ndarray, camera: Camera, shape: Shape)
         raise DataError("the depth has values that are not finite or not above 0: fill them before simulating")
 
     ranges = depth_ranges(camera)
-    index = np.searchsorted([one.near for one in ranges], np.minimum(depth, FARTHEST), side="right") - 1
+    index = np.searchsorted([depth_range.near for depth_range in ranges], np.minimum(depth, FARTHEST), side="right") - 1
     views = {name: np.zeros_like(image) for name in Kernels._fields}
     for i in np.unique(index):
         inside = index == i

@@ -34,10 +34,12 @@ def hole_share(mask: np.ndarray) -> float:
 
 
 def _empty(height: int, width: int) -> np.ndarray:
+    """Return a mask without a hole."""
     return np.zeros((height, width), np.uint8)
 
 
 def _box(mask: np.ndarray, top: int, left: int, height: int, width: int) -> np.ndarray:
+    """Make a box of the mask a hole."""
     mask[top : top + height, left : left + width] = HOLE
     return mask
 

@@ -1,6 +1,6 @@
 """My pairs: 100 training and 20 test photographs, sharp and blurred, the example of docs/add-a-dataset.md.
 
-    <root>/{train,test}/{sharp,blurred}/NAME.png        8 bits, RGB, the same name in both folders
+<root>/{train,test}/{sharp,blurred}/NAME.png        8 bits, RGB, the same name in both folders
 """
 
 from __future__ import annotations
