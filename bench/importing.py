@@ -1,26 +1,27 @@
-"""Make a run of weights that are there: the authors' released ones, or a part of a run of ours, one of its stages say.
+"""Make a run of existing weights: those that the authors released, or a part of one of our runs, such as a stage.
 
-They are read safely, their tensors are named as ours, and they are checked to fit.
+The files are read safely, their tensors get our names, and they must fit the network.
 """
 
 from __future__ import annotations
 
 import inspect
-import re
-import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import registry, runs
-from bench.contracts import Method, ParamsError, UserError, WeightsError
+from bench.contracts import Method, UserError, WeightsError
 from bench.data import manifest
-from bench.files import read_json, replace_folder, sha256, write_json
+from bench.data.manifest import BuiltSet
+from bench.files import replace_folder, sha256
 from bench.params.checks import check_arguments
 from bench.params.recipes import method_rows, paper_network, recipes_of
-from bench.params.resolving import all_chains, all_runs
 from bench.params.schema import Params, Recipe, Train
+from bench.record import RECORD, Record, Source, new_record, read_record, write_record
 from bench.registry import nearest
+from bench.state_files import file_and_part, parts_of, read_state
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,108 +29,29 @@ if TYPE_CHECKING:
     from bench.contracts import State
 
 
-def file_and_part(path: Path) -> tuple[Path, str]:
-    """Return a file and the part of it that FILE:PART means; without a part, or where a file has that name, ""."""
-    file, _, part = str(path).rpartition(":")
-    return (Path(file), part) if file and not path.exists() else (path, "")
+def run_of_file(path: Path) -> Record | None:
+    """Return the record of our run whose weights the file FILE or FILE:PART holds; None for any other file."""
+    file, _ = file_and_part(path)
+    place = file.with_name(RECORD)
+    return read_record(place) if file.name == runs.WEIGHTS and place.is_file() else None
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """Read a state dict from a file, or from a folder of files, whose names come first ("encoder_lv1.conv.weight").
-
-    Torch files are read with `weights_only=True`, `.safetensors` and `.npz` as plain arrays. A file may wrap its state
-    dict once, under `state_dict`, `model`, `generator`, `params` or the like. FILE:PART is the tensors of a file whose
-    names begin with "PART.", named by what follows.
+def source_run(params: Params, sources: Mapping[str, Path]) -> Record | None:
+    """Return the record of our run that all weights are parts of; None where they are the authors'.
 
     Raises:
-        WeightsError: missing, empty, damaged, or a pickle that holds more than tensors.
-        UserError: no such part; the message has the nearest.
+        UserError: the run has another profile, or not all files are parts of it.
     """
-    path, part = file_and_part(path)
-    if part:
-        whole = read_state(path)
-        if found := {name[len(part) + 1 :]: value for name, value in whole.items() if name.startswith(f"{part}.")}:
-            return found
-        raise UserError(f"{path}: no part {part!r}; the nearest are: {nearest(part, parts_of(whole))}")
-    if path.is_dir():
-        files = sorted(
-            p for p in path.iterdir() if p.suffix in (".pkl", ".pth", ".pt", ".ckpt", ".safetensors", ".npz")
-        )
-        if not files:
-            raise WeightsError(
-                f"{path}: no weights in this folder; expected .pth, .pt, .pkl, .safetensors or .npz files"
-            )
-        return {f"{file.stem}.{name}": value for file in files for name, value in read_state(file).items()}
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such file")
-    if path.stat().st_size == 0:
-        raise WeightsError(f"{path}: the file is empty; fetch it again")
-    return _unwrapped(_read(path), path)
-
-
-def parts_of(state: Mapping[str, Any]) -> list[str]:
-    """Return what the names of a state dict begin with: the networks, in a run's file."""
-    return list(dict.fromkeys(name.partition(".")[0] for name in state))
-
-
-def own_run(path: Path) -> dict[str, Any]:
-    """Return the record of the run of ours whose weights the file FILE or FILE:PART holds; {} for any other file."""
-    file, _ = file_and_part(path)
-    record = file.with_name(runs.RECORD)
-    return read_json(record) if file.name == runs.WEIGHTS and record.is_file() else {}
-
-
-def _read(path: Path) -> Any:
-    import pickle
-
-    import numpy as np
-    import torch
-
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-        with warnings.catch_warnings():
-            # Of a pickle's protocol; what follows says more.
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch names a GLOBAL where a pickle would call something; a bare pickle, which it does not read, begins so.
-        with path.open("rb") as file:
-            if "GLOBAL" in str(error) or file.read(1) == b"\x80":
-                raise WeightsError(
-                    f"{path}: refused: this pickle holds more than tensors, or is none of torch's, and could run code "
-                    "when loaded; save its state dict alone (torch.save(network.state_dict(), ...)) or as .safetensors"
-                ) from None
-        raise WeightsError(f"{path}: damaged, or not a file of weights; fetch it again") from None
-    except Exception as error:  # each format has errors of its own
-        told = (str(error).splitlines() or [""])[0]
-        raise WeightsError(f"{path}: damaged, or not a file of weights ({type(error).__name__}: {told})") from None
-
-
-def _unwrapped(state: Any, path: Path) -> dict[str, Any]:
-    import torch
-
-    for _ in range(2):
-        if isinstance(state, dict) and not any(isinstance(value, torch.Tensor) for value in state.values()):
-            inner = [value for value in state.values() if isinstance(value, dict)]
-            if len(inner) == 1:
-                state = inner[0]
-    if not isinstance(state, dict) or not state:
-        raise WeightsError(f"{path}: holds {type(state).__name__}, expected a state dict: tensors by name")
-    odd = [name for name, value in state.items() if not isinstance(value, torch.Tensor)]
-    if odd:
-        raise WeightsError(f"{path}: {odd[0]} is no tensor; expected a state dict: tensors by name")
-    # Networks saved while on several GPUs carry this prefix.
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    first, *others = [run_of_file(path) for path in sources.values()]
+    if any(other != first for other in others):
+        raise UserError("one import takes the authors' files, or parts of one run: not both, and not of two runs")
+    if first is not None and first.profile != params.profile:
+        raise UserError(f"{first.run} is a run of profile {first.profile}: import it with --profile {first.profile}")
+    return first
 
 
 def networks_in_use(method: Method, task: str, networks: nn.ModuleDict) -> list[str]:
-    """Return the names of the networks that restoring one small image runs: a critic is none of them."""
+    """Return the names of the networks that run when one small image is restored; a critic is not among them."""
     import torch
 
     from bench.scoring.restore import prepared
@@ -146,15 +68,17 @@ def networks_in_use(method: Method, task: str, networks: nn.ModuleDict) -> list[
 
 
 def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, Path], task: str) -> nn.ModuleDict:
-    """Build a method's networks from its authors' files, or from parts of a run of ours.
+    """Build a method's networks from its authors' files, or from parts of one of our runs.
 
     Args:
-        sources: a file, a folder or FILE:PART for each network; the key "" stands for the only one, or the first.
-        task: which of the method's tasks; the networks that it runs must all be given, others may lack.
+        name: of the method.
+        arguments: of its networks.
+        sources: a file, a folder or FILE:PART for each network; the key "" means the only one, or the first.
+        task: which of the method's tasks; the networks that it runs must all be given.
 
     Raises:
-        UserError: the method has no networks, or no such network; a network is given twice, or not at all; a run of
-            ours without a part.
+        UserError: the method has no networks, or no network of this name; a network is given twice or is missing; one
+            of our runs is given without a part.
         WeightsError: see `read_state`; tensors that do not fit.
     """
     from torch import nn
@@ -172,29 +96,34 @@ def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, 
         if part in given:
             raise UserError(f"two files for the network {part!r} of {name}: give NETWORK=FILE for each")
         given.add(part)
-        state, own = read_state(path), own_run(path)
-        if not own:
+        state, source = read_state(path), run_of_file(path)
+        if source is None:
             runs.fit(networks[part], renamed(method, part, state, path), str(path))
             continue
         if not file_and_part(path)[1]:
-            raise UserError(f"{path}: the weights of a run: say which, as in {path}:{' or :'.join(parts_of(state))}")
+            raise UserError(f"{path}: the weights of a run: name a part, as in {path}:{' or :'.join(parts_of(state))}")
         try:
             runs.fit(networks[part], state, str(path))
         except WeightsError as error:
             raise WeightsError(
-                f"{error}; {own['method']} was made with {own['network']}, this is {name} with {arguments}: say by "
-                "--network what has another name here, as in '{channels: 8}'"
+                f"{error}; {source.method} has {source.network}, this is {name} with {arguments}: give arguments that "
+                "have another name here with --network, as in '{channels: 8}'"
             ) from None
-    if lacking := [part for part in networks_in_use(method, task, networks) if part not in given]:
+    used = networks_in_use(method, task, networks)
+    if missing := [part for part in used if part not in given]:
         raise UserError(
-            f"{name} restores with {', '.join(networks_in_use(method, task, networks))}; no weights were given for "
-            f"{', '.join(lacking)}: add {' '.join(f'{part}=FILE' for part in lacking)}"
+            f"{name} restores with {', '.join(used)}; no weights were given for {', '.join(missing)}: add "
+            f"{' '.join(f'{part}=FILE' for part in missing)}"
         )
     return networks
 
 
 def renamed(method: Method, part: str, state: State, path: Path) -> State:
-    """Give a network's tensors our names. Raises WeightsError when the authors' names are not there."""
+    """Give a network's tensors our names.
+
+    Raises:
+        WeightsError: tensors of the authors' network are missing.
+    """
     try:
         return method.reference[part](state)
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
@@ -205,43 +134,6 @@ def renamed(method: Method, part: str, state: State, path: Path) -> State:
         ) from None
 
 
-def check_new_name(params: Params, name: str, option: str) -> None:
-    """Raise ParamsError when params.yaml has the name, or when it cannot be that of a folder."""
-    if name in (*all_runs(params), *all_chains(params), *params.transfers):
-        raise ParamsError(
-            f"{option}: {name!r} is a run of params.yaml, and nothing replaces its scores but itself: take another name"
-        )
-    # A hidden folder is one that a killed process left half filled: no list and no report reads it.
-    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith((".", "-")):
-        raise ParamsError(
-            f"{option}: found {name!r}, expected letters, digits and any of . _ + -, and neither . nor - at the start"
-        )
-
-
-def check_free(params: Params, run: str) -> None:
-    """Raise UserError when a run or scores of this name are there: they are not replaced in silence."""
-    scores = runs.scores_folder(params)
-    places = [runs.folder(params, run), scores / run, *sorted(scores.glob(f"{run}-on-*"))]
-    if there := [str(place) for place in places if place.exists()]:
-        raise UserError(f"--name: {run!r} is taken; take another name, or first delete {', '.join(there)}")
-
-
-def own_source(params: Params, sources: Mapping[str, Path]) -> dict[str, Any]:
-    """Return the record of the run of ours that all weights are parts of; {} where they are the authors'.
-
-    Raises:
-        UserError: the run is of another profile, or not all are parts of it.
-    """
-    first, *others = [own_run(path) for path in sources.values()]
-    if any(other != first for other in others):
-        raise UserError("one import takes the authors' files, or parts of one run: not both, and not of two runs")
-    if first and first["profile"] != params.profile:
-        raise UserError(
-            f"{first['run']} is a run of profile {first['profile']}: import it with --profile {first['profile']}"
-        )
-    return first
-
-
 def import_weights(
     params: Params,
     name: str,
@@ -250,74 +142,111 @@ def import_weights(
     run: str,
     network: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Make weights that are there a run of its own and return its folder.
+    """Make a run of existing weights and return its folder.
 
-    A part of a run of ours keeps that run's kind, recipe and provenance, and is titled after it; anything else is
-    labelled `authors' weights`. The network's arguments are those of the method's paper profile; for a part, those of
-    its run that have the same names are laid on them.
+    A part of one of our runs keeps that run's kind, training settings and provenance, and its title names that run; all
+    other weights get the kind "authors' weights".
 
     Args:
+        params: the checked `params.yaml`.
+        name: of the method.
         sources: see `reference_networks`.
-        network: arguments laid on these.
+        dataset: on which the run is scored by default.
+        run: name of the new run.
+        network: arguments of the networks; those not given are the run's that the part is from, then those of the
+            method's `paper` profile.
 
     Raises:
-        UserError: the name is taken or no plain name, or the method does not serve the dataset; see `own_source`.
+        UserError: the name is taken or not valid, or the method does not serve the dataset; see `source_run`.
         WeightsError: see `reference_networks`.
     """
     from safetensors.torch import save_file
 
-    from bench.training.train import about
-
-    check_new_name(params, run, "--name")
-    check_free(params, run)
-    method, entry = registry.method(name), registry.dataset(dataset)
-    common = [task for task in method.tasks if task in entry.tasks]
+    runs.check_new_name(params, run, "--name")
+    runs.check_free(params, run)
+    method, served = registry.method(name), registry.dataset(dataset).tasks
+    common = [task for task in method.tasks if task in served]
     if not common:
-        raise UserError(f"{name} does {', '.join(method.tasks)}; {dataset} serves {', '.join(entry.tasks)}")
+        raise UserError(f"{name} does {', '.join(method.tasks)}; {dataset} serves {', '.join(served)}")
     built = manifest.read(runs.data_folder(params, dataset))
-    own = own_source(params, sources)
-    file_name = name.replace("-", "_")
-    paper = paper_network(params, file_name)
-    taken = inspect.signature(method.networks).parameters if method.networks else {}
-    carried = {key: value for key, value in own.get("network", {}).items() if key in taken}
-    arguments = paper | carried | dict(network or {})
+    source = source_run(params, sources)
+    paper = paper_network(params, name.replace("-", "_"))
+    arguments = paper | _shared_arguments(method, source) | dict(network or {})
     networks = reference_networks(name, arguments, sources, common[0])
-    row, *also = method_rows(recipes_of(params, file_name), file_name)
-    title = f"{row} (authors' weights)"
-    if own:  # a row of the papers is the whole method, trained for it
-        row, also = run, []
-        title = f"{', '.join(file_and_part(path)[1] for path in sources.values())} of {own['run']}"
+    row, also, title = _names(params, name, run, source, sources)
     recipe = Recipe(
         name=run,
         method=name,
         dataset=dataset,
         task=common[0],
         row=row,
-        also=tuple(also),
+        also=also,
         title=title,
         profile=params.profile,
-        seed=own.get("seed", params.seed),
+        seed=params.seed if source is None else source.seed,
         network=arguments,
-        paper_network=paper if own else arguments,
+        paper_network=arguments if source is None else paper,
         train=Train(),
     )
-    record = about(recipe, method, built, own.get("kind", "authors' weights"))
-    if own:
-        record |= {key: own[key] for key in ("train", "steps", "train_seconds", "missing_losses", "random_helpers")}
-        record["part_of"] = {"run": own["run"], "mlflow_run": own["provenance"]["mlflow_run"]}
-        record["provenance"] = own["provenance"] | {"mlflow_run": ""}
-    record["sources"] = {
-        str(file.name): sha256(file)
-        for path, _ in map(file_and_part, sources.values())
-        for file in (sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path])
-    }
-    state = {name: value.contiguous() for name, value in networks.state_dict().items()}
+    record = _record(recipe, method, built, source, sources)
+    state = {key: value.contiguous() for key, value in networks.state_dict().items()}
 
     def fill(folder: Path) -> None:
         save_file(state, folder / runs.WEIGHTS)
-        record["provenance"]["weights_sha256"] = sha256(folder / runs.WEIGHTS)
-        write_json(folder / runs.RECORD, record)
+        provenance = replace(record.provenance, weights_sha256=sha256(folder / runs.WEIGHTS))
+        write_record(folder / RECORD, replace(record, provenance=provenance))
 
     out = runs.folder(params, run)
     replace_folder(out, fill)
     return out
+
+
+def _shared_arguments(method: Method, source: Record | None) -> dict[str, Any]:
+    """Return the network arguments of a run that the method has as well."""
+    if source is None or method.networks is None:
+        return {}
+    known = inspect.signature(method.networks).parameters
+    return {key: value for key, value in source.network.items() if key in known}
+
+
+def _names(
+    params: Params, name: str, run: str, source: Record | None, sources: Mapping[str, Path]
+) -> tuple[str, tuple[str, ...], str]:
+    """Return the row in the published tables, further rows, and the title of an imported run.
+
+    A row of a paper is the whole method, trained as the paper says: a part of one of our runs has its own row.
+    """
+    if source is not None:
+        parts = ", ".join(file_and_part(path)[1] for path in sources.values())
+        return run, (), f"{parts} of {source.run}"
+    file_name = name.replace("-", "_")
+    row, *also = method_rows(recipes_of(params, file_name), file_name)
+    return row, tuple(also), f"{row} (authors' weights)"
+
+
+def _record(
+    recipe: Recipe, method: Method, built: BuiltSet, source: Record | None, sources: Mapping[str, Path]
+) -> Record:
+    """Return the record of an imported run, without the hash of its weights."""
+    record = new_record(recipe, method, built, "authors' weights" if source is None else source.kind)
+    record = replace(record, sources={file.name: sha256(file) for file in _files(sources)})
+    if source is None:
+        return record
+    return replace(
+        record,
+        train=source.train,
+        steps=source.steps,
+        train_seconds=source.train_seconds,
+        missing_losses=source.missing_losses,
+        random_helpers=source.random_helpers,
+        provenance=replace(source.provenance, mlflow_run=""),
+        part_of=Source(source.run, source.provenance.weights_sha256, source.provenance.mlflow_run),
+    )
+
+
+def _files(sources: Mapping[str, Path]) -> list[Path]:
+    """Return every file that is imported."""
+    files: list[Path] = []
+    for path, _ in map(file_and_part, sources.values()):
+        files += sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+    return files

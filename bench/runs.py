@@ -6,6 +6,7 @@ A run's folder holds `weights.safetensors` (none without training), `record.json
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 from bench import registry
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import augment
-from bench.files import read_json
 from bench.params.checks import check_arguments, named
-from bench.params.resolving import all_runs, recipe
+from bench.params.resolving import all_chains, all_runs, recipe
 from bench.params.schema import Params, Recipe
+from bench.record import RECORD, Record, read_record
 from bench.registry import nearest
 
 if TYPE_CHECKING:
     from torch import nn
 
-WEIGHTS, RECORD, LOSSES = "weights.safetensors", "record.json", "losses.parquet"
+WEIGHTS, LOSSES = "weights.safetensors", "losses.parquet"
 
 
 def folder(params: Params, name: str) -> Path:
@@ -121,7 +122,7 @@ def _check_train(found: Recipe, method: Method) -> None:
 class Trained:
     """A run that can restore: its record, its method, and its networks in eval mode, none without training."""
 
-    record: dict[str, Any]
+    record: Record
     method: Method
     networks: nn.ModuleDict
 
@@ -132,6 +133,37 @@ def known(params: Params) -> list[str]:
     # A process that was killed may have left a folder of a hidden name half filled.
     found = {path.parent.name for path in parent.glob(f"[!.]*/{RECORD}")}
     return sorted(found | set(all_runs(params)))
+
+
+def check_new_name(params: Params, name: str, option: str) -> None:
+    """Check the name of a new run or of predictions.
+
+    Args:
+        params: the checked `params.yaml`.
+        name: the name.
+        option: the option that gave it, for the message.
+
+    Raises:
+        ParamsError: `params.yaml` has the name, or a folder cannot have it.
+    """
+    if name in (*all_runs(params), *all_chains(params), *params.transfers):
+        raise ParamsError(
+            f"{option}: {name!r} is a run of params.yaml, and nothing replaces its scores but itself: choose another "
+            "name"
+        )
+    # Hidden folders are half-filled ones of killed processes: no list and no report reads them.
+    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith((".", "-")):
+        raise ParamsError(
+            f"{option}: found {name!r}, expected letters, digits and any of . _ + -, and neither . nor - at the start"
+        )
+
+
+def check_free(params: Params, run: str) -> None:
+    """Raise UserError when a run or scores with this name exist: they are not replaced silently."""
+    scores = scores_folder(params)
+    places = [folder(params, run), scores / run, *sorted(scores.glob(f"{run}-on-*"))]
+    if taken := [str(place) for place in places if place.exists()]:
+        raise UserError(f"--name: {run!r} is taken; choose another name, or first delete {', '.join(taken)}")
 
 
 def load(params: Params, name: str, device: Any = "cpu") -> Trained:
@@ -146,18 +178,18 @@ def load(params: Params, name: str, device: Any = "cpu") -> Trained:
         if name not in known(params):
             raise UserError(f"no run {name!r}; the nearest are: {nearest(name, known(params))}")
         raise UserError(f"{place}: run {name} has not been trained yet; run: python -m bench train {name}")
-    record = read_json(place / RECORD)
-    method = settled(registry.method(record["method"]), record["network"])
+    record = read_record(place / RECORD)
+    method = settled(registry.method(record.method), record.network)
     if method.networks is None:
-        return without_training(record, method)
-    return Trained(record, method, build(method, record["network"], place / WEIGHTS, device))
+        return Trained(record, method, no_networks())
+    return Trained(record, method, build(method, record.network, place / WEIGHTS, device))
 
 
-def without_training(record: dict[str, Any], method: Method) -> Trained:
-    """Return the run of a method that has no networks."""
+def no_networks() -> nn.ModuleDict:
+    """Return the networks of a method without training."""
     from torch import nn
 
-    return Trained(record, method, nn.ModuleDict())
+    return nn.ModuleDict()
 
 
 def settled(method: Method, arguments: Mapping[str, Any]) -> Method:

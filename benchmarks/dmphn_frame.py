@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.contracts import UserError
-from bench.importing import read_state
+from bench.state_files import read_state
 from bench.training.device import tune_allocator
 from methods.dmphn import DMPHN, method
 

@@ -98,7 +98,7 @@ def main() -> None:
             root / "scores",
             root / "out",
             profile="sample",
-            resolve=lambda record: {"run_id": record["provenance"]["mlflow_run"], "experiment_id": "1"},
+            resolve=lambda record: {"run_id": record.provenance.mlflow_run, "experiment_id": "1"},
             appendices=[figure_appendices(options.data)],
         )
         print(

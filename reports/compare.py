@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import DataError, ParamsError, UserError
+from bench.record import RECORD
 from bench.registry import nearest
 from reports.scores.measures import is_cost, overview_metrics
-from reports.scores.reading import Evaluation, measure, read_record, read_scores
+from reports.scores.reading import Evaluation, measure, read_evaluation_record, read_scores
 from reports.scores.statistics import against, bootstrap, differences
 
 BARS = 20
@@ -91,15 +92,15 @@ def find(root: Path, profile: str, names: Sequence[str], on: str = "") -> list[E
     Raises:
         UserError: a name that is not among the evaluations, or stands there twice.
     """
-    records = {path.parent.name: path for path in sorted(root.glob("[!.]*/record.json"))}
-    about = {name: read_record(path, profile) for name, path in records.items()} if on else {}
+    records = {path.parent.name: path for path in sorted(root.glob(f"[!.]*/{RECORD}"))}
+    about = {name: read_evaluation_record(path, profile) for name, path in records.items()} if on else {}
     found: dict[str, Evaluation] = {}
     for name in names:
-        fitting = [other for other, r in about.items() if r["dataset"] == on and name in (other, r["run"])]
+        fitting = [other for other, r in about.items() if r.dataset == on and name in (other, r.run)]
         wanted = fitting[0] if fitting else name
         if wanted not in records or (on and not fitting):
             place = f" on {on}" if on else ""
-            known = [other for other, r in about.items() if r["dataset"] == on] if on else records
+            known = [other for other, r in about.items() if r.dataset == on] if on else records
             raise UserError(
                 f"{root}: no evaluation {name!r}{place}; the nearest are: {nearest(name, known) or 'none'}; evaluate "
                 f"it first: python -m bench evaluate {name}{' --on ' + on if on else ''}"
@@ -107,7 +108,7 @@ def find(root: Path, profile: str, names: Sequence[str], on: str = "") -> list[E
         if wanted in found:
             raise UserError(f"{wanted} is named twice; a comparison needs two different evaluations")
         folder = root / wanted
-        record = read_record(folder / "record.json", profile)
+        record = read_evaluation_record(folder / RECORD, profile)
         found[wanted] = Evaluation(folder, record, read_scores(folder / "scores.parquet"))
     return list(found.values())
 
@@ -152,10 +153,11 @@ def compare(runs: Sequence[Evaluation], metric: str = "") -> Comparison:
     first = runs[0].record
     for one in runs[1:]:
         for field in ("task", "dataset", "origin"):
-            if one.record[field] != first[field]:
+            value, expected = getattr(one.record, field), getattr(first, field)
+            if value != expected:
                 raise DataError(
-                    f"{one.name}: {field} {one.record[field]}, but {runs[0].name} has {first[field]}; only evaluations "
-                    "of one task on the same images can be paired (--on DATASET chooses a run's evaluation there)"
+                    f"{one.name}: {field} {value}, but {runs[0].name} has {expected}; only evaluations of one task on "
+                    "the same images can be paired (--on DATASET chooses a run's evaluation there)"
                 )
     common = [name for name in runs[0].scores if all(name in one.scores for one in runs)]
     order = overview_metrics()
@@ -173,12 +175,12 @@ def compare(runs: Sequence[Evaluation], metric: str = "") -> Comparison:
         names = ", ".join(one.name for one in runs)
         raise DataError(f"{names}: no metric has a value of a common image in all of them; evaluate them again")
     notes = []
-    if len({one.record["provenance"].get("manifest_sha256") for one in runs}) > 1:
+    if len({one.record.provenance.manifest_sha256 for one in runs}) > 1:
         notes.append("they were evaluated on different builds of the dataset: images are paired by their names alone")
     if counts and min(counts) != max(counts):
         notes.append(f"{min(counts)} to {max(counts)} images are common, by metric")
     images = f"{max(counts)} common images" if counts else "no images"
-    title = f"{first['task']} on {first['dataset_title']} ({first['origin']}), {first['profile']} profile: {images}"
+    title = f"{first.task} on {first.dataset_title} ({first.origin}), {first.profile} profile: {images}"
     return Comparison(title, tuple(found), tuple(notes))
 
 

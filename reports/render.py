@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from bench.contracts import UserError
 from bench.files import replace_folder
+from bench.record import Record
 from reports.figures.losses import loss_plots
 from reports.figures.naming import by_key
 from reports.figures.rasterising import Rasters
@@ -28,7 +29,7 @@ from reports.tables import custom, formats, model
 from reports.tables.all_tables import all_tables
 from reports.tables.cells import cell_records
 
-Resolve = Callable[[Mapping[str, Any]], Mapping[str, str] | None]
+Resolve = Callable[[Record], Mapping[str, str] | None]
 """A record to its MLflow run (run_id, experiment_id, and server where it is not the dashboard); None if unknown."""
 FORMATS = (("md", formats.markdown), ("csv", formats.comma_separated), ("tex", formats.latex))
 """The endings of a table's files, and the functions that write them."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import runs
 from bench.contracts import UserError
-from bench.params.resolving import search_folder
+from bench.params.resolving import evaluation, search_folder
 from bench.params.schema import Params
+from bench.record import RECORD, Record, read_record
 from bench.tracking import store, uploads
+from bench.tracking.views import set_up_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,14 +29,16 @@ def report(params: Params) -> Path:
     from reports.render import render
 
     root = runs.scores_folder(params)
-    folders = sorted(path.parent for path in root.glob("[!.]*/record.json"))
+    folders = sorted(path.parent for path in root.glob(f"[!.]*/{RECORD}"))
     if not folders:
         raise UserError(f"{root}: nothing was scored yet; run: dvc repro")
     client = store.connect(params.tracking)
     mlflow_runs = {folder.name: mlflow_run(client, uploads.sync(client, folder)) for folder in folders}
+    for task in dict.fromkeys(read_record(folder / RECORD).task for folder in folders):
+        set_up_experiment(client, task, params.profile, evaluation(params).cost_size)
 
-    def resolve(record: Mapping[str, Any]) -> dict[str, str]:
-        return mlflow_runs[record["evaluation"]]
+    def resolve(record: Record) -> dict[str, str]:
+        return mlflow_runs[record.evaluation]
 
     out = Path(params.paths.reports, params.profile)
     appendices = [
@@ -49,7 +52,7 @@ def report(params: Params) -> Path:
 
 def mlflow_run(client: MlflowClient, run_id: str) -> dict[str, str]:
     """The facts of an MLflow run that make its address: ids, name, and the server where the store has one."""
-    with store.reached(client.tracking_uri):
+    with store.explained_errors(client.tracking_uri):
         run = client.get_run(run_id)
     server = {"server": client.tracking_uri.rstrip("/")} if client.tracking_uri.startswith("http") else {}
     return server | {"run_id": run_id, "experiment_id": run.info.experiment_id, "name": run.info.run_name}

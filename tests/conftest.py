@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from bench.record import Record
 
 # Before torch is imported anywhere: results and times then do not depend on the machine's cores. Commands that tests
 # start inherit it.
@@ -176,9 +177,11 @@ class Project:
 
         return pd.read_parquet(self.folder / "out" / "sample" / "scores" / name / "scores.parquet")
 
-    def record(self, name: str) -> dict[str, Any]:
+    def record(self, name: str) -> Record:
         """The record of an evaluation."""
-        return json.loads((self.folder / "out" / "sample" / "scores" / name / "record.json").read_text())
+        from bench.record import RECORD, read_record
+
+        return read_record(self.folder / "out" / "sample" / "scores" / name / RECORD)
 
     def pretend_trained(self, name: str) -> None:
         """Leave what a training of the run would, with weights as they are drawn: training is tested elsewhere."""
@@ -187,9 +190,9 @@ class Project:
 
         from bench import runs
         from bench.data import manifest
-        from bench.files import sha256, write_json
+        from bench.files import sha256
         from bench.params import loading
-        from bench.training.train import about
+        from bench.record import RECORD, new_record, write_record
 
         with contextlib.chdir(self.folder):
             loaded = loading.load()
@@ -200,9 +203,9 @@ class Project:
             torch.manual_seed(0)
             networks = torch.nn.ModuleDict(method.networks(**recipe.network))
             save_file(networks.state_dict(), place / runs.WEIGHTS)
-            record = about(recipe, method, built, "trained")
-            record["provenance"]["weights_sha256"] = sha256(place / runs.WEIGHTS)
-            write_json(place / runs.RECORD, record)
+            record = new_record(recipe, method, built, "trained")
+            provenance = replace(record.provenance, weights_sha256=sha256(place / runs.WEIGHTS))
+            write_record(place / RECORD, replace(record, provenance=provenance))
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,10 @@ import pandas as pd
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from bench.provenance import Provenance
+from bench.record import RECORD, Inside, KeptImage, Kind, MissingLoss, Record, write_record
+from bench.scoring.table import common_columns
+
 OFFLINE = "offline photographs"
 TITLES = {
     "gopro": "GOPRO", "visdrone": "VisDrone", "paris-streetview": "Paris StreetView", "places2": "Places2",
@@ -40,15 +44,15 @@ CONDITIONS: dict[str, list[dict[str, str]]] = {
 WATCHED = (("scale_1", 0.02), ("scale_2", 0.05))
 """Losses that are logged for their curves alone, and their size."""
 INSIDE: dict[str, Any] = {
-    "watched": [name for name, _ in WATCHED],
-    "insides": [
-        {"name": "path 1: image", "file": "images/insides/path-1-image.png"},
-        {"name": "path 1: difference", "file": "images/insides/path-1-difference.png"},
-        {"name": "path 2: image", "file": "images/insides/path-2-image.png"},
-        {"name": "weights of the paths", "values": [0.4, 0.3, 0.2, -0.1]},
-    ],
+    "watched": tuple(name for name, _ in WATCHED),
+    "insides": (
+        Inside("path 1: image", "images/insides/path-1-image.png", ()),
+        Inside("path 1: difference", "images/insides/path-1-difference.png", ()),
+        Inside("path 2: image", "images/insides/path-2-image.png", ()),
+        Inside("weights of the paths", "", (0.4, 0.3, 0.2, -0.1)),
+    ),
 }
-"""What the record of a method that shows its inside has."""
+"""Fields of the record of a method that shows its inside."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,8 @@ class Spec:
     task: str
     psnr: float
     published: str | None = None
-    kind: str = "trained"
-    seed: int | None = 0
+    kind: Kind = "trained"
+    seed: int = 0
     params: float = 5.0
     noise: float = 0.15
     record: Mapping[str, Any] = field(default_factory=dict)
@@ -144,45 +148,60 @@ def score_rows(spec: Spec, images: int) -> pd.DataFrame:
         for side, scale in ((size, 14.0), ("256x256", 1.0)):
             add("seconds", 0.01 * spec.params * scale, size=side)
             add("memory", 300 * scale, size=side)
-    frame = pd.DataFrame(rows)
-    record = record_of(spec)
-    for name in ("run", "method", "dataset", "task", "profile", "origin", "partial"):
-        frame[name] = record[name]
-    return frame
+    return pd.DataFrame(rows).assign(**common_columns(record_of(spec)))
 
 
-def record_of(spec: Spec) -> dict[str, Any]:
+def record_of(spec: Spec) -> Record:
     """Invent the record of one evaluation."""
     trained = spec.kind == "trained"
     rng = generator("record", spec.name)
-    record: dict[str, Any] = {
-        "evaluation": spec.name, "run": f"{spec.method}-{spec.dataset}", "method": spec.method,
-        "as": spec.published, "title": spec.method.upper() if len(spec.method) < 5 else spec.method.capitalize(),
-        "kind": spec.kind, "dataset": spec.dataset, "dataset_title": TITLES[spec.dataset], "task": spec.task,
-        "profile": "sample", "origin": OFFLINE, "partial": False,
-        "network": {"channels": 32, "num_blocks": 4} if trained else {}, "reduced": [],
-        "train": {"lr": 1e-4, "batch_size": 8, "losses": {"l1": 1.0, "perceptual": 0.1}} if trained else {},
-        "seed": spec.seed if trained else None, "steps": 400 if trained else None,
-        "train_seconds": 312.5 if trained else None, "missing_losses": [],
-        "not_measured": {"fid": "the weights of Inception are not on this machine"}, "limits": [],
-        "provenance": {
-            "mlflow_run": rng.bytes(16).hex(), "git_commit": "3f9c" * 10, "git_dirty": False,
-            "manifest_sha256": generator("manifest", spec.dataset).bytes(32).hex(),
-            "python": "3.11.9", "packages": {"torch": "2.8.0", "numpy": "2.3.1"}, "machine": "Linux x86_64",
-            "evaluated_on": "cpu", "threads": 2, "precision": "float32", "finished": "2026-01-15T10:00:00Z",
-        },
-    }  # fmt: skip
-    if spec.kind in ("trained", "authors' weights"):
-        record["provenance"]["weights_sha256"] = rng.bytes(32).hex()
+    provenance = Provenance(
+        git_commit="3f9c" * 10,
+        git_dirty=False,
+        python="3.11.9",
+        packages={"torch": "2.8.0", "numpy": "2.3.1"},
+        machine="Linux x86_64",
+        manifest_sha256=generator("manifest", spec.dataset).bytes(32).hex(),
+        mlflow_run=rng.bytes(16).hex(),
+        weights_sha256=rng.bytes(32).hex() if spec.kind in ("trained", "authors' weights") else "",
+        evaluated_on="cpu",
+        threads=2,
+        precision="float32",
+        finished="2026-01-15T10:00:00Z",
+    )
     condition = {"scene": "", **CONDITIONS[spec.task][0], "mask_ratio": None, "severity": "{}"}
-    images = [
-        {
-            "rule": rule, "image": image, "condition": condition, "input": f"images/{rule}-input.png",
-            "restored": f"images/{rule}.png", "target": f"images/{rule}-target.png",
-        }
+    images = tuple(
+        KeptImage(rule, image, condition, f"images/{rule}-input.png", f"images/{rule}.png", f"images/{rule}-target.png")
         for rule, image in (("median", "0002"), ("worst", "0005"))
-    ]  # fmt: skip
-    return {**record, "images": images, **spec.record}
+    )
+    record = Record(
+        run=f"{spec.method}-{spec.dataset}",
+        method=spec.method,
+        row=spec.published or "",
+        also=(),
+        title=spec.method.upper() if len(spec.method) < 5 else spec.method.capitalize(),
+        kind=spec.kind,
+        task=spec.task,
+        dataset=spec.dataset,
+        dataset_title=TITLES[spec.dataset],
+        origin=OFFLINE,
+        partial=False,
+        profile="sample",
+        seed=spec.seed,
+        provenance=provenance,
+        evaluation=spec.name,
+        not_measured={"fid": "the weights of Inception are not on this machine"},
+        images=images,
+    )
+    if trained:
+        record = replace(
+            record,
+            network={"channels": 32, "num_blocks": 4},
+            train={"lr": 1e-4, "batch_size": 8, "losses": {"l1": 1.0, "perceptual": 0.1}},
+            steps=400,
+            train_seconds=312.5,
+        )
+    return replace(record, **spec.record)
 
 
 def photograph(size: tuple[int, int], seed: int) -> np.ndarray:
@@ -201,11 +220,11 @@ def photograph(size: tuple[int, int], seed: int) -> np.ndarray:
 
 
 def write_images(
-    spec: Spec, record: Mapping[str, Any], folder: Path, pictures: Sequence[np.ndarray], blurred: Sequence[np.ndarray]
+    spec: Spec, record: Record, folder: Path, pictures: Sequence[np.ndarray], blurred: Sequence[np.ndarray]
 ) -> None:
     """Write input, restored image and target of the record's images."""
     (folder / "images").mkdir()
-    for entry, target, blur in zip(record["images"], pictures, blurred, strict=True):
+    for kept, target, blur in zip(record.images, pictures, blurred, strict=True):
         given = blur.copy()
         if "mask_kind" in CONDITIONS[spec.task][0]:
             height, width = target.shape[:2]
@@ -213,12 +232,12 @@ def write_images(
         keep = np.clip((spec.psnr - 20) / 15, 0, 1)
         restored = keep * target + (1 - keep) * given
         for name, pixels in (("input", given), ("restored", restored), ("target", target)):
-            Image.fromarray(pixels.round().astype(np.uint8)).save(folder / entry[name], compress_level=1)
-    for i, entry in enumerate(record.get("insides", ())):
-        if "file" in entry:  # a coarse map each, grey and coloured in turn
+            Image.fromarray(pixels.round().astype(np.uint8)).save(folder / getattr(kept, name), compress_level=1)
+    for i, inside in enumerate(record.insides):
+        if inside.file:  # a coarse map, in turn coloured and grey
             small = pictures[0][:: 2 ** (i + 1), :: 2 ** (i + 1)]
-            (folder / entry["file"]).parent.mkdir(exist_ok=True)
-            Image.fromarray(small[..., 0] if i % 2 else small).save(folder / entry["file"])
+            (folder / inside.file).parent.mkdir(exist_ok=True)
+            Image.fromarray(small[..., 0] if i % 2 else small).save(folder / inside.file)
 
 
 def write(
@@ -237,7 +256,7 @@ def write(
         folder = root / spec.name
         folder.mkdir(parents=True)
         record = record_of(spec)
-        (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+        write_record(folder / RECORD, record)
         score_rows(spec, images).to_parquet(folder / "scores.parquet")
         write_images(spec, record, folder, pictures, blurred)
         if spec.kind == "trained":
@@ -252,15 +271,15 @@ def write(
                     }
                 )
                 for name, scale in (("total", 0.3), ("l1", 0.2), ("perceptual", 1.0), *WATCHED)
-                if name in ("total", "l1", "perceptual", *record.get("watched", ()))
+                if name in ("total", "l1", "perceptual", *record.watched)
             ]  # fmt: skip
             pd.concat(frames).sort_values("step", kind="stable").to_parquet(folder / "losses.parquet")
 
 
 def few() -> list[Spec]:
     """A small store: every task, several seeds, a method of nobody's, and some that fail to beat the baseline."""
-    reduced = {"reduced": ["channels: 64 -> 16"], **INSIDE}
-    lossless = {"missing_losses": [{"loss": "perceptual", "reason": "the weights of VGG-19 are not on this machine"}]}
+    reduced = {"reduced": ("channels: 64 -> 16",), **INSIDE}
+    lossless = {"missing_losses": (MissingLoss("perceptual", "the weights of VGG-19 are not on this machine"),)}
     return [
         Spec("input", "gopro", "deblur", 25.0, kind="no training"),
         Spec("mrfnet", "gopro", "deblur", 29.4, "mrfnet", record=reduced),
@@ -279,9 +298,7 @@ def few() -> list[Spec]:
         Spec("dgfnet", "paris-streetview", "inpaint", 29.7, "dgfnet"),
         Spec("dffnet", "visdrone", "inpaint", 30.5, "dffnet"),
         Spec("deblurgan+ca", "visdrone", "sharp-inpaint", 26.0, "deblurgan+ca", kind="chain"),
-        Spec(
-            "dffnet", "visdrone", "sharp-inpaint", 27.5, "dffnet-433-v5", record={"also_as": ["dffnet-44-v3", "dffnet"]}
-        ),
+        Spec("dffnet", "visdrone", "sharp-inpaint", 27.5, "dffnet-433-v5", record={"also": ("dffnet-44-v3", "dffnet")}),
         Spec("mrfnet", "gopro", "deblur", 28.2, "mrfnet-paths2", record=INSIDE, named="mrfnet-paths2-gopro"),
         Spec("mrfnet", "gopro", "deblur", 29.2, "mrfnet-paths3", record=INSIDE, named="mrfnet-paths3-gopro"),
         Spec("dpdnet", "canon-dp", "dual-pixel", 25.1, "dpdnet", params=34.52),
@@ -291,7 +308,7 @@ def few() -> list[Spec]:
 
 def originals(spec: Spec) -> Spec:
     """The same evaluation as of the papers' own data and settings."""
-    record = {**spec.record, "origin": "originals", "profile": "paper", "reduced": [], "missing_losses": []}
+    record = {**spec.record, "origin": "originals", "profile": "paper", "reduced": (), "missing_losses": ()}
     return Spec(**{**vars(spec), "record": record})
 
 

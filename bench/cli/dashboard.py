@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from bench.cli.common import GlobalOptions
-from bench.tracking.views import DASHBOARD_PORT
+from bench.tracking.addresses import DASHBOARD_PORT
 
 
 @click.command("dashboard")

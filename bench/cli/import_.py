@@ -53,7 +53,7 @@ def command(
 
 def _sources(texts: Iterable[str], method: str) -> dict[str, Path]:
     """Return each network's file, "" for the only network. Raises UserError for two files of one network."""
-    from bench.importing import file_and_part
+    from bench.state_files import file_and_part
 
     sources: dict[str, Path] = {}
     for text in texts:

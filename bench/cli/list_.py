@@ -87,7 +87,8 @@ def _list_runs(params: Params) -> None:
 
 def _state(params: Params, name: str) -> str:
     from bench import runs
+    from bench.record import RECORD
 
-    if (runs.scores_folder(params, name) / "record.json").is_file():
+    if (runs.scores_folder(params, name) / RECORD).is_file():
         return "scored"
-    return "trained" if (runs.folder(params, name) / runs.RECORD).is_file() else "-"
+    return "trained" if (runs.folder(params, name) / RECORD).is_file() else "-"

@@ -13,7 +13,7 @@ def print_means(folder: Path) -> None:
     """
     import pandas as pd
 
-    from bench.files import read_json
+    from bench.record import RECORD, read_record
 
     scores = pd.read_parquet(folder / "scores.parquet")
     images = scores[(scores["image"] != "") & scores["value"].notna()]
@@ -28,6 +28,6 @@ def print_means(folder: Path) -> None:
     for score in sets.to_dict("records"):
         condition = " ".join(filter(None, (score["input"], score["mask_kind"], score["mask_band"])))
         print(f"  {score['metric']:18s}{condition}: {score['value']:.4f}")
-    for metric, reason in read_json(folder / "record.json")["not_measured"].items():
+    for metric, reason in read_record(folder / RECORD).not_measured.items():
         print(f"  {metric:18s}not measured: {reason}")
     print(f"-> {folder / 'scores.parquet'}")

@@ -1,4 +1,4 @@
-"""The test images of a built set under each input: what a method is given, and the truth."""
+"""The test images of a built set under each input: what a method gets, and the truth."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from bench.tasks import find_task
 
 @dataclass(frozen=True)
 class Case:
-    """One test image under one condition.
+    """One test image under one input.
 
     Args:
-        row: its manifest row.
+        row: its row in the manifest.
         input: what the method gets: "blurred", "sharp" (with a hole), or "dual-pixel".
         arrays: inputs and `target`, float32 (H, W, C) in [0, 1].
         truth: the target as stored, uint8 or uint16 (H, W, 3).
-        folder: of the built set, for the references.
+        folder: folder of the built set, where the further truths are.
     """
 
     row: Mapping[str, Any]
@@ -38,13 +38,18 @@ class Case:
     folder: Path
 
     @property
+    def name(self) -> str:
+        """The image's name in the manifest."""
+        return str(self.row["name"])
+
+    @property
     def mask(self) -> np.ndarray | None:
         """The hole, (H, W) uint8 with 255 = hole, where the task has one."""
         return (self.arrays["mask"][..., 0] * 255).astype(np.uint8) if "mask" in self.arrays else None
 
     @property
-    def shown(self) -> np.ndarray:
-        """The input as a person sees it: (H, W, 3) float32; of two views their mean."""
+    def input_image(self) -> np.ndarray:
+        """The input as one image, (H, W, 3) float32: of two views the mean."""
         return self.arrays["x"] if "x" in self.arrays else (self.arrays["left"] + self.arrays["right"]) / 2
 
     def references(self) -> Iterator[np.ndarray]:
@@ -53,13 +58,17 @@ class Case:
             yield read_png(self.folder / entry["file"])
 
 
+Predict = Callable[[Case], np.ndarray]
+"""A case to its restored image: float (H, W, 3) in [0, 1], or integers of the truth's depth."""
+
+
 def inputs_of(task: str, built: BuiltSet) -> tuple[str, ...]:
     """Return the inputs under which a task is scored on a set; the images that a report shows have the first."""
     return find_task(task).inputs_on(built.columns)
 
 
 def cases(built: BuiltSet, task: str, inputs: tuple[str, ...]) -> Iterator[Case]:
-    """Read the test images one after the other, under each of the inputs."""
+    """Read the test images one by one, all of them under the first input, then all under the next."""
     for source in inputs:
         for row in test_rows(built):
             yield read_case(built, row, task, source)
@@ -71,7 +80,11 @@ def test_rows(built: BuiltSet) -> list[dict[str, Any]]:
 
 
 def read_case(built: BuiltSet, row: Mapping[str, Any], task: str, source: str) -> Case:
-    """Read one test image under one input. Raises DataError when the set does not serve the task."""
+    """Read one test image under one input.
+
+    Raises:
+        DataError: the set lacks an image that the task needs.
+    """
     stored = {}
     for name in find_task(task).fields_for(source):
         if not row.get(f"file_{name}"):
@@ -82,11 +95,19 @@ def read_case(built: BuiltSet, row: Mapping[str, Any], task: str, source: str) -
 
 
 def to_depth(image: np.ndarray, depth: np.dtype) -> np.ndarray:
-    """Turn float (H, W, 3) in [0, 1] into the integers of `depth`, a half to the even neighbour.
+    """Round floats in [0, 1] to the integers of `depth`; a half goes to the even neighbour.
 
-    All scores are those of saved images, whatever program restored them: `score` must find what `evaluate` does.
+    All scores are those of saved images, whatever program restored them: `score` must give what `evaluate` gives.
 
-    Raises DataError for a value that is NaN or infinite: as an integer it would pass for black or white.
+    >>> to_depth(np.full((1, 1, 3), 0.5), np.dtype(np.uint8)).tolist()
+    [[[128, 128, 128]]]
+
+    Args:
+        image: (H, W, C); values outside [0, 1] are clipped.
+        depth: uint8 or uint16.
+
+    Raises:
+        DataError: a value is NaN or infinite: as an integer it would pass for black or white.
     """
     values.check_floats(image)
     top = np.iinfo(depth).max
@@ -94,29 +115,25 @@ def to_depth(image: np.ndarray, depth: np.dtype) -> np.ndarray:
 
 
 def condition(case: Case) -> dict[str, Any]:
-    """Return the columns that tell one case's rows from another's."""
-    row = case.row
+    """Return the columns of the score table that tell one case's rows from another's."""
+    row, has_hole = case.row, case.mask is not None
     ratio = row.get("mask_ratio")
     return {
         "image": row["name"],
         "split": row["split"],
         "input": case.input,
         "scene": row.get("scene") or "",
-        "mask_kind": (row.get("mask_kind") or "") if case.mask is not None else "",
-        "mask_band": (row.get("mask_band") or "") if case.mask is not None else "",
-        "mask_ratio": float(ratio) if ratio is not None and case.mask is not None else float("nan"),
+        "mask_kind": (row.get("mask_kind") or "") if has_hole else "",
+        "mask_band": (row.get("mask_band") or "") if has_hole else "",
+        "mask_ratio": float(ratio) if ratio is not None and has_hole else float("nan"),
         "severity": row["degradation"],
     }
 
 
 @contextmanager
-def about_image(run: str, name: str) -> Iterator[None]:
-    """Say in a DataError which run and image it is of."""
+def errors_name(run: str, image: str) -> Iterator[None]:
+    """Put the run and the image before the message of a DataError."""
     try:
         yield
     except DataError as error:
-        raise DataError(f"{run}: {name}: {error}") from None
-
-
-Predict = Callable[[Case], np.ndarray]
-"""A case to its restoration: float (H, W, 3) in [0, 1], or integers of the truth's depth."""
+        raise DataError(f"{run}: {image}: {error}") from None

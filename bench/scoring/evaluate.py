@@ -1,14 +1,16 @@
-"""Score a run on a built set's test images: one row an image, condition and metric, and a few restored images.
+"""Score a run on a built set's test images: one row per image, input and metric, and a few restored images.
 
-Restored images are brought to the depth of the truth (8 or 16 bits) before they are scored, so that a folder of files
-written by another program is scored the same way (`predictions`).
+Restored images are rounded to the depth of the truth (8 or 16 bits) before they are scored, so that a folder of files
+that another program wrote is scored in the same way (`bench.scoring.predictions`).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,113 +23,155 @@ from bench.data.built_images import write_png
 from bench.data.manifest import BuiltSet
 from bench.files import need_writable, replace_folder
 from bench.params.resolving import evaluation, weights_folder
-from bench.params.schema import Evaluate, Params
+from bench.params.schema import Params
 from bench.provenance import here
+from bench.record import Inside, KeptImage, Record, TrainingSet
 from bench.registry import nearest
+from bench.scoring.cases import Case, Predict, cases, condition, errors_name, inputs_of, read_case, test_rows, to_depth
+from bench.scoring.kept_images import choose_images, look_inside, write_images
 from bench.scoring.metrics import catalogue
 from bench.scoring.metrics.measure import NotMeasured
+from bench.scoring.perceptual_scores import Perceptual
+from bench.scoring.plans import find_plan
+from bench.scoring.table import ScoreTable, common_columns, write_scores
+from bench.tasks import find_task
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.runs import Trained
-from bench.scoring.cases import Case, Predict, about_image, cases, condition, inputs_of, read_case, test_rows, to_depth
-from bench.scoring.kept_images import _write_images, look_inside, shown_images
-from bench.scoring.perceptual_scores import Perceptual
-from bench.scoring.plans import plans
-from bench.scoring.rows import Table, common_columns, write_scores
-from bench.tasks import find_task
+    from bench.scoring.restore import Restorer
 
-AHEAD = 8
+QUEUE_LENGTH = 8
 """Restored images that may wait for their metrics: a whole test set does not fit into memory."""
 
 
-def wanted(chosen: Evaluate, task: str, built: BuiltSet) -> list[str]:
-    """Return the metrics of one image that apply: those of a hole need one, those of many truths need them."""
-    has_mask, has_references = find_task(task).has_hole, built.about["scoring"] == "best-reference"
-    metrics = [catalogue.find(name) for name in chosen.metrics]
-    return [
+@dataclass(frozen=True)
+class ScoredSet:
+    """The test images of a built set, and what is measured on them.
+
+    Args:
+        built: the set.
+        task: name of the task that is scored.
+        inputs: the inputs under which it is scored; the images that the report shows have the first.
+        metrics: ids of the metrics of one image, see `applicable_metrics`.
+        shown: the images that the report shows, see `choose_images`.
+    """
+
+    built: BuiltSet
+    task: str
+    inputs: tuple[str, ...]
+    metrics: tuple[str, ...]
+    shown: Mapping[str, str]
+
+
+class MetricQueue:
+    """Computes the metrics of restored images in two threads and adds them to a table, in the order of the images."""
+
+    def __init__(self, pool: ThreadPoolExecutor, table: ScoreTable, metrics: Sequence[str]):
+        self.pool, self.table, self.metrics = pool, table, metrics
+        self.waiting: deque[tuple[dict[str, Any], Future[dict[str, float | NotMeasured]]]] = deque()
+
+    def put(self, case: Case, pred: np.ndarray) -> None:
+        """Queue one image; wait for the oldest where more than `QUEUE_LENGTH` are waiting."""
+        self.waiting.append((condition(case), self.pool.submit(self._measure, case, pred)))
+        if len(self.waiting) > QUEUE_LENGTH:
+            self._collect()
+
+    def finish(self) -> None:
+        """Wait for all images."""
+        while self.waiting:
+            self._collect()
+
+    def _measure(self, case: Case, pred: np.ndarray) -> dict[str, float | NotMeasured]:
+        return catalogue.compute_all(self.metrics, pred, case.truth, case.mask, case.references())
+
+    def _collect(self) -> None:
+        about, future = self.waiting.popleft()
+        with errors_name(self.table.common["run"], about["image"]):
+            scores = future.result()
+        for metric, value in scores.items():
+            self.table.add(catalogue.find(metric), value, **about)
+
+
+def split_metrics(metrics: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split metric ids into those of one image by a formula and the perceptual ones.
+
+    Raises:
+        ParamsError: an unknown id; the message has the nearest.
+    """
+    from bench.scoring.metrics.perceptual import PERCEPTUAL
+
+    for name in metrics:
+        if name not in catalogue.METRICS and name not in PERCEPTUAL:
+            near = nearest(name, [*catalogue.METRICS, *PERCEPTUAL])
+            raise ParamsError(f"params.yaml: evaluate.metrics: no metric {name!r}; the nearest are: {near}")
+    return (
+        tuple(name for name in metrics if name not in PERCEPTUAL),
+        tuple(name for name in metrics if name in PERCEPTUAL),
+    )
+
+
+def applicable_metrics(metrics: Sequence[str], task: str, built: BuiltSet) -> tuple[str, ...]:
+    """Leave out metrics that need a hole or many truths where there are none."""
+    has_hole, has_references = find_task(task).has_hole, built.about["scoring"] == "best-reference"
+    return tuple(
         metric.id
-        for metric in metrics
-        if (has_mask or not metric.needs_mask) and (has_references or not metric.needs_references)
-    ]
+        for metric in map(catalogue.find, metrics)
+        if (has_hole or not metric.needs_mask) and (has_references or not metric.needs_references)
+    )
 
 
 def score(
     predict: Predict,
-    built: BuiltSet,
-    task: str,
-    table: Table,
-    chosen: Evaluate,
-    folder: Path,
+    scored: ScoredSet,
+    table: ScoreTable,
     perceptual: Perceptual,
+    folder: Path,
     save: Path | None = None,
-    inputs: tuple[str, ...] = (),
-) -> list[dict[str, Any]]:
-    """Score every test image into `table`, write the images that a report shows into `folder`, and list these.
+) -> tuple[KeptImage, ...]:
+    """Restore and score every test image. Metrics are computed while the next image is restored.
 
-    Metrics are computed in threads while the next image is restored.
+    Args:
+        predict: restores one case.
+        scored: the images and metrics.
+        table: gets the scores.
+        perceptual: the perceptual metrics.
+        folder: gets the images that the report shows.
+        save: a folder for every restored image, or None.
+
+    Returns:
+        The images that the report shows, in the order of `ScoredSet.shown`.
     """
     from tqdm import tqdm
 
-    ids = wanted(chosen, task, built)
-    inputs = inputs or inputs_of(task, built)
-    each = len(built.split("test"))
-    rules = shown_images(built, chosen)
-    listed: list[dict[str, Any]] = []
-
-    def measure(case: Case, pred: np.ndarray) -> dict[str, float | NotMeasured]:
-        return catalogue.compute_all(ids, pred, case.truth, case.mask, case.references())
-
-    waiting: deque[tuple[dict[str, Any], Future[dict[str, float | NotMeasured]]]] = deque()
-    run = table.common["run"]
-
-    def collect() -> None:
-        about, values = waiting.popleft()
-        with about_image(run, about["image"]):
-            found = values.result()
-        for metric, value in found.items():
-            table.add(catalogue.find(metric), value, **about)
-
+    run, inputs = table.common["run"], scored.inputs
+    total = len(inputs) * len(scored.built.split("test"))
+    kept: dict[str, KeptImage] = {}
     with ThreadPoolExecutor(2) as pool:
-        for case in tqdm(cases(built, task, inputs), run, len(inputs) * each, disable=None):
+        queue = MetricQueue(pool, table, scored.metrics)
+        for case in tqdm(cases(scored.built, scored.task, inputs), run, total, disable=None):
             pred = predict(case)
-            with about_image(run, case.row["name"]):
+            with errors_name(run, case.name):
                 pred = pred if pred.dtype.kind == "u" else to_depth(pred, case.truth.dtype)
-            waiting.append((condition(case), pool.submit(measure, case, pred)))
-            if len(waiting) > AHEAD:
-                collect()
-            with about_image(run, case.row["name"]):
-                perceptual.see(case, pred)
-            if case.input == inputs[0] and case.row["name"] in rules:
-                listed.append(_write_images(folder, rules, case, pred))
+            queue.put(case, pred)
+            with errors_name(run, case.name):
+                perceptual.add(case, pred)
+            if case.input == inputs[0] and case.name in scored.shown:
+                kept[case.name] = write_images(folder, scored.shown, case, pred)
             if save is not None:
-                write_png(save / (case.input if len(inputs) > 1 else "") / f"{case.row['name']}.png", pred)
-        while waiting:
-            collect()
+                write_png(save / (case.input if len(inputs) > 1 else "") / f"{case.name}.png", pred)
+        queue.finish()
     perceptual.finish(table)
-    return sorted(listed, key=lambda entry: list(rules).index(entry["image"]))
-
-
-def split_metrics(chosen: Evaluate) -> tuple[Evaluate, list[str]]:
-    """Part the metrics of one image from the perceptual ones; raises UserError for an unknown id."""
-    from bench.scoring.metrics import perceptual
-
-    plain = [name for name in chosen.metrics if name not in perceptual.PERCEPTUAL]
-    for name in plain:
-        if name not in catalogue.METRICS:
-            known = [*catalogue.METRICS, *perceptual.PERCEPTUAL]
-            raise ParamsError(
-                f"params.yaml: evaluate.metrics: no metric {name!r}; the nearest are: {nearest(name, known)}"
-            )
-    return chosen.model_copy(update={"metrics": plain}), [n for n in chosen.metrics if n in perceptual.PERCEPTUAL]
+    return tuple(kept[name] for name in scored.shown if name in kept)
 
 
 def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = None) -> Path:
     """Score a run, a chain, or a run on another dataset; return the evaluation's folder.
 
     Args:
-        name: of a run, a chain or a transfer in params.yaml, or of an imported run.
+        params: the checked `params.yaml`.
+        name: of a run, a chain or a transfer in `params.yaml`, or of an imported run.
         dataset: score on this dataset instead of the run's own.
         save: write every restored image there too.
 
@@ -136,77 +180,110 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     """
     from bench.training.device import full_float32, scoring_device, set_threads, tune_allocator
 
-    chosen, perceptual_ids = split_metrics(evaluation(params))
+    chosen = evaluation(params)
+    metrics, perceptual_metrics = split_metrics(chosen.metrics)
     tune_allocator()
     threads = set_threads(params.threads)
-    plan = plans(params, name, dataset)
+    plan = find_plan(params, name, dataset)
     registry.dataset(plan.dataset)
     if save is not None:
         need_writable(save)
     built = manifest.read(runs.data_folder(params, plan.dataset))
-    shown_images(built, chosen)  # a misspelt image is found before the networks are loaded
+    shown = choose_images(built, chosen)  # before the networks are loaded: a name may be misspelt
     restorer, record = plan.open(params, built)
-    import torch
-
     device = scoring_device()
-
-    def batch_of(case: Case) -> dict[str, Tensor]:
-        names = find_task(restorer.task).inputs
-        return {name: torch.from_numpy(case.arrays[name]).permute(2, 0, 1)[None].to(device) for name in names}
-
-    def predict(case: Case) -> np.ndarray:
-        return restorer.restore(batch_of(case))[0].permute(1, 2, 0).cpu().numpy()
-
-    record |= {"evaluation": plan.name}
-    if weights := record["provenance"].get("weights_sha256"):
-        kept = ("git_commit", "git_dirty", "python", "packages", "machine")
-        record["trained_by"] = {key: record["provenance"][key] for key in kept} | {"weights_sha256": weights}
-    elsewhere = trained_on(restorer.parts, built)
-    record["provenance"] |= here() | {"manifest_sha256": built.digest, "evaluated_on": device, "threads": threads}
-    record |= {
-        "dataset_title": built.about["title"],
-        "origin": built.about["origin"],
-        "partial": built.about["partial"] or any(one["partial"] for one in elsewhere),
-        "trained_on": elsewhere,
-    }
-    table = Table(common_columns(record, plan.name))
-    out = runs.scores_folder(params, plan.name)
+    task = restorer.task
+    scored = ScoredSet(built, task, inputs_of(task, built), applicable_metrics(metrics, task, built), shown)
+    record = evaluated(record, restorer.parts, built, device, threads)
+    table = ScoreTable(common_columns(record))
+    checkpoints = [runs.folder(params, part.record.run) / runs.WEIGHTS for part in restorer.parts]
 
     def fill(folder: Path) -> None:
         from bench.scoring.run_costs import add_costs
 
-        files = [runs.folder(params, part.record["run"]) / runs.WEIGHTS for part in restorer.parts]
-        add_costs(table, restorer, chosen, files, device)
-        only = restorer.parts[0] if len(restorer.parts) == 1 else None
-        if only is not None and only.method.networks is not None:
-            record["watched"] = list(only.method.watched)
-            if only.method.insides is not None:
-                name = next(iter(shown_images(built, chosen)))
-                row = next(row for row in test_rows(built) if row["name"] == name)
-                case = read_case(built, row, restorer.task, inputs_of(restorer.task, built)[0])
-                record["insides"] = look_inside(only, batch_of(case), folder)
-        judge = Perceptual(perceptual_ids, weights_folder(params), restorer.task, device)
-        images = score(predict, built, restorer.task, table, chosen, folder, judge, save)
-        write_scores(folder, table, record, images)
-        if only is not None:
-            losses = runs.folder(params, only.record["run"]) / runs.LOSSES
-            if losses.is_file():
-                (folder / runs.LOSSES).write_bytes(losses.read_bytes())
+        add_costs(table, restorer, chosen, checkpoints, device)
+        insides = insides_of_first(restorer, scored, device, folder)
+        perceptual = Perceptual(perceptual_metrics, weights_folder(params), task, device)
+        images = score(partial(restored, restorer, device), scored, table, perceptual, folder, save)
+        write_scores(folder, table, replace(record, insides=insides, images=images))
+        if len(restorer.parts) == 1 and (losses := checkpoints[0].with_name(runs.LOSSES)).is_file():
+            (folder / runs.LOSSES).write_bytes(losses.read_bytes())
 
+    out = runs.scores_folder(params, plan.name)
     with full_float32():
         replace_folder(out, fill)
     return out
 
 
-def trained_on(parts: Sequence[Trained], built: BuiltSet) -> list[dict[str, Any]]:
-    """Return the sets that trained networks learnt from, where those are not the very set that they are scored on.
+def batch_of(case: Case, task: str, device: str) -> dict[str, Tensor]:
+    """Return the inputs of a case as a batch of one image."""
+    import torch
 
-    Returns:
-        by network: run, dataset, dataset_title, origin, partial, manifest_sha256.
+    names = find_task(task).inputs
+    return {name: torch.from_numpy(case.arrays[name]).permute(2, 0, 1)[None].to(device) for name in names}
+
+
+def restored(restorer: Restorer, device: str, case: Case) -> np.ndarray:
+    """Restore one case: (H, W, 3) float32 in [0, 1]."""
+    return restorer.restore(batch_of(case, restorer.task, device))[0].permute(1, 2, 0).cpu().numpy()
+
+
+def insides_of_first(restorer: Restorer, scored: ScoredSet, device: str, folder: Path) -> tuple[Inside, ...]:
+    """Keep what happens inside the network while it restores the first image that the report shows; () for a chain."""
+    if len(restorer.parts) > 1 or restorer.parts[0].method.insides is None:
+        return ()
+    name = next(iter(scored.shown))
+    row = next(row for row in test_rows(scored.built) if row["name"] == name)
+    case = read_case(scored.built, row, scored.task, scored.inputs[0])
+    return look_inside(restorer.parts[0], batch_of(case, scored.task, device), folder)
+
+
+def evaluated(record: Record, parts: Sequence[Trained], built: BuiltSet, device: str, threads: int) -> Record:
+    """Turn the record of a run into that of its evaluation: the set and the provenance are those of the scores.
+
+    Args:
+        record: of `Plan.open`.
+        parts: the runs behind it.
+        built: the set that is scored.
+        device: where it is scored.
+        threads: CPU threads of the evaluation.
     """
-    keys = ("run", "dataset", "dataset_title", "origin", "partial")
-    return [
-        {key: part.record[key] for key in keys} | {"manifest_sha256": digest}
-        for part in parts
-        if (digest := part.record["provenance"]["manifest_sha256"]) != built.digest and part.record["kind"] == "trained"
-    ]
+    trained, now = record.provenance, here()
+    elsewhere = training_sets(parts, built)
+    return replace(
+        record,
+        dataset_title=built.about["title"],
+        origin=built.about["origin"],
+        partial=built.about["partial"] or any(other.partial for other in elsewhere),
+        trained_by=trained if trained.weights_sha256 else None,
+        trained_on=elsewhere,
+        watched=parts[0].method.watched if len(parts) == 1 else (),
+        provenance=replace(
+            trained,
+            git_commit=now.git_commit,
+            git_dirty=now.git_dirty,
+            python=now.python,
+            packages=now.packages,
+            machine=now.machine,
+            manifest_sha256=built.digest,
+            evaluated_on=device,
+            threads=threads,
+        ),
+    )
+
+
+def training_sets(parts: Sequence[Trained], built: BuiltSet) -> tuple[TrainingSet, ...]:
+    """Return the sets that networks were trained on, where those are not the one they are scored on."""
+    records = [part.record for part in parts if part.record.kind == "trained"]
+    return tuple(
+        TrainingSet(
+            record.run,
+            record.dataset,
+            record.dataset_title,
+            record.origin,
+            record.partial,
+            record.provenance.manifest_sha256,
+        )
+        for record in records
+        if record.provenance.manifest_sha256 != built.digest
+    )

@@ -1,4 +1,4 @@
-"""The few images of an evaluation that the report shows: which, and how they are written."""
+"""The few images of an evaluation that the report shows: which they are, and how they are written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,28 +14,37 @@ from bench.contracts import ParamsError, UserError
 from bench.data.built_images import write_png
 from bench.data.manifest import BuiltSet
 from bench.params.schema import Evaluate
+from bench.record import Inside, KeptImage
 from bench.registry import nearest
+from bench.scoring.cases import Case, condition, to_depth
 from bench.scoring.metrics import values
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from bench.runs import Trained
-from bench.scoring.cases import Case, condition, to_depth
 
 BY_HAND = "by hand"
-ROUNDING = 1e-4
-"""How far beyond [0, 1] the sum of float32 weights may come."""
+"""The rule of an image that `evaluate.images` in `params.yaml` names."""
+ROUNDING_TOLERANCE = 1e-4
+"""Tolerance of the [0, 1] check of `look_inside`, for sums of float32 weights."""
 
 
-def shown_images(built: BuiltSet, chosen: Evaluate) -> dict[str, str]:
-    """Choose the images that a report shows, name to rule: the median and the worst input, those by hand, further ones.
+def choose_images(built: BuiltSet, chosen: Evaluate) -> dict[str, str]:
+    """Choose the test images that the report shows.
 
-    The rules look at the input alone, so every method shows the same images. An image that is named by hand and falls
-    under a rule keeps it.
+    The median and the worst input by PSNR come first, then those named by hand and further ones. The rules look at the
+    input alone, so every method shows the same images. The median and the worst keep their rule when they are named by
+    hand too.
 
+    Args:
+        built: the set.
+        chosen: how many images to keep, and those named by hand.
+
+    Returns:
+        The rule by the image's name: "median", "worst", "further 1", ..., `BY_HAND`.
     Raises:
-        ParamsError: a name that no test image of the set has.
+        ParamsError: the set has no test image of a name.
     """
     rows = built.split("test").sort_values(["input_psnr", "name"])
     by_hand = chosen.images.get(built.about["dataset"], [])
@@ -51,58 +60,76 @@ def shown_images(built: BuiltSet, chosen: Evaluate) -> dict[str, str]:
     return rules | {name: BY_HAND for name in by_hand if rules.get(name) not in ("median", "worst")}
 
 
-def _write_images(folder: Path, rules: Mapping[str, str], case: Case, pred: np.ndarray) -> dict[str, Any]:
-    name = case.row["name"]
-    rule = rules[name]
+def write_images(folder: Path, rules: Mapping[str, str], case: Case, pred: np.ndarray) -> KeptImage:
+    """Write the input, the restored image and the truth of one case as 8-bit PNGs.
+
+    Args:
+        folder: the evaluation's.
+        rules: see `choose_images`.
+        case: one of these images.
+        pred: the restored image, (H, W, 3), floats in [0, 1] or integers.
+    """
+    rule = rules[case.name]
     stem = rule.replace(" ", "-")
     if rule == BY_HAND:  # there may be several
-        stem += f"-{1 + [other for other, its in rules.items() if its == BY_HAND].index(name)}"
-    entry = {"rule": rule, "image": name, "condition": condition(case) | {"mask_ratio": None}}
-    for kind, image in (("input", case.shown), ("restored", pred), ("target", case.truth)):
-        entry[kind] = f"images/{stem}.{kind}.png"
-        write_png(folder / entry[kind], values.quantise(image))
-    return entry
+        stem += f"-{1 + [name for name, other in rules.items() if other == BY_HAND].index(case.name)}"
+    files = {}
+    for kind, image in (("input", case.input_image), ("restored", pred), ("target", case.truth)):
+        files[kind] = f"images/{stem}.{kind}.png"
+        write_png(folder / files[kind], values.quantise(image))
+    return KeptImage(rule, case.name, condition(case) | {"mask_ratio": None}, **files)
 
 
-def look_inside(trained: Trained, batch: Mapping[str, Tensor], folder: Path) -> list[dict[str, Any]]:
+def look_inside(trained: Trained, batch: Mapping[str, Tensor], folder: Path) -> tuple[Inside, ...]:
     """Keep what happens inside a network while it restores one image.
 
     Args:
         trained: a run whose method has `insides`.
         batch: the inputs of one image, (1, C, H, W) in [0, 1]; padded as they are when it is restored.
-        folder: the evaluation's; images are written into its `images/insides`.
+        folder: the evaluation's; images are written to `images/insides` in it.
 
     Returns:
-        in the method's order, images as {name, file} and weights as {name, values}.
+        Images and weights in the method's order.
     Raises:
-        UserError: what the method gives is no image in [0, 1] and no row of weights.
+        UserError: the method returns something that is neither an image in [0, 1] nor a vector of weights.
     """
     import torch
 
     from bench.scoring.restore import prepared
 
-    method, networks = trained.method, trained.networks
-    assert method.insides is not None
+    method = trained.method
+    if method.insides is None:
+        return ()
     with torch.inference_mode():
-        found = method.insides(networks, prepared(method, batch))
-    listed: list[dict[str, Any]] = []
-    files: set[str] = set()
-    for name, value in found.items():
-        array = value.float().cpu().numpy()
-        where = f"{trained.record['run']}: inside {name!r}"
-        if not np.isfinite(array).all():
-            raise UserError(f"{where}: found a value that is NaN or infinite")
+        tensors = method.insides(trained.networks, prepared(method, batch))
+    listed: list[Inside] = []
+    for name, tensor in tensors.items():
+        array = tensor.float().cpu().numpy()
+        _check_inside(array, f"{trained.record.run}: inside {name!r}")
         if array.ndim == 1:
-            listed.append({"name": name, "values": [float(weight) for weight in array]})
+            listed.append(Inside(name, "", tuple(float(weight) for weight in array)))
             continue
-        if array.ndim != 4 or array.shape[0] != 1 or array.shape[1] not in (1, 3):
-            raise UserError(f"{where}: found the shape {array.shape}, expected (1, 1 or 3, h, w), or (K,) for weights")
-        if array.min() < -ROUNDING or array.max() > 1 + ROUNDING:
-            raise UserError(f"{where}: found values from {array.min():g} to {array.max():g}, expected [0, 1]")
-        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "map"
-        file = next(text for k in itertools.count(1) if (text := slug if k == 1 else f"{slug}-{k}") not in files)
-        files.add(file)
+        file = _new_file(name, {inside.file for inside in listed})
         image = to_depth(array[0].transpose(1, 2, 0), np.dtype(np.uint8))
-        listed.append({"name": name, "file": f"images/insides/{file}.png"})
-        write_png(folder / listed[-1]["file"], image[..., 0] if image.shape[2] == 1 else image)
-    return listed
+        write_png(folder / file, image[..., 0] if image.shape[2] == 1 else image)
+        listed.append(Inside(name, file, ()))
+    return tuple(listed)
+
+
+def _check_inside(array: np.ndarray, where: str) -> None:
+    """Raise UserError unless the array is (1, 1 or 3, h, w) in [0, 1], or (K,)."""
+    if not np.isfinite(array).all():
+        raise UserError(f"{where}: found a value that is NaN or infinite")
+    if array.ndim == 1:
+        return
+    if array.ndim != 4 or array.shape[0] != 1 or array.shape[1] not in (1, 3):
+        raise UserError(f"{where}: found the shape {array.shape}, expected (1, 1 or 3, h, w), or (K,) for weights")
+    if array.min() < -ROUNDING_TOLERANCE or array.max() > 1 + ROUNDING_TOLERANCE:
+        raise UserError(f"{where}: found values from {array.min():g} to {array.max():g}, expected [0, 1]")
+
+
+def _new_file(name: str, files: set[str]) -> str:
+    """Return a file name for an image, made from its title and not among `files`."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "map"
+    stems = (slug if number == 1 else f"{slug}-{number}" for number in itertools.count(1))
+    return next(file for stem in stems if (file := f"images/insides/{stem}.png") not in files)

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench import runs
-from bench.contracts import DataError, UserError
+from bench.contracts import DataError, Method, UserError
 from bench.data.built_images import as_float, write_png
 from bench.data.user_images import read_mask, read_rgb
 from bench.files import need_writable
@@ -22,6 +22,9 @@ from bench.params.resolving import all_chains, all_runs
 from bench.params.schema import Params
 from bench.scoring.metrics.values import quantise
 from bench.tasks import find_task
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,7 @@ def restore_files(params: Params, options: Request) -> Iterator[Path]:
     from bench.scoring.restore import TILE, WHOLE, restore
 
     device = scoring_device()
-    trained = _load(params, options.run, device)
-    task = trained.record["task"]
+    task, method, networks = _load(params, options.run, device)
     names = find_task(task).inputs
     if ("mask" in names) != (options.mask is not None):
         raise UserError(
@@ -86,17 +88,17 @@ def restore_files(params: Params, options: Request) -> Iterator[Path]:
         arrays = _arrays(image, right, options.mask)
         batch = {n: torch.from_numpy(a).permute(2, 0, 1)[None].to(device) for n, a in arrays.items()}
         height, width = next(iter(arrays.values())).shape[:2]
-        if height * width > WHOLE and trained.method.tiling and trained.method.networks is not None:
-            print(f"{image}: {width}x{height} is restored in tiles. {trained.method.tiling}")
+        if height * width > WHOLE and method.tiling and method.networks is not None:
+            print(f"{image}: {width}x{height} is restored in tiles. {method.tiling}")
         whole = 0 if options.tile else WHOLE
         with full_float32(), torch.autocast(device, torch.bfloat16, enabled=options.precision == "bfloat16"):
-            pred = restore(trained.method, trained.networks, batch, whole, options.tile or TILE)
+            pred = restore(method, networks, batch, whole, options.tile or TILE)
         write_png(out, quantise(pred[0].permute(1, 2, 0).cpu().numpy()))
         yield out
 
 
-def _load(params: Params, name: str, device: Any) -> runs.Trained:
-    """Load a run; a method without training needs no files of its own."""
+def _load(params: Params, name: str, device: str) -> tuple[str, Method, nn.ModuleDict]:
+    """Return a run's task, method and networks; a method without training needs no files."""
     chain = all_chains(params).get(name)
     members = [chain.first, chain.second] if chain else []
     members += [params.transfers[name].run] if name in params.transfers else []
@@ -105,8 +107,9 @@ def _load(params: Params, name: str, device: Any) -> runs.Trained:
     if name in all_runs(params):
         recipe, method = runs.resolve(params, name)
         if method.networks is None:
-            return runs.without_training(recipe.model_dump(), method)
-    return runs.load(params, name, device)
+            return recipe.task, method, runs.no_networks()
+    trained = runs.load(params, name, device)
+    return trained.record.task, trained.method, trained.networks
 
 
 def _inputs(options: Request) -> list[Path]:

@@ -1,34 +1,35 @@
-"""What an evaluation will do, before anything heavy is loaded: its run or chain, its dataset, its rows."""
+"""What an evaluation will do, found before anything heavy is loaded: its runs, its dataset, its rows in the tables."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from bench import registry, runs
 from bench.contracts import UserError
 from bench.data.manifest import BuiltSet
-from bench.files import read_json
 from bench.params.resolving import all_chains
 from bench.params.schema import Params
+from bench.record import RECORD, Record, Source, new_record, read_record
 from bench.registry import nearest
 from bench.tasks import chain_task
 
 if TYPE_CHECKING:
-    pass
+    from bench.scoring.restore import Restorer
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What an evaluation will do, before anything heavy is loaded.
+    """What an evaluation will do.
 
     Args:
-        name: of the evaluation.
-        run: what is evaluated: the run, or the chain.
+        name: name of the evaluation.
+        run: what is evaluated: the run or the chain.
+        dataset: the dataset whose test images are scored.
         members: the runs: one, or the two of a chain.
-        rows: its rows in the published tables, where it has others than its runs.
+        rows: its rows in the published tables, where they are not those of its runs.
     """
 
     name: str
@@ -37,104 +38,106 @@ class Plan:
     members: tuple[str, ...]
     rows: tuple[str, ...]
 
-    def open(self, params: Params, built: BuiltSet) -> tuple[Any, dict[str, Any]]:
-        """Load the networks; return the restorer and the beginning of the record."""
-        from bench.scoring.restore import chain, single
+    def open(self, params: Params, built: BuiltSet) -> tuple[Restorer, Record]:
+        """Load the networks; return what restores, and the record of the evaluation as far as the runs fill it.
+
+        Raises:
+            UserError: a run is not trained, the two of a chain do not fit together, or the dataset does not serve the
+                task.
+        """
+        from bench.scoring.restore import single
         from bench.training.device import scoring_device
 
         device = scoring_device()
-        parts = [self._part(params, member, built, device) for member in self.members]
-        if len(parts) == 2:
-            tasks = [part.record["task"] for part in parts]
-            task = chain_task(*tasks)
-            if task is None:
-                members = " and ".join(f"{run} ({name})" for run, name in zip(self.members, tasks, strict=True))
-                raise UserError(f"{self.name}: found {members}, expected a run that deblurs and one that fills holes")
-            restorer = chain(task, *parts)
-            record = self._chain_record(parts)
+        parts = [load_member(params, member, built, device) for member in self.members]
+        if len(parts) == 1:
+            restorer, record = single(parts[0]), parts[0].record
         else:
-            record = dict(parts[0].record)
-            restorer = single(parts[0], record["task"])
-        record |= {
-            "dataset": self.dataset,
-            "task": restorer.task,
-            "run": self.run,
-        }
+            restorer, record = self._open_chain(*parts)
+        served = registry.dataset(self.dataset).tasks
+        if restorer.task not in served:
+            raise UserError(f"{self.name}: {self.dataset} serves {', '.join(served)}, not {restorer.task}")
         if self.rows:
-            record |= {"as": self.rows[0], "also_as": list(self.rows[1:])}
-        if restorer.task not in registry.dataset(self.dataset).tasks:
-            served = ", ".join(registry.dataset(self.dataset).tasks)
-            raise UserError(f"{self.name}: {self.dataset} serves {served}, not {restorer.task}")
-        return restorer, record
+            record = replace(record, row=self.rows[0], also=self.rows[1:])
+        return restorer, replace(record, evaluation=self.name, run=self.run, dataset=self.dataset, task=restorer.task)
 
-    def _part(self, params: Params, member: str, built: BuiltSet, device: Any) -> Any:
-        """Load a finished run; a method without training needs no files of its own."""
-        from bench.training.train import about
+    def _open_chain(self, first: runs.Trained, second: runs.Trained) -> tuple[Restorer, Record]:
+        from bench.scoring.restore import chain
 
-        if not (runs.folder(params, member) / runs.RECORD).is_file() and member in runs.all_runs(params):
-            recipe, method = runs.resolve(params, member)
-            if method.networks is None:
-                return runs.without_training(about(recipe, method, built, "no training"), method)
-        return runs.load(params, member, device)
-
-    def _chain_record(self, parts: list[Any]) -> dict[str, Any]:
-        first, second = (part.record for part in parts)
-        names = [(record["as"], *record.get("also_as", ())) for record in (first, second)]
-        rows = ["+".join(pair) for pair in itertools.product(*names)]
-        weights = [record["provenance"].get("weights_sha256", "") for record in (first, second)]
-        return dict(second) | {
-            "method": f"{first['method']}+{second['method']}",
-            "as": rows[0],
-            "also_as": rows[1:],
-            "title": f"{first['title']}+{second['title']}",
-            "kind": "chain",
-            "network": {"first": first["network"], "second": second["network"]},
-            "reduced": [*first["reduced"], *second["reduced"]],
-            "train": {"first": first["run"], "second": second["run"]},
-            "steps": first["steps"] + second["steps"],
-            "train_seconds": first["train_seconds"] + second["train_seconds"],
-            "missing_losses": [*first["missing_losses"], *second["missing_losses"]],
-            "random_helpers": [*first.get("random_helpers", ()), *second.get("random_helpers", ())],
-            "limits": [*first["limits"], *second["limits"]],
-            "provenance": second["provenance"]
-            | {"mlflow_run": "", "weights_sha256": hashlib.sha256("+".join(weights).encode()).hexdigest()},
-            "parts": [
-                {
-                    "run": record["run"],
-                    "weights_sha256": digest,
-                    "mlflow_run": record["provenance"].get("mlflow_run", ""),
-                }
-                for record, digest in zip((first, second), weights, strict=True)
-            ],
-        }
+        task = chain_task(first.record.task, second.record.task)
+        if task is None:
+            members = " and ".join(f"{part.record.run} ({part.record.task})" for part in (first, second))
+            raise UserError(f"{self.name}: found {members}, expected a run that deblurs and one that fills holes")
+        return chain(task, first, second), chain_record(first.record, second.record)
 
 
-def plans(params: Params, name: str, dataset: str = "") -> Plan:
-    """Find what a name means: a chain, a transfer, a run, an imported run.
+def load_member(params: Params, name: str, built: BuiltSet, device: str) -> runs.Trained:
+    """Load a finished run; a method without training needs no files of its own."""
+    if not (runs.folder(params, name) / RECORD).is_file() and name in runs.all_runs(params):
+        recipe, method = runs.resolve(params, name)
+        if method.networks is None:
+            record = new_record(recipe, method, built, "no training")
+            return runs.Trained(record, method, runs.no_networks())
+    return runs.load(params, name, device)
 
-    On another dataset than its own the evaluation has another name, and stands in no published row: it must not take
-    the place of the own one, nor of the run that was trained there. A transfer of params.yaml may.
+
+def chain_record(first: Record, second: Record) -> Record:
+    """Return the record of two runs in a row. Its rows in the published tables combine those of both."""
+    rows = ["+".join(pair) for pair in itertools.product(first.rows, second.rows)]
+    weights = "+".join(part.provenance.weights_sha256 for part in (first, second))
+    provenance = replace(second.provenance, mlflow_run="", weights_sha256=hashlib.sha256(weights.encode()).hexdigest())
+    return replace(
+        second,
+        method=f"{first.method}+{second.method}",
+        row=rows[0],
+        also=tuple(rows[1:]),
+        title=f"{first.title}+{second.title}",
+        kind="chain",
+        network={"first": first.network, "second": second.network},
+        reduced=first.reduced + second.reduced,
+        train={"first": first.run, "second": second.run},
+        steps=first.steps + second.steps,
+        train_seconds=first.train_seconds + second.train_seconds,
+        missing_losses=first.missing_losses + second.missing_losses,
+        random_helpers=first.random_helpers + second.random_helpers,
+        limits=first.limits + second.limits,
+        provenance=provenance,
+        parts=tuple(
+            Source(part.run, part.provenance.weights_sha256, part.provenance.mlflow_run) for part in (first, second)
+        ),
+    )
+
+
+def find_plan(params: Params, name: str, dataset: str = "") -> Plan:
+    """Find what a name means: a chain, a transfer, a run, or an imported run.
+
+    On a dataset that is not its own an evaluation gets another name and no published row, so that it replaces neither
+    the run's own evaluation nor one of a run that was trained there. A transfer of `params.yaml` names its rows.
+
+    Args:
+        params: the checked `params.yaml`.
+        name: what to evaluate.
+        dataset: the dataset whose test images are scored; default: its own.
 
     Raises:
-        UserError: there is nothing of this name; the nearest names are given.
+        UserError: nothing has this name; the message has the nearest ones.
     """
     chains, known = all_chains(params), runs.known(params)
     run = name
     members: tuple[str, ...] = (name,)
     rows: tuple[str, ...] = ()
     if name in chains:
-        found = chains[name]
-        own, members, rows = found.dataset, (found.first, found.second), found.rows
+        chain = chains[name]
+        own_dataset, members, rows = chain.dataset, (chain.first, chain.second), chain.rows
     elif name in params.transfers:
-        moved = params.transfers[name]
-        own, run, members, rows = moved.dataset, moved.run, (moved.run,), moved.rows
+        transfer = params.transfers[name]
+        own_dataset, run, members, rows = transfer.dataset, transfer.run, (transfer.run,), transfer.rows
     elif name in known:
-        record = runs.folder(params, name) / runs.RECORD
-        own = read_json(record)["dataset"] if record.is_file() else runs.resolve(params, name)[0].dataset
+        place = runs.folder(params, name) / RECORD
+        own_dataset = read_record(place).dataset if place.is_file() else runs.resolve(params, name)[0].dataset
     else:
-        every = [*known, *chains, *params.transfers]
-        raise UserError(f"no run {name!r}; the nearest are: {nearest(name, every)}")
-    if dataset in ("", own):
-        return Plan(name, run, own, members, rows)
+        raise UserError(f"no run {name!r}; the nearest are: {nearest(name, [*known, *chains, *params.transfers])}")
+    if dataset in ("", own_dataset):
+        return Plan(name, run, own_dataset, members, rows)
     title = f"{name}-on-{dataset}"
     return Plan(title, run, dataset, members, (title,))

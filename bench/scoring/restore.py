@@ -148,9 +148,9 @@ class Restorer:
     parts: tuple[Trained, ...]
 
 
-def single(trained: Trained, task: str) -> Restorer:
+def single(trained: Trained) -> Restorer:
     """Return the restorer of one run."""
-    return Restorer(task, lambda batch: restore(trained.method, trained.networks, batch), (trained,))
+    return Restorer(trained.record.task, lambda batch: restore(trained.method, trained.networks, batch), (trained,))
 
 
 def chain(task: str, first: Trained, second: Trained) -> Restorer:

@@ -13,7 +13,7 @@ from bench.tasks import find_task
 
 if TYPE_CHECKING:
     from bench.scoring.restore import Restorer
-    from bench.scoring.rows import Table
+    from bench.scoring.table import ScoreTable
 
 
 def shapes(task: str, height: int, width: int) -> dict[str, tuple[int, ...]]:
@@ -21,7 +21,7 @@ def shapes(task: str, height: int, width: int) -> dict[str, tuple[int, ...]]:
     return {name: (1, 1 if name == "mask" else 3, height, width) for name in find_task(task).inputs}
 
 
-def add_costs(table: Table, restorer: Restorer, chosen: Evaluate, files: list[Path], device: str) -> None:
+def add_costs(table: ScoreTable, restorer: Restorer, chosen: Evaluate, files: list[Path], device: str) -> None:
     """Measure and add what a run costs. Memory comes first: memory that the process has kept does not grow again.
 
     Args:
@@ -52,7 +52,7 @@ def add_costs(table: Table, restorer: Restorer, chosen: Evaluate, files: list[Pa
     _add_work(table, trained, chosen)
 
 
-def _add_work(table: Table, trained: list[Trained], chosen: Evaluate) -> None:
+def _add_work(table: ScoreTable, trained: list[Trained], chosen: Evaluate) -> None:
     """Add multiply-adds at each size, and the parameters in use."""
     for number, (height, width) in enumerate([chosen.cost_size, *chosen.macs_sizes]):
         size = f"{width}x{height}"

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.files import write_json, write_text
 from bench.params.schema import WINNER
-from bench.provenance import here
+from bench.record import new_record
 from bench.search.outcomes import DEFAULT, REASON, SECONDS, VALUES, importances, outcome, score_curve
 from bench.search.setup import SearchSetup
 from bench.search.space import as_recipe
-from bench.training.train import about
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,10 +71,10 @@ def study_values(
     setup: SearchSetup, study: str, mlflow_run: str, trials: Sequence[FrozenTrial], best: FrozenTrial
 ) -> dict[str, Any]:
     """Return the content of `study.json`; see `write_results`."""
-    record = about(setup.recipe, setup.method, setup.built, "search")
+    record = new_record(setup.recipe, setup.method, setup.built, "search")
     default = next(trial for trial in trials if DEFAULT in trial.user_attrs)
     shares, reason = importances(trials, setup.higher_is_better)
-    return {name: record[name] for name in RECORD_FIELDS} | {
+    return {name: getattr(record, name) for name in RECORD_FIELDS} | {
         "winner_run": setup.winner_run,
         "study": study,
         "metric": setup.metric.id,
@@ -94,14 +94,15 @@ def study_values(
         "winner": _summary(best),
         "importances": shares,
         "importances_missing": reason,
-        "provenance": here()
-        | {
-            "manifest_sha256": setup.built.digest,
-            "auxiliary": setup.auxiliary_digests,
-            "mlflow_run": mlflow_run,
-            "device": setup.accelerator.device.type,
-            "threads": setup.threads,
-        },
+        "provenance": asdict(
+            replace(
+                record.provenance,
+                auxiliary=dict(setup.auxiliary_digests),
+                mlflow_run=mlflow_run,
+                device=setup.accelerator.device.type,
+                threads=setup.threads,
+            )
+        ),
     }
 
 

@@ -211,7 +211,7 @@ def _with_effective_numbers(setup: SearchSetup) -> SearchSetup:
     highest = with_numbers(recipe, space.values({name: high for name, (_, high) in space.ranges.items()}), run)
     helpers, missing = build_helpers(setup.method, highest, setup.weights)
     _check_weight_names(setup, helpers)
-    reasons = {entry["loss"]: entry["reason"] for entry in missing}
+    reasons = {entry.loss: entry.reason for entry in missing}
     without_effect = {name: reasons[loss] for name in space.choices if (loss := name.rpartition(".")[2]) in reasons}
     ranges = {name: span for name, span in space.ranges.items() if name not in without_effect}
     if not ranges:

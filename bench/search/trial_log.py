@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from bench.record import Record, new_record
 from bench.search.outcomes import ORIGIN, REASON, VALUES, outcome, score_curve
 from bench.search.setup import SearchSetup
 from bench.search.space import as_recipe
 from bench.tracking import store
-from bench.training.train import about
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,13 +24,13 @@ OPEN_SETTINGS = {"trials", "jobs"}
 """Settings that may change between two commands on one study."""
 
 
-def search_record(setup: SearchSetup) -> dict[str, Any]:
+def search_record(setup: SearchSetup) -> Record:
     """Return the record of a search, of which MLflow logs what it knows of any run."""
-    record = about(setup.recipe, setup.method, setup.built, "search")
+    record = new_record(setup.recipe, setup.method, setup.built, "search")
     ranges = {name: f"{low:g} to {high:g}" for name, (low, high) in setup.space.ranges.items()}
     searched = setup.settings.model_dump(exclude=OPEN_SETTINGS) | ranges
     train = setup.recipe.train.model_dump(mode="json") | {"search": searched}
-    return record | {"evaluation": f"search {setup.recipe.name}", "train": train}
+    return replace(record, evaluation=f"search {setup.recipe.name}", train=train)
 
 
 class TrialLog:
@@ -51,12 +52,12 @@ class TrialLog:
         """Log the state of a trial. The next attempt of a lost trial continues the same run."""
         state = outcome(trial)
         key = f"{self.study}-{trial.user_attrs.get(ORIGIN, trial.number)}"
-        numbers = {"train": as_recipe(trial.user_attrs[VALUES]), "network": {}}
-        record = self.record | numbers | {"kind": "trial", "evaluation": f"trial {trial.number}"}
+        title, numbers = f"trial {trial.number}", as_recipe(trial.user_attrs[VALUES])
+        record = replace(self.record, kind="trial", evaluation=title, train=numbers, network={})
         run_id = store.start(self.client, record, key)
-        tags = {PARENT: self.parent, "mlflow.runName": f"trial {trial.number}", STATE: state}
+        tags = {PARENT: self.parent, "mlflow.runName": title, STATE: state}
         tags |= {"reason": trial.user_attrs[REASON]} if REASON in trial.user_attrs else {}
-        with store.reached(self.client.tracking_uri):
+        with store.explained_errors(self.client.tracking_uri):
             if self.client.get_run(run_id).data.tags.get(STATE) == state:
                 return
             for name, value in tags.items():

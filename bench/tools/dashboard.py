@@ -15,9 +15,12 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from bench.contracts import DataError, UserError
+from bench.params.resolving import evaluation
 from bench.params.schema import Params
 from bench.tasks import TASKS
-from bench.tracking import store, views
+from bench.tracking import store
+from bench.tracking.addresses import experiment_page
+from bench.tracking.views import set_up_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,23 +40,24 @@ def need_store(uri: str) -> None:
         raise DataError(f"{database}: no runs yet; run: dvc repro")
 
 
-def addresses(client: MlflowClient, server: str, profile: str) -> list[tuple[str, str]]:
+def addresses(client: MlflowClient, server: str, profile: str, cost_size: tuple[int, int]) -> list[tuple[str, str]]:
     """Return title and address of each page worth opening: the views of each task with runs, and the model registry.
 
     Args:
         server: base address of MLflow, such as "http://127.0.0.1:5000".
         profile: only tasks with runs of this profile are listed.
+        cost_size: height and width in pixels at which costs are measured, `evaluate.cost_size`.
     """
     pages = []
     for task in TASKS:
         experiment = client.get_experiment_by_name(task)
         if experiment and client.search_runs([experiment.experiment_id], f"tags.profile = '{profile}'", max_results=1):
-            key = store.experiment(client, task, profile)
-            pages.append((f"{task}: best first", views.experiment_page(server, key, profile)))
-            pages.append((f"{task}: images, curves", views.experiment_page(server, key, profile, charts=True)))
+            key = set_up_experiment(client, task, profile, cost_size)
+            pages.append((f"{task}: best first", experiment_page(server, key, profile)))
+            pages.append((f"{task}: images, curves", experiment_page(server, key, profile, charts=True)))
             trials = f"tags.profile = '{profile}' and tags.kind = 'trial'"
             if client.search_runs([key], trials, max_results=1):
-                pages.append((f"{task}: searches", views.experiment_page(server, key, profile, newest=True)))
+                pages.append((f"{task}: searches", experiment_page(server, key, profile, newest=True)))
     return [*pages, ("checkpoints", f"{server}/#/models")]
 
 
@@ -168,7 +172,7 @@ def _interrupt(*_: object) -> None:
 
 def _print_pages(client: MlflowClient, server: str, params: Params, browse: bool) -> None:
     report = Path(params.paths.reports, params.profile, "index.html").absolute()
-    pages = [("MLflow", server), *addresses(client, server, params.profile)]
+    pages = [("MLflow", server), *addresses(client, server, params.profile, evaluation(params).cost_size)]
     pages += [("report", report.as_uri())] if report.is_file() else []
     width = max(len(title) for title, _ in pages)
     for title, address in pages:

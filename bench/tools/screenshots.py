@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from bench.contracts import DataError, UserError
 from bench.files import need_writable
+from bench.params.resolving import evaluation
 from bench.params.schema import Params
 from bench.tasks import TASKS
 from bench.tools.dashboard import is_local, need_store, serve
-from bench.tracking import store, uploads, views
+from bench.tracking import addresses, store
+from bench.tracking.uploads import LOGGED_TAG
+from bench.tracking.views import set_up_experiment
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -114,7 +117,8 @@ def screenshots(params: Params, out: Path | None = None) -> list[Path]:
     try:
         with browser() as chromium, server as address:
             pictures = _take_report(chromium, report.absolute().as_uri(), out)
-            return pictures + _take_mlflow(chromium, _mlflow_pages(client, address, params.profile), out)
+            pages = _mlflow_pages(client, address, params.profile, evaluation(params).cost_size)
+            return pictures + _take_mlflow(chromium, pages, out)
     except Error as error:
         raise UserError(f"a page does not show its content: {str(error).splitlines()[0]}") from None
 
@@ -139,7 +143,9 @@ def _take_report(chromium: Browser, address: str, out: Path) -> list[Path]:
     return pictures
 
 
-def _mlflow_pages(client: MlflowClient, server: str, profile: str) -> list[tuple[str, str, str]]:
+def _mlflow_pages(
+    client: MlflowClient, server: str, profile: str, cost_size: tuple[int, int]
+) -> list[tuple[str, str, str]]:
     """Return name, address and an expected text of each page: several per task with runs of the profile."""
     pages = []
     for task in TASKS:
@@ -148,22 +154,22 @@ def _mlflow_pages(client: MlflowClient, server: str, profile: str) -> list[tuple
         runs = (
             client.search_runs([experiment.experiment_id], f"{kind} != 'trial'", max_results=100) if experiment else []
         )
-        scored = [run for run in runs if uploads.LOGGED in run.data.tags]
+        scored = [run for run in runs if LOGGED_TAG in run.data.tags]
         if not scored:
             continue
-        key, first = store.experiment(client, task, profile), scored[0].info
+        key, first = set_up_experiment(client, task, profile, cost_size), scored[0].info
         pages += [
-            (f"{task}-runs", views.experiment_page(server, key, profile), first.run_name),
-            (f"{task}-images", views.experiment_page(server, key, profile, charts=True), "Images"),
-            (f"{task}-run", views.run_page(server, key, first.run_id), first.run_name),
+            (f"{task}-runs", addresses.experiment_page(server, key, profile), first.run_name),
+            (f"{task}-images", addresses.experiment_page(server, key, profile, charts=True), "Images"),
+            (f"{task}-run", addresses.run_page(server, key, first.run_id), first.run_name),
         ]
         if len(scored) > 1:
             # Trained runs first: others have no parameters to compare.
             four = sorted(scored, key=lambda run: run.data.tags["kind"] != "trained")[:4]
-            compared = views.comparison_page(server, [run.info.run_id for run in four], [key])
+            compared = addresses.comparison_page(server, [run.info.run_id for run in four], [key])
             pages.append((f"{task}-compared", compared, four[0].info.run_name))
         if client.search_runs([key], f"{kind} = 'trial'", max_results=1):
-            newest = views.experiment_page(server, key, profile, newest=True)
+            newest = addresses.experiment_page(server, key, profile, newest=True)
             pages.append((f"{task}-searches", newest, first.run_name))
     return [*pages, ("checkpoints", f"{server}/#/models", "Registered Models")]
 

@@ -1,74 +1,71 @@
-"""MLflow's pages: their addresses, and the saved views of run tables and charts."""
+"""What MLflow's page of a task shows: a description, and saved views of its runs. They are written into the store."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from typing import Any
-from urllib.parse import urlencode
+from typing import TYPE_CHECKING, Any
 
 from bench.tasks import find_task
+from bench.tracking.addresses import view_id
+from bench.tracking.store import KIND_TAG, experiment, explained_errors
 
-DASHBOARD_PORT = 5000
-"""Port of `python -m bench dashboard` on 127.0.0.1, unless `--port` gives another; the report's links lead there."""
-TRAINING = {"workflowType": "machine_learning"}
-"""In an address: without it MLflow's pages open with the tools for language models."""
-SIZE = "256x256"
-"""The image size, in pixels, that every method's costs are measured at."""
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
+METRICS = ("psnr-rgb8", "ssim-gauss11")
+"""The metrics that have columns; the first one sorts the runs."""
+GUIDE = """\
+A run is one training with its scores, or one evaluation of a method without training, of a chain or of a transfer.
+**Views** (top right) has two for each profile: its runs with the best first, and with the newest first, where the
+trials of a search are listed under it.
 
-def experiment_page(server: str, experiment: str, profile: str, newest: bool = False, charts: bool = False) -> str:
-    """Return the address of a profile's runs of one task in MLflow, in the columns that matter.
-
-    Args:
-        server: where MLflow answers: "http://127.0.0.1:5000".
-        experiment: its id.
-        newest: the newest first, with the trials of searches, instead of the best.
-        charts: images, curves and bars beside the runs' names, instead of the table.
-    """
-    query = {"viewStateShareKey": f"{_view_id(profile)}{'-newest' * newest}"}
-    query |= {"compareRunsMode": "CHART"} if charts else {}
-    return f"{server}/#/experiments/{experiment}/runs?{urlencode(TRAINING | query)}"
-
-
-def run_page(server: str, experiment: str, run: str) -> str:
-    """Return the address of one run in MLflow, by the ids of its experiment and of itself."""
-    return f"{server}/#/experiments/{experiment}/runs/{run}?{urlencode(TRAINING)}"
+- Tags to filter by: `method`, `dataset`, `profile`, `origin` (the official files, or photographs from installed
+  packages that are used in their place), `kind`, `partial`.
+- `loss.<player>.<name>` are curves over the training's steps. `test.<metric>` are means over the test images, with the
+  input's name where there are several; FID, which has no mean, names its set of images; costs name the image size
+  at which they were measured.
+- Results of different profiles, datasets or origins must not be compared.
+"""
 
 
-def comparison_page(server: str, runs: Sequence[str], experiments: Sequence[str]) -> str:
-    """Return the address where MLflow compares runs side by side.
+def set_up_experiment(client: MlflowClient, task: str, profile: str, cost_size: tuple[int, int]) -> str:
+    """Return the id of a task's experiment, with its description and the saved views of a profile.
+
+    A description that a person wrote is kept.
 
     Args:
-        server: where MLflow answers.
-        runs: ids of the MLflow runs.
-        experiments: ids of the experiments that they belong to; one named twice stands once.
+        client: of `store.connect`.
+        task: name of the task.
+        profile: whose runs the views show.
+        cost_size: height and width at which the costs in the views' columns are measured, `evaluate.cost_size`.
     """
-    query = {
-        "runs": json.dumps(list(runs)),
-        "experiments": json.dumps(list(dict.fromkeys(experiments))),
-    }
-    return f"{server}/#/compare-runs?{urlencode(query | TRAINING)}"
+    height, width = cost_size
+    with explained_errors(client.tracking_uri):
+        place = experiment(client, task)
+        existing = client.get_experiment(place)
+        tags = KIND_TAG | saved_views(task, profile, f"{width}x{height}", existing.creation_time)
+        if "mlflow.note.content" not in existing.tags:
+            tags |= {"mlflow.note.content": f"{find_task(task).about}\n\n{GUIDE}"}
+        for key, value in tags.items():
+            if existing.tags.get(key) != value:
+                client.set_experiment_tag(place, key, value)
+    return place
 
 
-def _view_id(profile: str) -> str:
-    return f"sharpbench-{profile}"
-
-
-def _views(task: str, profile: str, made: int | None) -> dict[str, str]:
-    """Return two saved views of MLflow's run table in the columns that matter: the best first, and the newest first.
+def saved_views(task: str, profile: str, size: str, created: int | None) -> dict[str, str]:
+    """Return two saved views of a task's runs as tags of its experiment: the best runs first, and the newest first.
 
     Only the second shows the trials of searches: MLflow nests runs in no other order.
 
     Args:
-        made: when, in milliseconds; the same each time, so that the views are written once.
-
-    Returns:
-        the view's id to its text.
+        task: name of the task.
+        profile: whose runs are shown.
+        size: the image size of the columns of costs, "256x256".
+        created: creation time in milliseconds; the same each time, so that unchanged views are not written again.
     """
-    scores = [f"{prefix}{metric}" for prefix in _prefixes(task) for metric in ("psnr-rgb8", "ssim-gauss11")]
-    metrics = [*scores, "test.params", f"test.macs.{SIZE}", f"test.seconds.{SIZE}"]
-    # Widths are in pixels; in MLflow's own the longer names are cut.
+    scores = [f"{prefix}{metric}" for prefix in _prefixes(task) for metric in METRICS]
+    metrics = [*scores, "test.params", f"test.macs.{size}", f"test.seconds.{size}"]
+    # Widths in pixels: MLflow's own cut the longer names.
     columns = {"tags.`method`": 120, "tags.`dataset`": 120} | {
         f"metrics.`{name}`": 40 + 6 * len(name) for name in metrics
     }
@@ -80,20 +77,23 @@ def _views(task: str, profile: str, made: int | None) -> dict[str, str]:
         "orderByAsc": False,
         **_image_charts(),
     }
-    mine = f"tags.profile = '{profile}'"
-    best = {"searchFilter": f"{mine} and tags.kind != 'trial'", "orderByKey": f"metrics.`{scores[0]}`"}
-    newest = {"searchFilter": mine, "orderByKey": "attributes.start_time"}
+    of_profile = f"tags.profile = '{profile}'"
+    best = {"searchFilter": f"{of_profile} and tags.kind != 'trial'", "orderByKey": f"metrics.`{scores[0]}`"}
+    newest = {"searchFilter": of_profile, "orderByKey": "attributes.start_time"}
+    titles = {
+        f"{profile}: the best first": (view_id(profile), best),
+        f"{profile}: the newest first, searches with their trials": (view_id(profile, newest=True), newest),
+    }
     return {
-        identity: json.dumps({"name": name, "createdAt": made, "updatedAt": made, "state": json.dumps(common | order)})
-        for identity, name, order in (
-            (_view_id(profile), f"{profile}: the best first", best),
-            (f"{_view_id(profile)}-newest", f"{profile}: the newest first, searches with their trials", newest),
+        f"mlflow.sharedViewState.{identity}": json.dumps(
+            {"name": title, "createdAt": created, "updatedAt": created, "state": json.dumps(common | order)}
         )
+        for title, (identity, order) in titles.items()
     }
 
 
 def _image_charts() -> dict[str, Any]:
-    """Return the charts of a view that come before those that MLflow adds by itself: the images, a row a run."""
+    """Return the charts of a view that come before MLflow's own: the images, one row per run."""
     charts = [
         {
             "uuid": f"sharpbench-{rule}",
@@ -102,7 +102,7 @@ def _image_charts() -> dict[str, Any]:
             "metricSectionId": "sharpbench-images",
             "deleted": False,
             "isGenerated": False,
-            "imageKeys": [f"{rule}.{shown}" for shown in ("input", "restored", "target")],
+            "imageKeys": [f"{rule}.{kind}" for kind in ("input", "restored", "target")],
             "step": 0,
             "showRunParams": False,
         }
@@ -113,6 +113,6 @@ def _image_charts() -> dict[str, Any]:
 
 
 def _prefixes(task: str) -> list[str]:
-    """Return what the names of a task's scores begin with, the most telling first."""
+    """Return the prefixes of a task's scores, in the order of its inputs."""
     meaning = find_task(task)
-    return [f"test.{given}." for given in meaning.scored_on] if meaning.has_several_inputs else ["test."]
+    return [f"test.{source}." for source in meaning.scored_on] if meaning.has_several_inputs else ["test."]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.contracts import Helper, Method
 from bench.params.schema import Recipe
+from bench.record import MissingLoss, RandomHelper
 
 if TYPE_CHECKING:
     from torch import nn
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def build_helpers(
     method: Method, recipe: Recipe, folder: Path | None
-) -> tuple[dict[str, nn.Module], list[dict[str, str]]]:
+) -> tuple[dict[str, nn.Module], tuple[MissingLoss, ...]]:
     """Build the helpers of the losses that have a weight.
 
     Args:
@@ -23,13 +24,14 @@ def build_helpers(
         folder: where their files are looked for first.
 
     Returns:
-        the networks by name, and the losses that are left out because a file is missing: `loss` and `reason` of each.
+        the networks by name, and the losses that are left out because a file is missing.
     """
     import torch
 
     from bench import weights
 
-    networks, missing = {}, []
+    networks: dict[str, nn.Module] = {}
+    missing: list[MissingLoss] = []
     for name, helper in method.helpers.items():
         losses = _weighted_losses(recipe, helper)
         if not losses:
@@ -40,18 +42,18 @@ def build_helpers(
             continue
         path = weights.find(helper.weights, folder)
         if path is None:
-            missing += [{"loss": loss, "reason": weights.explain(helper.weights)} for loss in losses]
+            missing += [MissingLoss(loss, weights.explain(helper.weights)) for loss in losses]
         else:
             networks[name] = helper.build(path)
-    return networks, missing
+    return networks, tuple(missing)
 
 
-def random_helpers(method: Method, recipe: Recipe) -> list[dict[str, Any]]:
-    """Return the helpers that have random weights in this run, for its record: `helper` and `losses` of each."""
+def random_helpers(method: Method, recipe: Recipe) -> tuple[RandomHelper, ...]:
+    """Return the helpers that have random weights in this run, for its record."""
     if not recipe.train.random_helpers:
-        return []
+        return ()
     losses = {name: _weighted_losses(recipe, helper) for name, helper in method.helpers.items()}
-    return [{"helper": name, "losses": names} for name, names in losses.items() if names]
+    return tuple(RandomHelper(name, tuple(names)) for name, names in losses.items() if names)
 
 
 def _weighted_losses(recipe: Recipe, helper: Helper) -> list[str]:

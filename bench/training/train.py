@@ -9,20 +9,21 @@ import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import runs
 from bench.code import of_stage
-from bench.contracts import Method, ParamsError, UserError
+from bench.contracts import ParamsError, UserError
 from bench.data import manifest
 from bench.data.manifest import BuiltSet
 from bench.files import locked, need_writable, read_json, replace_folder, sha256, write_json
 from bench.params.resolving import weights_folder
 from bench.params.schema import Params, Recipe
 from bench.provenance import here
+from bench.record import RECORD, MissingLoss, Record, new_record, write_record
 from bench.training.crops import read_crops
 from bench.training.device import set_threads, tune_allocator
 from bench.training.helpers import build_helpers, random_helpers
@@ -53,7 +54,7 @@ def fingerprint(
         auxiliary_digests: of the auxiliary maps in its batches, by name.
     """
     code = of_stage("train", [recipe.method])
-    machine = [threads, processes, device, here()["packages"]]
+    machine = [threads, processes, device, here().packages]
     whole = [recipe.model_dump(mode="json"), built.digest, code, helpers, machine, dict(auxiliary_digests or {})]
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
 
@@ -66,8 +67,8 @@ class Job:
     """What the training starts from."""
     built: BuiltSet
     """The dataset that it trains on."""
-    missing_losses: list[dict[str, str]]
-    """Losses that are left out because a file of weights is missing: `loss` and `reason` of each."""
+    missing_losses: tuple[MissingLoss, ...]
+    """Losses that are left out because a file of weights is missing."""
     threads: int
     """Threads of torch in each process."""
     tracking: str
@@ -130,45 +131,6 @@ def _only_process(setup: Setup) -> AbstractContextManager[None]:
     return locked(setup.folder, f"training {setup.recipe.name}")
 
 
-def about(recipe: Recipe, method: Method, built: BuiltSet, kind: str) -> dict[str, Any]:
-    """Return the part of a record that is known before the work starts."""
-    return {
-        "run": recipe.name,
-        "method": recipe.method,
-        "as": recipe.row,
-        "also_as": list(recipe.also),
-        "title": recipe.title,
-        "kind": kind,
-        "task": recipe.task,
-        "dataset": recipe.dataset,
-        "dataset_title": built.about["title"],
-        "origin": built.about["origin"],
-        "partial": built.about["partial"],
-        "profile": recipe.profile,
-        "seed": recipe.seed,
-        "network": recipe.network,
-        "reduced": reduced(method, recipe),
-        "train": {},
-        "steps": 0,
-        "train_seconds": 0.0,
-        "missing_losses": [],
-        "random_helpers": [],
-        "limits": list(method.limits),
-        "provenance": here() | {"manifest_sha256": built.digest, "mlflow_run": ""},
-    }
-
-
-def reduced(method: Method, recipe: Recipe) -> list[str]:
-    """List the network arguments that this profile shrinks, with the paper's value."""
-    import inspect
-
-    if method.networks is None:
-        return []
-    defaults = {p.name: p.default for p in inspect.signature(method.networks).parameters.values()}
-    full = defaults | recipe.paper_network
-    return [f"{key}: {full[key]} -> {value}" for key, value in recipe.network.items() if full.get(key) != value]
-
-
 def _train(job: Job) -> None:
     """Train a job in this process; the first process also logs it and writes the run's folder."""
     from bench.training.loop import prepare
@@ -189,7 +151,7 @@ def _train(job: Job) -> None:
 
 def _run_and_write(job: Job, training: Training) -> None:
     """Run a training, log it to MLflow and write the run's folder."""
-    from bench.tracking import store, uploads
+    from bench.tracking import checkpoints, store
 
     record = _record(job)
     client = store.connect(job.tracking)
@@ -200,23 +162,25 @@ def _run_and_write(job: Job, training: Training) -> None:
     except (UserError, KeyboardInterrupt):
         store.finish(client, run_id, "FAILED")
         raise
-    record["steps"], record["train_seconds"] = state.progress.total, round(state.progress.seconds, 3)
-    record["provenance"] |= {
-        "mlflow_run": run_id,
-        "device": job.setup.accelerator.device.type,
-        "threads": job.threads,
-        "processes": job.setup.accelerator.num_processes,
-        "precision": job.setup.recipe.train.precision,
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
+    provenance = replace(
+        record.provenance,
+        mlflow_run=run_id,
+        device=job.setup.accelerator.device.type,
+        threads=job.threads,
+        processes=job.setup.accelerator.num_processes,
+        precision=job.setup.recipe.train.precision,
+        finished=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    progress = state.progress
+    record = replace(record, steps=progress.total, train_seconds=round(progress.seconds, 3), provenance=provenance)
     replace_folder(job.out, partial(_fill, state, record))
     weights = job.out / runs.WEIGHTS
-    uploads.log_weights(client, run_id, weights, record["provenance"]["weights_sha256"])
+    checkpoints.log_weights(client, run_id, weights, sha256(weights))
     store.finish(client, run_id)
-    print(f"{record['run']}: {state.progress.total} steps in {state.progress.seconds:.0f} s -> {weights}")
+    print(f"{record.run}: {progress.total} steps in {progress.seconds:.0f} s -> {weights}")
 
 
-def _fill(state: TrainingState, record: dict[str, Any], folder: Path) -> None:
+def _fill(state: TrainingState, record: Record, folder: Path) -> None:
     """Write weights, losses and record into a run's new folder; the record gets the digest of the weights."""
     from safetensors.torch import save
 
@@ -228,33 +192,35 @@ def _fill(state: TrainingState, record: dict[str, Any], folder: Path) -> None:
         for key, value in state.networks[name].state_dict().items()
     }
     (folder / runs.WEIGHTS).write_bytes(save(weights))
-    record["provenance"]["weights_sha256"] = sha256(folder / runs.WEIGHTS)
+    provenance = replace(record.provenance, weights_sha256=sha256(folder / runs.WEIGHTS))
     write_losses(folder / runs.LOSSES, state.losses.history)
-    write_json(folder / runs.RECORD, record)
+    write_record(folder / RECORD, replace(record, provenance=provenance))
 
 
-def _record(job: Job) -> dict[str, Any]:
+def _record(job: Job) -> Record:
     """Return the record of a training before its first step."""
     setup = job.setup
-    record = about(setup.recipe, setup.method, job.built, "trained")
-    record["train"] = setup.recipe.train.model_dump(mode="json")
-    record["missing_losses"] = job.missing_losses
-    record["random_helpers"] = random_helpers(setup.method, setup.recipe)
-    if setup.crops.auxiliary:
-        record["provenance"]["auxiliary"] = {name: made.digest for name, made in setup.crops.auxiliary.items()}
-    return record
+    record = new_record(setup.recipe, setup.method, job.built, "trained")
+    digests = {name: made.digest for name, made in setup.crops.auxiliary.items()}
+    return replace(
+        record,
+        train=setup.recipe.train.model_dump(mode="json"),
+        missing_losses=job.missing_losses,
+        random_helpers=random_helpers(setup.method, setup.recipe),
+        provenance=replace(record.provenance, auxiliary=digests),
+    )
 
 
 def _print_helpers(job: Job) -> None:
     """Print which losses are left out for want of a file, and which helpers have random weights."""
     name, print_once = job.setup.recipe.name, job.setup.accelerator.print
-    for reason in dict.fromkeys(entry["reason"] for entry in job.missing_losses):
-        losses = ", ".join(entry["loss"] for entry in job.missing_losses if entry["reason"] == reason)
+    for reason in dict.fromkeys(entry.reason for entry in job.missing_losses):
+        losses = ", ".join(entry.loss for entry in job.missing_losses if entry.reason == reason)
         print_once(f"{name}: trained WITHOUT the losses {losses}: {reason}")
     for entry in random_helpers(job.setup.method, job.setup.recipe):
         print_once(
-            f"{name}: {entry['helper']} has RANDOM weights, as train.random_helpers asks, in the losses "
-            f"{', '.join(entry['losses'])}"
+            f"{name}: {entry.helper} has RANDOM weights, as train.random_helpers asks, in the losses "
+            f"{', '.join(entry.losses)}"
         )
 
 

@@ -52,10 +52,10 @@ def check_value(inspection: Inspection, place: str, entry: Entry, evaluation: Ev
 
 def check_provenance(inspection: Inspection, place: str, entry: Entry, evaluation: Evaluation) -> None:
     """Compare the links of a cell to code, data and weights with the record of its evaluation."""
-    provenance = evaluation.record["provenance"]
-    for name in (*LINKS, *(["weights_sha256"] if evaluation.record["kind"] in WITH_WEIGHTS else [])):
-        expected = provenance.get(name)
-        if expected in (None, "", {}) or (name in entry and entry[name] != expected):
+    provenance = evaluation.record.provenance
+    for name in (*LINKS, *(["weights_sha256"] if evaluation.record.kind in WITH_WEIGHTS else [])):
+        expected = getattr(provenance, name)
+        if expected in ("", {}) or (name in entry and entry[name] != expected):
             message = f"{name}: found {entry.get(name)!r}, the record of {evaluation.name} has {expected!r}"
             inspection.fault(place, message)
 

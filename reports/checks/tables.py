@@ -95,7 +95,7 @@ def known_numbers(table: Table, frame: pd.DataFrame, sources: Sources) -> set[st
 
 def record_text(evaluation: Evaluation) -> str:
     """The texts of a record that a table may show."""
-    return json.dumps([evaluation.record[name] for name in RECORD_TEXTS], default=str, ensure_ascii=False)
+    return json.dumps([getattr(evaluation.record, name) for name in RECORD_TEXTS], default=str, ensure_ascii=False)
 
 
 def check_numbers(inspection: Inspection, place: str, text: str, known: set[str]) -> None:

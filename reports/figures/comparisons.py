@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
+from bench.record import KeptImage
 from bench.tasks import find_task
 from reports.figures.images import at_width, read_image
 from reports.figures.naming import MAX_RUNS, FigureKey, condition_text, dataset_title, mean_psnr, run_label
@@ -31,7 +31,7 @@ BY_HAND = "by hand"
 RULES = {"median": "the median image", "worst": "the worst image", BY_HAND: "chosen by hand"}
 """The kept images that the page shows, by the rule that chose them, and the rule in words."""
 
-Kept = tuple[Evaluation, Mapping[str, Any]]
+Kept = tuple[Evaluation, KeptImage]
 """An evaluation and the record's entry of an image that it kept."""
 
 
@@ -123,9 +123,9 @@ def images_to_compare(members: Sequence[Evaluation]) -> list[tuple[str, str, lis
     for rule in RULES:
         by_image: dict[tuple[str, str], list[Kept]] = {}
         for evaluation in members:
-            for entry in evaluation.record["images"]:
-                if entry["rule"] == rule:
-                    key = (entry["image"], condition_text(entry["condition"]))
+            for entry in evaluation.record.images:
+                if entry.rule == rule:
+                    key = (entry.image, condition_text(entry.condition))
                     by_image.setdefault(key, []).append((evaluation, entry))
         most_first = sorted(by_image.values(), key=len, reverse=True)
         for k, kept in enumerate(most_first if rule == BY_HAND else most_first[:1], 1):
@@ -145,24 +145,24 @@ def compare_runs(
     first_seeds = {group.evaluations[0].name for group in join_seeds(members)}
     for rule, word, kept in images_to_compare(members):
         ranked = sorted(
-            (pair for pair in kept if pair[0].name in first_seeds and pair[0].record["method"] != "input"),
+            (pair for pair in kept if pair[0].name in first_seeds and pair[0].record.method != "input"),
             key=lambda pair: -mean_psnr(pair[0]),
         )
         first, entry = kept[0]
-        condition = condition_text(entry["condition"])
-        title = f"{dataset_title(first)}, {key.task}: {RULES[rule]}, {entry['image']}"
+        condition = condition_text(entry.condition)
+        title = f"{dataset_title(first)}, {key.task}: {RULES[rule]}, {entry.image}"
         comparison = compare(
             f"{title} ({condition})" if condition else title,
-            first.folder / entry["input"],
-            [(run_label(run, members), run.name, run.folder / own["restored"]) for run, own in ranked[:MAX_RUNS]],
-            first.folder / entry["target"],
-            next((run.name for run, _ in kept if run.record["method"] == "input"), ""),
+            first.folder / entry.input,
+            [(run_label(run, members), run.name, run.folder / own.restored) for run, own in ranked[:MAX_RUNS]],
+            first.folder / entry.target,
+            next((run.name for run, _ in kept if run.record.method == "input"), ""),
             max_windows=2 if find_task(key.task).has_views else 1,  # near and far, as in DMTNet's figure 4
             left_out=max(0, len(ranked) - MAX_RUNS),
         )
         save_comparison(comparison, folder / key.file_name(f"images-{word}"))
         comparisons.append(comparison)
-        covered |= {(run.name, entry["image"]) for run, entry in kept}
+        covered |= {(run.name, entry.image) for run, entry in kept}
     return comparisons, covered
 
 
@@ -170,11 +170,11 @@ def remaining_images(evaluation: Evaluation, covered: set[tuple[str, str]]) -> l
     """The images of an evaluation that no comparison of several runs covers."""
     return [
         compare(
-            f"{dataset_title(evaluation)}: this run's {entry['rule']} image, {entry['image']}",
-            evaluation.folder / entry["input"],
-            [(str(evaluation.record["title"]), evaluation.name, evaluation.folder / entry["restored"])],
-            evaluation.folder / entry["target"],
+            f"{dataset_title(evaluation)}: this run's {entry.rule} image, {entry.image}",
+            evaluation.folder / entry.input,
+            [(evaluation.record.title, evaluation.name, evaluation.folder / entry.restored)],
+            evaluation.folder / entry.target,
         )
-        for entry in evaluation.record["images"]
-        if entry["rule"] in RULES and (evaluation.name, entry["image"]) not in covered
+        for entry in evaluation.record.images
+        if entry.rule in RULES and (evaluation.name, entry.image) not in covered
     ]

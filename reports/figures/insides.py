@@ -28,8 +28,8 @@ def insides_of(evaluation: Evaluation) -> Insides:
         DataError: an image that cannot be read.
     """
     return {
-        entry["name"]: read_image(evaluation.folder / entry["file"]) if "file" in entry else entry["values"]
-        for entry in evaluation.record.get("insides") or ()
+        inside.name: read_image(evaluation.folder / inside.file) if inside.file else list(inside.values)
+        for inside in evaluation.record.insides
     }
 
 
@@ -58,7 +58,7 @@ def inside_sheet(evaluation: Evaluation, members: Sequence[Evaluation], folder: 
     insides = insides_of(evaluation)
     if not insides:
         return None
-    image = next((entry["image"] for entry in evaluation.record["images"] if entry["rule"] == "median"), "")
+    image = next((kept.image for kept in evaluation.record.images if kept.rule == "median"), "")
     title = f"Inside {run_label(evaluation, members)}, {dataset_title(evaluation)}: the median image, {image}"
     file = f"insides-{evaluation.name}"
     return Sheet(title, save_insides(insides, title, folder / file), file)

@@ -100,7 +100,7 @@ def loss_plots(members: Sequence[Evaluation], key: FigureKey, folder: Path) -> t
         losses = run.losses()
         if losses is None or not len(losses):
             continue
-        label, watched = run_label(run, members), run.record.get("watched", ())
+        label, watched = run_label(run, members), run.record.watched
         title = f"{label}: losses on {dataset_title(run)}"
         plots[run.name] = Plot(title, draw_run(losses, title, folder / f"losses-run-{run.name}", watched))
         if run.name in first_seeds:

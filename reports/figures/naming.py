@@ -43,7 +43,7 @@ class FigureKey:
 def key_of(evaluation: Evaluation) -> FigureKey:
     """The figures that an evaluation belongs to."""
     record = evaluation.record
-    return FigureKey(record["task"], record["dataset"], record["origin"])
+    return FigureKey(record.task, record.dataset, record.origin)
 
 
 def by_key(evaluations: Iterable[Evaluation]) -> dict[FigureKey, list[Evaluation]]:
@@ -57,7 +57,7 @@ def by_key(evaluations: Iterable[Evaluation]) -> dict[FigureKey, list[Evaluation
 def dataset_title(evaluation: Evaluation) -> str:
     """The dataset's name in a title, with the name of the stand-in where it is one."""
     record = evaluation.record
-    return str(record["dataset_title"]) + (f" ({record['origin']})" if record["origin"] != ORIGINALS else "")
+    return record.dataset_title + (f" ({record.origin})" if record.origin != ORIGINALS else "")
 
 
 def condition_text(condition: Mapping[str, Any]) -> str:
@@ -71,8 +71,8 @@ def condition_text(condition: Mapping[str, Any]) -> str:
 
 def run_label(evaluation: Evaluation, members: Sequence[Evaluation]) -> str:
     """A run's title; with its seed or its name where other runs of the figure have the same title."""
-    title, seed = str(evaluation.record["title"]), evaluation.record["seed"]
-    seeds = [other.record["seed"] for other in members if other.record["title"] == title]
+    title, seed = evaluation.record.title, evaluation.record.seed
+    seeds = [other.record.seed for other in members if other.record.title == title]
     if len(seeds) == 1:
         return title
     return f"{title}, seed {seed}" if len(set(seeds)) == len(seeds) else f"{title}, {evaluation.name}"

@@ -10,17 +10,17 @@ from reports.scores.reading import Evaluation, device
 
 def header(evaluations: Sequence[Evaluation], profile: str) -> dict[str, Any]:
     """What was run: profile, origins of images, commits, dates of training (where there was one) and devices."""
-    provenances = [run.record["provenance"] for run in evaluations]
+    provenances = [run.record.provenance for run in evaluations]
 
     def all_of(name: str) -> list[str]:
-        return sorted({str(provenance[name]) for provenance in provenances if provenance.get(name)})
+        return sorted({value for provenance in provenances if (value := str(getattr(provenance, name)))})
 
     dates = [date[:10] for date in all_of("finished")]
     return {
         "profile": profile,
-        "origins": sorted({str(run.record["origin"]) for run in evaluations}),
+        "origins": sorted({run.record.origin for run in evaluations}),
         "commits": all_of("git_commit"),
-        "dirty": any(provenance.get("git_dirty") for provenance in provenances),
+        "dirty": any(provenance.git_dirty for provenance in provenances),
         "dates": list(dict.fromkeys([min(dates), max(dates)])) if dates else [],
         "devices": sorted({device(run.record) for run in evaluations}),
         "count": len(evaluations),
@@ -60,8 +60,8 @@ Packages = tuple[tuple[str, str], ...]
 
 def packages(evaluation: Evaluation) -> Packages:
     """The Python and the packages of a run."""
-    provenance = evaluation.record["provenance"]
-    return (("python", str(provenance["python"])), *settings(provenance["packages"]))
+    provenance = evaluation.record.provenance
+    return (("python", str(provenance.python)), *settings(provenance.packages))
 
 
 def environments(evaluations: Iterable[Evaluation]) -> dict[str, Packages]:

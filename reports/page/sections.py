@@ -85,7 +85,7 @@ def build_sections(
     """
     sections = []
     for task in TASKS:
-        of_task = [run for run in evaluations if run.record["task"] == task]
+        of_task = [run for run in evaluations if run.record.task == task]
         parts, runs = [], []
         for key, members in by_key(of_task).items():
             part, added = dataset_part(members, key, tables, published, links, losses[key], folder)

@@ -1,13 +1,12 @@
-"""The scores that a report is made of: one folder an evaluation.
+"""The scores that a report is made of: one folder per evaluation.
 
 `<evaluation>/scores.parquet` holds tidy rows, `record.json` what was run, `losses.parquet` the losses of a training,
-`images/` a few restored images.
+and `images/` a few restored images.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -17,39 +16,38 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import DataError, UserError
-from bench.tasks import TASKS
+from bench.record import EVALUATED, RECORD, Record, read_record
 from reports.scores.measures import is_cost
 from reports.scores.statistics import bootstrap
 from reports.scores.training_mse import MSE_TRAINING, training_mse
 
-FIELDS = (
-    "evaluation", "run", "method", "as", "title", "kind", "dataset", "dataset_title", "task", "profile", "origin",
-    "partial", "network", "reduced", "train", "seed", "steps", "train_seconds", "missing_losses", "not_measured",
-    "limits", "provenance", "images",
-)  # fmt: skip
-KINDS = ("trained", "no training", "chain", "authors' weights", "predictions")
 WITH_WEIGHTS = ("trained", "authors' weights")
+"""Kinds of runs whose records name a checkpoint."""
 ORIGINALS = "originals"
+"""The origin of a set that is built from the official files."""
 CONDITION = ("input", "scene", "mask_kind", "mask_band")
+"""Columns that tell apart several scores of one image by one metric."""
 COLUMNS = ("image", *CONDITION, "metric", "value", "unit", "better", "reason", "version")
+"""Columns that every file of scores has."""
 TEXTS = ("image", *CONDITION, "metric", "size", "unit", "better", "reason", "version")
-"""Columns of text; a missing one of them is ""."""
+"""Columns of text; a missing value in them is ""."""
 LINKS = ("git_commit", "git_dirty", "manifest_sha256", "python", "packages")
+"""What the provenance of every measured value must have."""
 SCALES = {
     ("1", "percent"): 100.0, ("percent", "1"): 0.01, ("1", "M"): 1e-6, ("1", "G"): 1e-9, ("M", "G"): 1e-3,
     ("G", "M"): 1e3, ("B", "MB"): 1e-6, ("KB", "MB"): 1e-3, ("GB", "MB"): 1e3, ("KiB", "MB"): 1.024e-3,
     ("MiB", "MB"): 1.048576, ("GiB", "MB"): 1073.741824, ("ms", "s"): 1e-3,
 }  # fmt: skip
-"""Factors from a score's unit to a printed one."""
+"""Factors from the unit of a score to a printed one."""
 SPELLINGS = {"": "1", "%": "percent"}
-"""Units as metrics declare them, and as the published tables spell them."""
+"""Units as metrics declare them, to their names in the published tables."""
 
 
 class Rows(Mapping[str, pd.DataFrame]):
-    """Tidy rows by metric id, in the order of their first row: as arrays, and as tables for who asks for one.
+    """Tidy rows by metric id, in the order of their first row: as arrays, and on demand as tables.
 
     Args:
-        columns: arrays of one length by column, "metric" among them.
+        columns: arrays of equal length by column; "metric" is one of them.
     """
 
     def __init__(self, columns: Mapping[str, np.ndarray]):
@@ -75,7 +73,7 @@ class Rows(Mapping[str, pd.DataFrame]):
         return len(self.places)
 
     def columns(self, metric: str) -> dict[str, np.ndarray]:
-        """One metric's rows as arrays by column. Raises KeyError where there are none."""
+        """Return the rows of one metric as arrays by column. Raises KeyError where it has none."""
         place = self.places[metric]
         return {name: column[place] for name, column in self.sorted.items()}
 
@@ -85,30 +83,30 @@ class Evaluation:
     """One evaluated run.
 
     Args:
-        folder: where its files lie.
-        record: what was run; the fields of FIELDS.
+        folder: its files.
+        record: what was run.
         scores: rows of one metric, by metric id; missing values of the condition are "".
-        kept: what `measure` found in it.
+        kept: results of `measure`, so that each is computed once.
     """
 
     folder: Path
-    record: Mapping[str, Any]
+    record: Record
     scores: Mapping[str, pd.DataFrame]
     kept: dict[Any, Stat] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     @property
     def name(self) -> str:
-        """The evaluation's id: its folder's name, and the anchor of its part of the page."""
-        return str(self.record["evaluation"])
+        """The evaluation's name: also that of its folder, and the anchor of its part of the page."""
+        return self.record.evaluation
 
     def columns(self, metric: str) -> Mapping[str, np.ndarray]:
-        """The rows of a metric as arrays by column. Raises KeyError where it was not measured."""
+        """Return the rows of a metric as arrays by column. Raises KeyError where it was not measured."""
         if isinstance(self.scores, Rows):
             return self.scores.columns(metric)
         return {name: self.scores[metric][name].to_numpy() for name in (*TEXTS, "value")}
 
     def losses(self) -> pd.DataFrame | None:
-        """The losses by step (step, phase, player, name, value), or None where nothing was trained."""
+        """Return the losses by step (step, phase, player, name, value), or None where nothing was trained."""
         path = self.folder / "losses.parquet"
         return pd.read_parquet(path) if path.is_file() else None
 
@@ -120,10 +118,11 @@ class Stat:
     Args:
         value: the mean over images, or the one value of a cost or a set's metric; None where it was not measured.
         unit: the unit of `value`.
-        images: a row an image x condition, indexed by both; empty for costs and for metrics of a set.
+        better: "higher" or "lower".
+        images: one value per image and condition, indexed by both; None for costs and for metrics of a set.
         reason: why it was not measured.
-        size: "256x256" for costs, else "".
-        version: the metric's version.
+        size: image size of a cost, "256x256"; else "".
+        version: version of the metric.
     """
 
     value: float | None
@@ -140,30 +139,31 @@ class Stat:
         return None if self.images is None else bootstrap(self.images)
 
 
-def read_record(path: Path, profile: str) -> dict[str, Any]:
-    """Read what was run. Raises DataError when it is damaged, short of a field or of another profile."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); evaluate the run again") from error
-    if missing := [name for name in FIELDS if name not in record]:
-        raise DataError(f"{path}: lacks {', '.join(missing)}; evaluate the run again")
-    if record["kind"] not in KINDS:
-        raise DataError(f"{path}: kind {record['kind']!r}, expected one of {', '.join(KINDS)}")
-    if record["task"] not in TASKS:
-        raise DataError(f"{path}: task {record['task']!r}, expected one of {', '.join(TASKS)}")
-    if record["profile"] != profile:
+def read_evaluation_record(path: Path, profile: str) -> Record:
+    """Read the record of an evaluation.
+
+    Raises:
+        DataError: the file cannot be read, or is the record of something else than an evaluation of this profile.
+    """
+    record = read_record(path)
+    if record.kind not in EVALUATED:
+        raise DataError(f"{path}: kind {record.kind!r}, expected one of {', '.join(EVALUATED)}")
+    if record.profile != profile:
         raise DataError(
-            f"{path}: profile {record['profile']!r} among scores of {profile!r}; a report never mixes profiles"
+            f"{path}: profile {record.profile!r} among scores of {profile!r}; a report never mixes profiles"
         )
     return record
 
 
 def read_scores(path: Path, losses: Path | None = None) -> Rows:
-    """Read one evaluation's rows, by metric id; with its `losses` also MSE_TRAINING, where the training watched it.
+    """Read the rows of one evaluation by metric id.
+
+    Args:
+        path: the scores.
+        losses: the losses of its training; where these have it, MSE_TRAINING is added to the scores.
 
     Raises:
-        DataError: a file is damaged or short of a column.
+        DataError: a file is damaged or lacks a column.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -201,55 +201,73 @@ def read(root: Path, profile: str) -> list[Evaluation]:
     """Read every evaluation under `root`, in the order of their folders' names.
 
     Raises:
-        UserError: no evaluation there, or one that cannot be read.
+        UserError: there is no evaluation, or one that cannot be read.
     """
-    folders = sorted(path.parent for path in root.glob("[!.]*/record.json"))
+    folders = sorted(path.parent for path in root.glob(f"[!.]*/{RECORD}"))
     if not folders:
-        raise UserError(f"{root}: no evaluation (a folder with record.json) to report; evaluate a run first")
-    found: dict[str, Evaluation] = {}
+        raise UserError(f"{root}: no evaluation (a folder with {RECORD}) to report; evaluate a run first")
+    evaluations: dict[str, Evaluation] = {}
     for folder in folders:
-        record = read_record(folder / "record.json", profile)
-        one = Evaluation(folder, record, read_scores(folder / "scores.parquet", folder / "losses.parquet"))
-        if other := found.get(one.name):
-            raise DataError(f"{folder}: evaluation {one.name!r} is in {other.folder} too; delete the older folder")
-        found[one.name] = one
-    return list(found.values())
+        record = read_evaluation_record(folder / RECORD, profile)
+        scores = read_scores(folder / "scores.parquet", folder / "losses.parquet")
+        if other := evaluations.get(record.evaluation):
+            raise DataError(
+                f"{folder}: evaluation {record.evaluation!r} is in {other.folder} too; delete the older folder"
+            )
+        evaluations[record.evaluation] = Evaluation(folder, record, scores)
+    return list(evaluations.values())
 
 
-def convert(value: float, unit: str, wanted: str) -> float:
-    """Turn a value into the wanted unit. Raises UserError for two units that have no factor between them."""
-    unit, wanted = (SPELLINGS.get(name, name) for name in (unit, wanted))
-    if unit == wanted:
+def convert(value: float, unit: str, printed: str) -> float:
+    """Turn a value into the unit of a printed one.
+
+    >>> convert(2_500_000, "1", "M")
+    2.5
+
+    Raises:
+        UserError: no factor between the two units is known.
+    """
+    unit, printed = (SPELLINGS.get(name, name) for name in (unit, printed))
+    if unit == printed:
         return value
-    if (unit, wanted) not in SCALES:
-        raise UserError(f"a score in {unit!r} was found where {wanted!r} is printed; no factor is known between them")
-    return value * SCALES[unit, wanted]
+    if (unit, printed) not in SCALES:
+        raise UserError(f"a score in {unit!r} was found where {printed!r} is printed; no factor is known between them")
+    return value * SCALES[unit, printed]
 
 
 def area(size: str) -> int:
-    """The pixels of "256x256"; 0 for no size."""
+    """Return the number of pixels of an image size; 0 for "".
+
+    >>> area("256x128")
+    32768
+    """
     return int(np.prod([int(side) for side in size.replace("×", "x").split("x")])) if size else 0
 
 
-def same_size(one: str, other: str) -> bool:
-    """Whether two sizes have the same sides, in either order: "1280×768" and "768x1280"."""
-    return sorted(one.replace("×", "x").split("x")) == sorted(other.replace("×", "x").split("x"))
+def same_size(size: str, other: str) -> bool:
+    """Return whether two sizes have the same sides, in any order.
+
+    >>> same_size("1280×768", "768x1280")
+    True
+    """
+    return sorted(size.replace("×", "x").split("x")) == sorted(other.replace("×", "x").split("x"))
 
 
 @lru_cache(maxsize=256)
 def index_of(*columns: tuple[str, ...]) -> pd.MultiIndex:
-    """The index of images and conditions; runs of the same images share one, which makes comparing them fast."""
+    """Return the index of images and conditions; runs of the same images share one object, which is fast to compare."""
     return pd.MultiIndex.from_arrays(columns, names=["image", *CONDITION])
 
 
 def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], size: str | None = None) -> Stat:
-    """Take one metric of one evaluation under a condition.
+    """Return one metric of one evaluation under a condition.
 
     Args:
-        metric: our metric id.
-        condition: column of the scores to its value ("mask_kind" to "square"); absent ones are pooled.
-        size: the printed size of a cost; where it was not measured, the nearest in pixels is taken. Without a printed
-            size the smallest is, at which every method is timed.
+        evaluation: the evaluation.
+        metric: id of the metric.
+        condition: values by column, {"mask_kind": "square"}; columns that are not given are pooled.
+        size: the printed size of a cost. Where it was not measured, the size with the nearest number of pixels is
+            taken; without a printed size the smallest, at which every method is timed.
     """
     key = (metric, *sorted(condition.items()), size)
     if key not in evaluation.kept:
@@ -258,54 +276,56 @@ def measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], s
 
 
 def _measure(evaluation: Evaluation, metric: str, condition: Mapping[str, str], size: str | None) -> Stat:
-    reasons = evaluation.record["not_measured"]
+    reasons = evaluation.record.not_measured
     if metric not in evaluation.scores:
         return Stat(None, reason=reasons.get(metric, f"{metric} was not part of this evaluation"))
     rows = evaluation.columns(metric)
     unit, better, version = (str(rows[name][0]) for name in ("unit", "better", "version"))
-    wanted = np.ones(len(rows["value"]), bool)
+    chosen = np.ones(len(rows["value"]), bool)
     for name, value in condition.items() if not is_cost(metric) else ():
-        wanted &= rows[name] == value
-    known = wanted & ~np.isnan(rows["value"])
+        chosen &= rows[name] == value
+    known = chosen & ~np.isnan(rows["value"])
     if not known.any():
-        missing = "; ".join(dict.fromkeys(reason for reason in rows["reason"][wanted] if reason))
+        missing = "; ".join(dict.fromkeys(reason for reason in rows["reason"][chosen] if reason))
         absent = f"no image with {', '.join(f'{k} {v}' for k, v in condition.items())}" if condition else "no value"
         return Stat(None, unit, better, reason=missing or reasons.get(metric, absent), version=version)
     values = rows["value"][known].astype(float)
     keys = {name: tuple(rows[name][known]) for name in ("image", *CONDITION)}
-    if not is_cost(metric) and all(keys["image"]):
-        series = pd.Series(values, index=index_of(*keys.values()))
-        return Stat(float(values.mean()), unit, better, series, version=version)
     if is_cost(metric):
         sizes = list(rows["size"][known])
-        pixels = area(size or "")
-        best = min(range(len(sizes)), key=lambda i: (not same_size(sizes[i], size or ""), abs(area(sizes[i]) - pixels)))
-        return Stat(float(values[best]), unit, better, size=sizes[best], version=version)
+        nearest = nearest_size(sizes, size or "")
+        return Stat(float(values[nearest]), unit, better, size=sizes[nearest], version=version)
+    if all(keys["image"]):
+        series = pd.Series(values, index=index_of(*keys.values()))
+        return Stat(float(values.mean()), unit, better, series, version=version)
     whole = np.array([not any(row) for row in zip(*(keys[name] for name in CONDITION), strict=True)])
     if len(values) > 1 and whole.sum() != 1:  # a set's metric of several conditions has no mean
-        return Stat(
-            None, unit, better, reason=f"{metric} was measured by condition, not over all images", version=version
-        )
+        reason = f"{metric} was measured by condition, not over all images"
+        return Stat(None, unit, better, reason=reason, version=version)
     return Stat(float(values[whole][0] if whole.sum() == 1 else values[0]), unit, better, version=version)
 
 
-def rows_of(record: Mapping[str, Any]) -> tuple[str, ...]:
-    """The rows of the published tables in which a run stands."""
-    return (record["as"], *record.get("also_as", ()))
+def nearest_size(sizes: Sequence[str], size: str) -> int:
+    """Return the place of the size with the same sides, else of the one with the nearest number of pixels.
+
+    >>> nearest_size(["256x256", "1280x720"], "720x1280")
+    1
+    """
+    pixels = area(size)
+    return min(range(len(sizes)), key=lambda i: (not same_size(sizes[i], size), abs(area(sizes[i]) - pixels)))
 
 
-def device(record: Mapping[str, Any]) -> str:
-    """Where a run was evaluated: the device and the machine's kind."""
-    made = record["provenance"]
-    where, machine = made.get("evaluated_on") or made.get("device"), made.get("machine")
-    return f"{where} ({machine})" if where and machine else str(where or machine or "a device that is not recorded")
+def device(record: Record) -> str:
+    """Return where a run was evaluated: the device and the kind of the machine."""
+    made = record.provenance
+    place = made.evaluated_on or made.device
+    return f"{place} ({made.machine})" if place and made.machine else place or made.machine or "an unknown device"
 
 
 def missing_link(evaluation: Evaluation, stat: Stat) -> str | None:
-    """The first link that a measured value lacks to what made it, or None; its MLflow run is looked up apart."""
-    provenance = evaluation.record["provenance"]
-    wanted = [*LINKS, "weights_sha256"] if evaluation.record["kind"] in WITH_WEIGHTS else list(LINKS)
-    for name in wanted:
-        if provenance.get(name) in (None, "", {}):
+    """Return the first missing part of a measured value's provenance, or None. Its MLflow run is checked elsewhere."""
+    record = evaluation.record
+    for name in (*LINKS, *(["weights_sha256"] if record.kind in WITH_WEIGHTS else [])):
+        if getattr(record.provenance, name) in ("", {}):
             return name
     return None if stat.version else "metric version"

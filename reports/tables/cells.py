@@ -87,7 +87,7 @@ def mark_measured(head: Head, lines: Sequence[Line]) -> None:
     """
     cells = [cell for line in lines if (cell := line.measured.get(head.id)) and cell.value is not None]
     if is_cost(head.metric):
-        cells = [cell for cell in cells if all(member.record["kind"] != "no training" for member, *_ in cell.parts)]
+        cells = [cell for cell in cells if all(member.record.kind != "no training" for member, *_ in cell.parts)]
     if head.better is None or len(cells) < 2:
         return
     top = best_value((cell.value for cell in cells if cell.value is not None), head.better)
@@ -130,16 +130,16 @@ def cell_records(table: Table) -> list[dict[str, Any]]:
         for head in table.heads:
             measured = line.measured.get(head.id)
             for member, stat, value in measured.parts if measured else ():
-                provenance = member.record["provenance"]
+                provenance = member.record.provenance
                 entries.append(
                     {
                         "table": table.id, "row": line.row, "column": head.id, "value": json_number(value),
                         "cell": json_number(measured.value) if measured else None, "unit": head.unit,
-                        "evaluation": member.name, "seed": member.record["seed"],
-                        "git_commit": provenance["git_commit"], "git_dirty": provenance["git_dirty"],
-                        "manifest_sha256": provenance["manifest_sha256"],
-                        "weights_sha256": provenance.get("weights_sha256"), "metric": head.metric,
-                        "metric_version": stat.version, "origin": member.record["origin"],
+                        "evaluation": member.name, "seed": member.record.seed,
+                        "git_commit": provenance.git_commit, "git_dirty": provenance.git_dirty,
+                        "manifest_sha256": provenance.manifest_sha256,
+                        "weights_sha256": provenance.weights_sha256 or None, "metric": head.metric,
+                        "metric_version": stat.version, "origin": member.record.origin,
                         "condition": dict(head.condition), "size": stat.size,
                     }
                 )  # fmt: skip

@@ -163,19 +163,19 @@ def select(custom: CustomTable, runs: Sequence[Group]) -> dict[str, str]:
 def fits(custom: CustomTable, group: Group) -> bool:
     """Return whether a run is of the table's task and dataset and fits its selection."""
     record = group.record
-    return (record["task"], record["dataset"]) == (custom.task, custom.dataset) and all(
-        any(fnmatchcase(str(record[SELECTORS[name]]), pattern) for pattern in patterns)
+    return (record.task, record.dataset) == (custom.task, custom.dataset) and all(
+        any(fnmatchcase(str(getattr(record, SELECTORS[name])), pattern) for pattern in patterns)
         for name, patterns in custom.selected.items()
     )
 
 
 def label_of(group: Group, members: Sequence[Group]) -> str:
     """Return a run's title, with the network arguments in which runs of that title differ: "MRFNet, num_paths 2"."""
-    title = str(group.record["title"])
-    networks = [other.record["network"] or {} for other in members if other.record["title"] == title]
+    title = group.record.title
+    networks = [other.record.network for other in members if other.record.title == title]
     names = dict.fromkeys(name for network in networks for name in network)
     differing = [name for name in names if len({str(network.get(name)) for network in networks}) > 1]
-    network = group.record["network"] or {}
+    network = group.record.network
     return ", ".join([title, *(f"{name} {network.get(name, 'default')}" for name in differing)])
 
 
@@ -197,7 +197,7 @@ def custom_table(custom: CustomTable, runs: Sequence[Group]) -> Table | None:
     check_runs(custom, {name: by_name[name] for name in rows if name in by_name})
     heads = metric_heads(custom.columns, {"input": custom.input} if custom.input else {})
     notes = Notes()
-    several_origins = len({group.record["origin"] for group in members}) > 1
+    several_origins = len({group.record.origin for group in members}) > 1
     lines = []
     for name, text in rows.items():
         line = Line(name, text, "", by_name.get(name))
@@ -209,7 +209,7 @@ def custom_table(custom: CustomTable, runs: Sequence[Group]) -> Table | None:
         lines.append(line)
     for head in heads:
         mark_measured(head, lines)
-    place = str(members[0].record["dataset_title"]) + (f" of {custom.input} images" if custom.input else "")
+    place = members[0].record.dataset_title + (f" of {custom.input} images" if custom.input else "")
     origin = origin_text(members)
     return Table(
         custom.id,
@@ -228,8 +228,8 @@ def check_runs(custom: CustomTable, runs: Mapping[str, Group]) -> None:
     """Raise DataError for a run of another task or dataset than the table's."""
     for name, group in runs.items():
         record = group.record
-        if (record["task"], record["dataset"]) != (custom.task, custom.dataset):
+        if (record.task, record.dataset) != (custom.task, custom.dataset):
             raise DataError(
-                f"reports/tables/{custom.id}.yaml: rows: {name} is {record['task']} on {record['dataset']}, expected "
+                f"reports/tables/{custom.id}.yaml: rows: {name} is {record.task} on {record.dataset}, expected "
                 f"{custom.task} on {custom.dataset}, as the other rows"
             )

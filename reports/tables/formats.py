@@ -187,7 +187,7 @@ def comma_separated(table: Table) -> str:
         ran = [member.name for cell in line.measured.values() for member, *_ in cell.parts]
         names = list(dict.fromkeys([member.name for member in group.evaluations] + ran)) if group else []
         row: list[Any] = [line.row, line.label, " ".join(names)]
-        row += [group.record["kind"], group.record["origin"]] if group else ["", ""]
+        row += [group.record.kind, group.record.origin] if group else ["", ""]
         row.append(line.verdict)
         for head in table.heads:
             if table.kind != LAYERS:

@@ -40,7 +40,7 @@ def inputs_of(group: Group) -> list[str]:
 def overview_heads(members: Sequence[Group], condition: Mapping[str, str]) -> list[Head]:
     """Return the columns of an overview: the metrics that any run has, or has a reason not to have."""
     ran = [evaluation for group in members for evaluation in group.evaluations]
-    known = {name for evaluation in ran for name in (*evaluation.scores, *evaluation.record["not_measured"])}
+    known = {name for evaluation in ran for name in (*evaluation.scores, *evaluation.record.not_measured)}
     return metric_heads([name for name in overview_metrics() if name in known], condition)
 
 
@@ -69,7 +69,7 @@ def condition_heads(members: Sequence[Group], condition: Mapping[str, str]) -> l
 def flag_below_baseline(lines: Sequence[Line], task: str, head: Head) -> str:
     """Flag every line whose PSNR is not above the baseline's. Returns a sentence where the baseline was not run."""
     name = find_task(task).floor
-    base = next((line for line in lines if line.group and line.group.record["method"] == name), None)
+    base = next((line for line in lines if line.group and line.group.record.method == name), None)
     if base is None or base.measured[head.id].value is None:
         return f"{name} was not run here, so it is not known which methods fail to beat it"
     floor = base.measured[head.id].value
@@ -109,7 +109,7 @@ def table_of(subject: Subject, members: Sequence[Group], kind: str, heads: Seque
         mark_measured(head, lines)
     psnr = next((head for head in heads if head.id == PSNR), None)
     missing = flag_below_baseline(lines, task, psnr) if psnr else ""
-    place = str(members[0].record["dataset_title"]) + (f" ({origin})" if origin != ORIGINALS else "")
+    place = members[0].record.dataset_title + (f" ({origin})" if origin != ORIGINALS else "")
     subtitle = "PSNR by condition" if kind == CONDITIONS else "all runs"
     return Table(
         identity,
@@ -130,7 +130,7 @@ def overviews(runs: Sequence[Group]) -> list[Table]:
     for group in runs:
         record = group.record
         for given in inputs_of(group) or [""]:
-            subject = Subject(record["task"], record["dataset"], record["origin"], given)
+            subject = Subject(record.task, record.dataset, record.origin, given)
             members_of.setdefault(subject, []).append(group)
     tables = []
     for subject, members in members_of.items():

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from reports.published.printed import LAYERS, PrintedColumn, PrintedRow, PrintedTable, Published
 from reports.scores.measures import MEASURES
-from reports.scores.reading import rows_of
 from reports.tables.cells import mark_measured, mark_printed, measure_cell
 from reports.tables.model import Head, Line, Measured, Notes, Printed, Table
 from reports.tables.runs import Group, caveats, origin_text
@@ -91,14 +90,12 @@ def runs_of(table: PrintedTable, row: PrintedRow, runs: Sequence[Group], publish
     datasets = {column.dataset for column in table.columns} - {None}
     task = published.task(table)
     fitting = [
-        group
-        for group in runs
-        if group.record["task"] == task and (not datasets or group.record["dataset"] in datasets)
+        group for group in runs if group.record.task == task and (not datasets or group.record.dataset in datasets)
     ]
-    fitting.sort(key=lambda group: bool(group.record.get("trained_on")))  # runs trained on this dataset come first
-    same_id = [group for group in fitting if row.method in rows_of(group.record)]
+    fitting.sort(key=lambda group: bool(group.record.trained_on))  # runs trained on this dataset come first
+    same_id = [group for group in fitting if row.method in group.record.rows]
     equal = published.same_as.get(row.method, row.method)
-    return same_id or [group for group in fitting if equal in rows_of(group.record)]
+    return same_id or [group for group in fitting if equal in group.record.rows]
 
 
 def lines_of_runs(runs: Sequence[Group]) -> list[list[Group]]:
@@ -109,10 +106,8 @@ def lines_of_runs(runs: Sequence[Group]) -> list[list[Group]]:
     by_kind: dict[str, dict[str, list[Group]]] = {}
     for group in runs:
         record = group.record
-        key = json.dumps(
-            [record[name] for name in ("kind", "method", "origin", "network")], sort_keys=True, default=str
-        )
-        by_kind.setdefault(key, {}).setdefault(record["dataset"], []).append(group)
+        key = json.dumps([record.kind, record.method, record.origin, record.network], sort_keys=True, default=str)
+        by_kind.setdefault(key, {}).setdefault(record.dataset, []).append(group)
     lines = []
     for by_dataset in by_kind.values():
         longest = max(len(members) for members in by_dataset.values())
@@ -160,7 +155,7 @@ def filled_line(
     filled = replace(line, group=members[0], measured={}, notes=letters)
     for head in heads:
         dataset = head.printed.dataset if head.printed else None
-        group = next((member for member in members if dataset in (None, member.record["dataset"])), None)
+        group = next((member for member in members if dataset in (None, member.record.dataset)), None)
         filled.measured[head.id] = measure_cell(table, line.row, group, head, notes) if group else Measured(None)
         if head.id in line.printed:
             judge_cell(filled.measured[head.id], line.printed[head.id], head)
@@ -179,7 +174,7 @@ def published_table(table: PrintedTable, runs: Sequence[Group], published: Publi
     """
     by_row = {row.row: runs_of(table, row, runs, published) for row in table.rows}
     members = [group for fitting in by_row.values() for group in fitting]
-    several_origins = len({group.record["origin"] for group in members}) > 1
+    several_origins = len({group.record.origin for group in members}) > 1
     heads = heads_of(table, published)
     notes = Notes()
     lines = []

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
+from bench.record import Record
 from reports.scores.reading import ORIGINALS
 from reports.scores.statistics import kendall
 from reports.tables.model import Head, Line, Measured, Printed, Table, number
@@ -23,23 +23,23 @@ TRUST = ("trained", "chain", "no training", "authors' weights", "predictions")
 """The kinds of runs; of several runs of a row, the first in this order represents it."""
 
 
-def obstacles(record: Mapping[str, Any]) -> list[str]:
+def obstacles(record: Record) -> list[str]:
     """Return what keeps an evaluation from being compared with a printed number at all."""
     texts = []
-    if record["origin"] != ORIGINALS:
-        texts.append(f"stand-in data ({record['origin']})")
-    elif any(entry["origin"] != ORIGINALS for entry in record.get("trained_on", ())):
+    if record.origin != ORIGINALS:
+        texts.append(f"stand-in data ({record.origin})")
+    elif any(entry.origin != ORIGINALS for entry in record.trained_on):
         texts.append("trained on stand-in data")
-    if record["profile"] != "paper":
-        shorter = record["kind"] in ("trained", "chain")
-        texts.append(f"shorter training ({record['profile']} profile)" if shorter else f"{record['profile']} profile")
-    if record["partial"]:
+    if record.profile != "paper":
+        shorter = record.kind in ("trained", "chain")
+        texts.append(f"shorter training ({record.profile} profile)" if shorter else f"{record.profile} profile")
+    if record.partial:
         texts.append("partial data")
-    if record["reduced"]:
+    if record.reduced:
         texts.append("reduced network")
-    if record["missing_losses"]:
+    if record.missing_losses:
         texts.append("missing weights (loss terms left out)")
-    if record.get("random_helpers"):
+    if record.random_helpers:
         texts.append("losses through random weights")
     return texts
 
@@ -126,7 +126,7 @@ def representatives(lines: Sequence[Line]) -> list[tuple[Line, Line]]:
     for line in lines:
         rows.setdefault(line.row, []).append(line)
     return [
-        (min(run, key=lambda line: TRUST.index(line.group.record["kind"]) if line.group else len(TRUST)), members[0])
+        (min(run, key=lambda line: TRUST.index(line.group.record.kind) if line.group else len(TRUST)), members[0])
         for members in rows.values()
         if (run := [line for line in members if line.group])
     ]

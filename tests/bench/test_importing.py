@@ -9,6 +9,7 @@ import os
 import pickle
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,13 @@ from bench.contracts import UserError, WeightsError
 from bench.data import manifest
 from bench.data.built_images import as_float
 from bench.data.user_images import read_rgb
-from bench.importing import networks_in_use, read_state, reference_networks, renamed
+from bench.importing import networks_in_use, reference_networks, renamed
 from bench.params import loading
+from bench.record import RECORD, read_record, write_record
 from bench.scoring.cases import to_depth
 from bench.scoring.metrics import catalogue
 from bench.scoring.restore import restore
+from bench.state_files import read_state
 from methods.dffnet import deblurred, inpainted
 from tests.conftest import PARAMS, Project
 
@@ -100,13 +103,13 @@ def test_a_folder_of_files_becomes_a_run_that_is_scored(ready, dmphn):
     written = load_file(place / "weights.safetensors")
     assert written.keys() == {f"network.{name}" for name in ours}
     assert all(torch.equal(written[f"network.{name}"], value) for name, value in ours.items())
-    record = json.loads((place / "record.json").read_text())
-    assert (record["kind"], record["title"]) == ("authors' weights", "dmphn (authors' weights)")
-    assert record["network"] == {"channels": 4}
-    assert len(record["sources"]) == 8
-    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in record["sources"].values())
+    record = read_record(place / RECORD)
+    assert (record.kind, record.title) == ("authors' weights", "dmphn (authors' weights)")
+    assert record.network == {"channels": 4}
+    assert len(record.sources) == 8
+    assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in record.sources.values())
     ready.good("evaluate", "dmphn-released")
-    assert ready.record("dmphn-released")["kind"] == "authors' weights"
+    assert ready.record("dmphn-released").kind == "authors' weights"
     assert ready.scores("dmphn-released").query("metric == 'psnr-rgb8'")["value"].notna().all()
     assert "dmphn-released" in ready.good("list", "runs")
 
@@ -215,14 +218,16 @@ def test_dffnets_stages_are_runs_of_their_own_and_give_the_very_same_images(whol
         assert torch.equal(two.method.restore(two.networks, {"x": x * (1 - mask), "mask": mask}), filled)
     assert torch.equal(restore(one.method, one.networks, {"x": x}), sharp.clamp(0, 1))
     record = two.record
-    assert (record["kind"], record["title"], record["as"]) == ("trained", "stage_two of dffnet-places2", "stage-two")
+    assert (record.kind, record.title, record.row) == ("trained", "stage_two of dffnet-places2", "stage-two")
     carried = {"residual": True, "modules": 1, "attention": "contextual", "critic_channels": 8, "channels": 8}
-    assert record["network"] == {name: carried[name] for name in record["network"]}
-    assert {"modules", "attention", "critic_channels", "channels"} <= set(record["network"])
-    assert one.record["network"] == {"light": False, "channels": 8}
-    assert record["part_of"]["run"] == "dffnet-places2"
-    assert record["provenance"]["weights_sha256"] != joint.record["provenance"]["weights_sha256"]
-    assert all(record[key] == joint.record[key] for key in ("train", "steps", "missing_losses", "seed"))
+    assert record.network == {name: carried[name] for name in record.network}
+    assert {"modules", "attention", "critic_channels", "channels"} <= set(record.network)
+    assert one.record.network == {"light": False, "channels": 8}
+    assert record.part_of.run == "dffnet-places2"
+    assert record.provenance.weights_sha256 != joint.record.provenance.weights_sha256
+    assert all(
+        getattr(record, key) == getattr(joint.record, key) for key in ("train", "steps", "missing_losses", "seed")
+    )
     project.good("evaluate", "stage-two")
     assert project.scores("stage-two").query("metric == 'psnr-rgb8'")["value"].notna().all()
 
@@ -235,24 +240,24 @@ def test_a_part_of_a_run_in_a_folder_with_an_equals_sign_is_found(whole):
     for text, name in (("epoch=3/{}:stage_one", "sign"), ("network=epoch=3/{}:stage_one", "sign-named")):
         project.good("import", "mrfnet", text.format(weights.name), *target, name)
         with contextlib.chdir(project.folder):
-            assert runs.load(loading.load(), name).record["title"] == "stage_one of dffnet-places2"
+            assert runs.load(loading.load(), name).record.title == "stage_one of dffnet-places2"
 
 
 def test_a_part_that_cannot_be_is_refused(whole, dmphn):
     project, weights = whole
     assert "no part 'stage_on'; the nearest are: stage_one" in project.bad(*part(weights, "stage_on", "odd", "mrfnet"))
     message = project.bad(*part(weights, "stage_two", "odd", "mrfnet"))
-    assert "tensors are missing" in message and "dffnet was made with {'deblur_channels': 8" in message
+    assert "tensors are missing" in message and "dffnet has {'deblur_channels': 8" in message
     message = project.bad(*part(weights, "stage_one", "odd", network="{channels: 16}"))
     assert "have another shape" in message
-    assert "this is mrfnet with {'light': False, 'channels': 16}: say by --network" in message
+    assert "this is mrfnet with {'light': False, 'channels': 16}: give arguments that" in message
     message = project.bad(*part(weights, "stage_one", "odd", network="{chanels: 8}"))
     assert "import mrfnet.chanels: unknown argument" in message
     for odd in ("channels", "{channels: ", "[8]", "2026-99-99"):
         assert f"--network: found {odd!r}" in project.bad(*part(weights, "stage_one", "odd", network=odd))
     target = ("--dataset", "places2", "--name", "odd")
     message = project.bad("import", "mrfnet", weights, *target)
-    assert f"the weights of a run: say which, as in {weights}:critic or :edge_critic or" in message
+    assert f"the weights of a run: name a part, as in {weights}:critic or :edge_critic or" in message
     assert "none.safetensors: no such file" in project.bad("import", "mrfnet", "none.safetensors:stage_one", *target)
     both = (f"generator={weights}:stage_two", f"critic={dmphn[0]}")
     assert "parts of one run: not both, and not of two" in project.bad("import", "dffnet-inpaint", *both, *target)
@@ -261,8 +266,8 @@ def test_a_part_that_cannot_be_is_refused(whole, dmphn):
 def test_a_run_of_another_profile_is_refused(whole, tmp_path):
     project, weights = whole
     (tmp_path / "weights.safetensors").write_bytes(weights.read_bytes())
-    record = json.loads(weights.with_name("record.json").read_text()) | {"profile": "paper"}
-    (tmp_path / "record.json").write_text(json.dumps(record))
+    record = read_record(weights.with_name(RECORD))
+    write_record(tmp_path / RECORD, replace(record, profile="paper"))
     message = project.bad(*part(tmp_path / "weights.safetensors", "stage_one", "odd"))
     assert "dffnet-places2 is a run of profile paper: import it with --profile paper" in message
 
@@ -335,7 +340,7 @@ def test_a_file_of_something_else(ready, tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("value", "message"), [([1, 2], "holds list"), ({"a": 1}, "a is no tensor"), ({}, "holds dict")]
+    ("value", "message"), [([1, 2], "holds list"), ({"a": 1}, "a is not a tensor"), ({}, "holds dict")]
 )
 def test_a_file_without_a_state_dict(tmp_path, value, message):
     torch.save(value, tmp_path / "w.pth")
@@ -365,7 +370,7 @@ def test_tensors_of_another_network_are_refused_for_every_method(name, tmp_path)
     for odd in ({"nonsense.weight": torch.rand(3)}, {"a": torch.rand(2), "b.c.d.weight": torch.rand(2, 2)}):
         save_file(odd, tmp_path / "w.safetensors")
         for network in method.reference:
-            with pytest.raises(WeightsError, match=r"w\.safetensors|not a tensor|nonsense|expected"):
+            with pytest.raises(WeightsError, match=r"w\.safetensors|not a tensor|no tensor|nonsense|expected"):
                 reference_networks(name, dict(method.tiny), {network: tmp_path / "w.safetensors"}, method.tasks[0])
 
 
@@ -417,7 +422,7 @@ def test_a_name_that_is_taken_replaces_nothing(ready, dmphn, there):
     (place / "record.json").write_text("{}")
     command = ("import", "dmphn", dmphn[0], "--dataset", "gopro", "--name", "mine")
     message = ready.bad(*command)
-    assert f"--name: 'mine' is taken; take another name, or first delete out/sample/{there}" in message
+    assert f"--name: 'mine' is taken; choose another name, or first delete out/sample/{there}" in message
     (place / "record.json").unlink()
     place.rmdir()
     ready.good(*command)

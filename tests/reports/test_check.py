@@ -22,7 +22,7 @@ SPECS = [
     Spec("input", "gopro", "deblur", 25.0, kind="no training"),
     Spec("mrfnet", "gopro", "deblur", 29.4, "mrfnet"),
     Spec("mrfnet", "gopro", "deblur", 29.5, "mrfnet", seed=1),
-    Spec("lmfn", "gopro", "deblur", 28.9, "lmfn", record={"reduced": ["channels: 64 -> 16"]}),
+    Spec("lmfn", "gopro", "deblur", 28.9, "lmfn", record={"reduced": ("channels: 64 -> 16",)}),
     Spec("dgfnet", "paris-streetview", "inpaint", 29.7, "dgfnet"),
 ]
 

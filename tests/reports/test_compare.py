@@ -57,7 +57,7 @@ def test_known_differences():
 
 def test_a_run_and_its_copy_differ_in_nothing():
     one = shifted("one", [0.1, 0.2, 0.3, 0.4])
-    copy = replace(one, record={**one.record, "evaluation": "copy"})
+    copy = replace(one, record=replace(one.record, evaluation="copy"))
     for metric in compare.compare([one, copy]).metrics:
         line = metric.runs[1]
         assert line.difference == 0 and line.p in (None, 1.0)

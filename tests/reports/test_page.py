@@ -20,7 +20,8 @@ from bench.data import manifest
 from bench.params.loading import load
 from bench.params.resolving import evaluation
 from bench.params.schema import Evaluate
-from bench.scoring.kept_images import shown_images
+from bench.record import RECORD, read_record, write_record
+from bench.scoring.kept_images import choose_images
 from reports import render
 from reports.figures import axes, charts, comparisons, efficiency, naming, rasterising, severity
 from reports.figures.charts import Plot
@@ -38,7 +39,7 @@ KNOWN = printed.load()
 
 def address(record) -> dict[str, str]:
     """A run as the tracking store knows it."""
-    return {"run_id": record["provenance"]["mlflow_run"], "experiment_id": "7"}
+    return {"run_id": record.provenance.mlflow_run, "experiment_id": "7"}
 
 
 class Reader(html.parser.HTMLParser):
@@ -101,11 +102,10 @@ def store(tmp_path_factory) -> Path:
     kept = ("input", "mrfnet", "mine", "telea", "rfr", "deblurgan+ca", "dpdnet", "dmtnet-b", "dffnet")
     make_scores.write(root, [spec for spec in make_scores.few() if spec.method in kept])
     for name in ("mine-gopro-deblur", "input-gopro-deblur"):
-        path = root / name / "record.json"
-        record = json.loads(path.read_text())
-        for k, image in enumerate(("0007", "0003")):
-            record["images"].append({**record["images"][k], "rule": "by hand", "image": image})
-        path.write_text(json.dumps(record))
+        path = root / name / RECORD
+        record = read_record(path)
+        chosen = [replace(record.images[k], rule="by hand", image=image) for k, image in enumerate(("0007", "0003"))]
+        write_record(path, replace(record, images=(*record.images, *chosen)))
     return root
 
 
@@ -294,11 +294,11 @@ def built_set(folder: Path, names: list[str]) -> manifest.BuiltSet:
 
 def test_the_rules_and_the_hand(tmp_path):
     built = built_set(tmp_path, list("abcde"))
-    assert shown_images(built, Evaluate(keep_images=3)) == {"c": "median", "e": "worst", "d": "further 1"}
-    by_hand = shown_images(built, Evaluate(keep_images=3, images={"gopro": ["a", "e", "d"], "kohler": ["z"]}))
+    assert choose_images(built, Evaluate(keep_images=3)) == {"c": "median", "e": "worst", "d": "further 1"}
+    by_hand = choose_images(built, Evaluate(keep_images=3, images={"gopro": ["a", "e", "d"], "kohler": ["z"]}))
     assert by_hand == {"c": "median", "e": "worst", "d": "by hand", "a": "by hand"}
     with pytest.raises(ParamsError, match=r"images: gopro: no test image 'bb' in .*; the nearest are: b"):
-        shown_images(built, Evaluate(images={"gopro": ["bb"]}))
+        choose_images(built, Evaluate(images={"gopro": ["bb"]}))
 
 
 def test_images_by_hand_belong_to_a_profile_and_a_dataset(tmp_path):

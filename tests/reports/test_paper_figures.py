@@ -16,6 +16,7 @@ from PIL import Image
 
 from bench.contracts import DataError
 from bench.data import augment, manifest
+from bench.record import RECORD, Inside, KeptImage, read_record
 from datasets import visdrone
 from datasets.degradations.blur import gaussian_kernel, kernel_blur
 from reports.figures.images import at_width
@@ -36,7 +37,7 @@ KNOWN = printed.load()
 
 def dffnet(name: str, row: str, maps: list[str], weight: float = 0.0, **about: object) -> Spec:
     """A DFFNet run with maps of its inside."""
-    inside = [{"name": one, "file": f"images/insides/{i}.png"} for i, one in enumerate(maps)]
+    inside = tuple(Inside(name, f"images/insides/{i}.png", ()) for i, name in enumerate(maps))
     record = {"insides": inside, "title": name, **about}
     return Spec("dffnet", "places2", "sharp-inpaint", 27.0 + weight, row, record=record, named=name)
 
@@ -51,22 +52,22 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("scores")
     full = ["deblurred", *names_of_attention("stage two, "), *names_of_attention("stage two without deblurring, ")]
     full += ["edges, predicted in the hole", "stage two, coarse", "stage two, refined", "result"]
-    scales = [{"name": "DMSSRM 1: scales 1, 1/2, 1/4", "values": [0.75, 0.2499, 1.25e-4]}]
+    scales = [Inside("DMSSRM 1: scales 1, 1/2, 1/4", "", (0.75, 0.2499, 1.25e-4))]
     scales += [
-        {"name": f"DMSSRM 1, scale {scale}: mean of the channels, own range", "file": f"images/insides/{i}.png"}
+        Inside(f"DMSSRM 1, scale {scale}: mean of the channels, own range", f"images/insides/{i}.png", ())
         for i, scale in enumerate(("1", "1/2", "1/4"))
     ]
     classes = ["edge map", "location of Gaussian blur, own range", "location of motion blur, own range"]
     classes += [f"path {k}: difference to the blurred image, own range" for k in (1, 2, 3)]
-    inside = [{"name": name, "file": f"images/insides/{i}.png"} for i, name in enumerate(classes)]
-    texture = [
-        {"name": name, "file": f"images/insides/{i}.png"}
+    inside = tuple(Inside(name, f"images/insides/{i}.png", ()) for i, name in enumerate(classes))
+    texture = tuple(
+        Inside(name, f"images/insides/{i}.png", ())
         for i, name in enumerate(("texture given", "texture result", "fused result"))
-    ]
+    )
     write(
         folder,
         [
-            Spec("mrfnet", "gopro", "deblur", 29.4, "mrfnet", record={"also_as": ["dffnet"]}),
+            Spec("mrfnet", "gopro", "deblur", 29.4, "mrfnet", record={"also": ("dffnet",)}),
             Spec("mrfnet", "gopro", "deblur", 29.5, "mrfnet", seed=1),
             Spec("dmphn", "gopro", "deblur", 28.9, "dmphn"),
             Spec("lmfn", "gopro", "deblur", 29.4, "lmfn"),
@@ -76,11 +77,11 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             Spec("dgfnet", "paris-streetview", "inpaint", 29.7, "dgfnet", record={"insides": texture}),
             Spec("rn", "places2", "inpaint", 27.6, "rn"),
             Spec("dffnet_inpaint", "visdrone", "inpaint", 30.5, "dffnet"),
-            dffnet("dffnet-places2", "dffnet", full, also_as=["dffnet-433-v5", "dffnet-44-v3"]),
+            dffnet("dffnet-places2", "dffnet", full, also=("dffnet-433-v5", "dffnet-44-v3")),
             dffnet("dffnet-no-deblur-places2", "dffnet-433-v1", names_of_attention("stage two, ")),
             dffnet("dffnet-no-alpha-places2", "dffnet-433-v3", []),
             Spec("dpdnet", "canon-dp", "dual-pixel", 25.1, "dpdnet", params=34.52),
-            Spec("dmtnet", "canon-dp", "dual-pixel", 26.6, "dmtnet-b", params=24.0, record={"insides": scales}),
+            Spec("dmtnet", "canon-dp", "dual-pixel", 26.6, "dmtnet-b", params=24.0, record={"insides": tuple(scales)}),
         ],
     )  # fmt: skip
     for name, numbers in {"dffnet-places2": 1.0, "dffnet-no-alpha-places2": 2.0}.items():
@@ -211,7 +212,7 @@ def test_the_run_of_a_row_is_the_trained_one_of_the_lowest_seed_and_of_the_origi
     originals = {"origin": "originals"}
     write(
         tmp_path,
-        [released, spec("b", "mrfnet", seed=3), spec("c", "mrfnet", seed=1), spec("d", "dmphn", also_as=["siun"]),
+        [released, spec("b", "mrfnet", seed=3), spec("c", "mrfnet", seed=1), spec("d", "dmphn", also=("siun",)),
          spec("e", "siun", **originals), spec("f", "mrfnet", **originals), spec("g", "mrfnet", task="inpaint")],
         images=2, steps=3,
     )  # fmt: skip
@@ -381,11 +382,10 @@ def test_deblurring_and_inpainting_of_one_figure_stand_apart(rendered: dict[str,
 
 
 def test_a_run_that_kept_another_image_is_named_and_not_shown(tmp_path: Path):
-    entry = {"rule": "median", "condition": {"input": "blurred"}}
-    files = {"input": "images/m-input.png", "restored": "images/m.png", "target": "images/m-target.png"}
+    files = ("images/m-input.png", "images/m.png", "images/m-target.png")
 
     def spec(name: str, row: str, image: str) -> Spec:
-        record = {"images": [{**entry, **files, "image": image}]}
+        record = {"images": (KeptImage("median", image, {"input": "blurred"}, *files),)}
         return Spec(name, "gopro", "deblur", 28.0, row, record=record, named=name)
 
     runs = [spec("a", "deblurgan", "0001"), spec("b", "dmphn", "0002"), spec("c", "mrfnet", "0002")]
@@ -422,13 +422,12 @@ def test_attention_of_the_blurred_the_deblurred_and_the_networks_without_deblurr
         sheet = one.picture
         assert isinstance(sheet, Image.Image)
         for name in ("dffnet-places2", "dffnet-no-deblur-places2"):
-            record = json.loads((root / name / "record.json").read_text())
-            for entry in record["insides"]:
-                if not entry["name"].endswith(what):
+            for inside in read_record(root / name / RECORD).insides:
+                if not inside.name.endswith(what):
                     continue
-                image = Image.open(root / name / entry["file"]).convert("RGB")
+                image = Image.open(root / name / inside.file).convert("RGB")
                 shown = in_colours(image, "inferno", logarithmic=True) if what == "heat" else image
-                assert holds(sheet, at_width(shown, WIDTH)), entry["name"]
+                assert holds(sheet, at_width(shown, WIDTH)), inside.name
 
 
 def test_heat_is_coloured_by_factors():

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from bench.contracts import DataError, UserError
+from bench.record import MissingLoss, RandomHelper
 from reports import render
 from reports.figures import insides, losses, naming, sheets, windows
 from reports.published import printed
@@ -35,7 +36,7 @@ KNOWN = printed.load()
 
 def address(record) -> dict[str, str]:
     """A run as the tracking store knows it."""
-    return {"run_id": record["provenance"]["mlflow_run"], "experiment_id": "7"}
+    return {"run_id": record.provenance.mlflow_run, "experiment_id": "7"}
 
 
 def in_memory(spec: Spec, images: int = 12, **means: float) -> reading.Evaluation:
@@ -243,8 +244,8 @@ def test_what_differs_is_said_in_numbers():
 
 
 def test_a_stand_in_is_never_compared():
-    loss = [{"loss": "perceptual", "reason": "no weights"}]
-    record = {"reduced": ["channels: 64 -> 16"], "missing_losses": loss, "partial": True}
+    loss = (MissingLoss("perceptual", "no weights"),)
+    record = {"reduced": ("channels: 64 -> 16",), "missing_losses": loss, "partial": True}
     shown = join("lmfn-1", in_memory(Spec("lmfn", "gopro", "deblur", 31.54, "lmfn", record=record)))
     line = line_of(shown, "lmfn")
     assert line.verdict == "not comparable"
@@ -304,7 +305,7 @@ def test_a_reading_that_cannot_be(tmp_path):
 
 
 def test_one_run_fills_every_row_that_it_names():
-    record = {"also_as": ["dffnet-44-v3", "dffnet"]}
+    record = {"also": ("dffnet-44-v3", "dffnet")}
     one = in_memory(Spec("dffnet", "visdrone", "sharp-inpaint", 30, "dffnet-433-v5", record=record))
     psnr = {}
     for table, row in (
@@ -318,17 +319,18 @@ def test_one_run_fills_every_row_that_it_names():
         cells = cell_records(shown)
         assert {cell["evaluation"] for cell in cells} == {one.name} and {cell["row"] for cell in cells} == {row}
     assert len(psnr) == 3 and len(set(psnr.values())) == 1
-    stage_one = replace(real("mrfnet", 30), record={**real("mrfnet", 30).record, "also_as": ["dffnet"]})
+    stage_one = real("mrfnet", 30)
+    stage_one = replace(stage_one, record=replace(stage_one.record, also=("dffnet",)))
     shown = join("dffnet-4.3.1-5", stage_one)
     assert [line.row for line in shown.lines if line.group] == ["dffnet"]
     assert line_of(join("mrfnet-5", stage_one), "mrfnet").measured["gopro-psnr"].value == pytest.approx(30)
-    seeds = [replace(stage_one, record={**stage_one.record, "evaluation": f"s{i}", "seed": i}) for i in (0, 1)]
+    seeds = [replace(stage_one, record=replace(stage_one.record, evaluation=f"s{i}", seed=i)) for i in (0, 1)]
     assert len(join_seeds(seeds)) == 1
 
 
 def test_random_helpers_are_said_wherever_the_run_stands():
-    entry = {"helper": "vgg", "losses": ["perceptual", "style"]}
-    spec = make_scores.originals(Spec("lmfn", "gopro", "deblur", 31.54, "lmfn", record={"random_helpers": [entry]}))
+    entry = RandomHelper("vgg", ("perceptual", "style"))
+    spec = make_scores.originals(Spec("lmfn", "gopro", "deblur", 31.54, "lmfn", record={"random_helpers": (entry,)}))
     one = in_memory(spec, psnr_rgb8=31.54, ssim_matlab_rgb=0.923)
     shown = join("lmfn-1", one)
     text = "losses through a network of random weights: perceptual, style (vgg)"
@@ -364,7 +366,7 @@ def test_seeds_are_put_together_and_their_spread_shown():
     cell = line_of(join("lmfn-1", one, other), "lmfn").measured["psnr"]
     assert cell.value == pytest.approx(29.5) and cell.spread == pytest.approx(math.sqrt(0.5))
     assert cell.images is not None and len(cell.images) == 12
-    twice = join_seeds([one, replace(one, record={**one.record, "evaluation": "again"})])
+    twice = join_seeds([one, replace(one, record=replace(one.record, evaluation="again"))])
     assert len(twice) == 2  # the same seed is another run
 
 
@@ -515,12 +517,12 @@ def test_a_table_of_ones_own_that_cannot_be(tmp_path, old, new, message):
 # What cannot be reported ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("link", ["git_commit", "git_dirty", "manifest_sha256", "weights_sha256", "packages"])
+@pytest.mark.parametrize("link", ["git_commit", "manifest_sha256", "weights_sha256", "packages"])
 def test_a_cell_that_does_not_resolve_fails(link):
     one = real("lmfn", 30)
-    provenance = {name: value for name, value in one.record["provenance"].items() if name != link}
+    provenance = replace(one.record.provenance, **{link: {} if link == "packages" else ""})
     with pytest.raises(UserError, match=f"table lmfn-1, row lmfn, column psnr: .* lacks its {link}"):
-        join("lmfn-1", replace(one, record={**one.record, "provenance": provenance}))
+        join("lmfn-1", replace(one, record=replace(one.record, provenance=provenance)))
 
 
 def test_a_metric_without_a_version_fails():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import itertools
-import json
 import math
 import shutil
 import subprocess
@@ -17,9 +16,10 @@ import pytest
 from scipy.stats import kendalltau, rankdata, wilcoxon
 
 from bench.contracts import DataError
+from bench.record import MissingLoss, RandomHelper, TrainingSet
 from bench.scoring.metrics import catalogue
 from bench.scoring.metrics.measure import Metric, declared
-from bench.scoring.rows import Table
+from bench.scoring.table import ScoreTable
 from reports.published import printed
 from reports.scores import reading, statistics
 from reports.scores.measures import MEASURES
@@ -120,7 +120,7 @@ def marks(table: model.Table, column: str) -> dict[str, tuple[bool, bool, float 
 
 def twin(evaluation: reading.Evaluation, row: str) -> reading.Evaluation:
     """The same scores under another name."""
-    return replace(evaluation, record={**evaluation.record, "evaluation": f"{row}-twin", "method": row, "as": row})
+    return replace(evaluation, record=replace(evaluation.record, evaluation=f"{row}-twin", method=row, row=row))
 
 
 def test_two_identical_methods_tie():
@@ -208,20 +208,20 @@ def test_a_cell_is_judged_by_its_interval():
 
 
 @pytest.mark.parametrize(
-    ("record", "reason"),
+    ("changes", "reason"),
     [
         ({"origin": OFFLINE}, f"stand-in data ({OFFLINE})"),
         ({"profile": "sample"}, "shorter training (sample profile)"),
         ({"profile": "sample", "kind": "authors' weights"}, "sample profile"),
         ({"partial": True}, "partial data"),
-        ({"reduced": ["channels: 64 -> 16"]}, "reduced network"),
-        ({"missing_losses": [{"loss": "style", "reason": "no file"}]}, "missing weights (loss terms left out)"),
-        ({"random_helpers": [{"helper": "vgg", "losses": ["style"]}]}, "losses through random weights"),
+        ({"reduced": ("channels: 64 -> 16",)}, "reduced network"),
+        ({"missing_losses": (MissingLoss("style", "no file"),)}, "missing weights (loss terms left out)"),
+        ({"random_helpers": (RandomHelper("vgg", ("style",)),)}, "losses through random weights"),
     ],
 )
-def test_every_reason_why_a_run_is_not_comparable(record, reason):
+def test_every_reason_why_a_run_is_not_comparable(changes, reason):
     evaluation = real("lmfn", 31.54, ssim_matlab_rgb=0.923)
-    table = join("lmfn-1", replace(evaluation, record={**evaluation.record, **record}))
+    table = join("lmfn-1", replace(evaluation, record=replace(evaluation.record, **changes)))
     line = line_of(table, "lmfn")
     for verdict, text in (
         (line.measured["psnr"].verdict, line.measured["psnr"].reason),
@@ -270,9 +270,9 @@ def test_two_seeds_have_a_spread_and_an_interval_in_every_format():
 
 def test_the_run_that_was_trained_on_the_dataset_represents_the_row():
     """An evaluation of a run trained elsewhere comes first by name, and must neither come first nor count as a seed."""
-    elsewhere = {"run": "mrfnet-gopro", "dataset": "gopro", "dataset_title": "GOPRO", "origin": "offline photographs"}
+    elsewhere = TrainingSet("mrfnet-gopro", "gopro", "GOPRO", "offline photographs", False, "0" * 64)
     moved = make_scores.originals(Spec("mrfnet", "visdrone", "deblur", 25, "mrfnet", seed=1, named="a"))
-    moved.record["trained_on"] = [elsewhere | {"partial": False, "manifest_sha256": "0" * 64}]
+    moved.record["trained_on"] = (elsewhere,)
     trained_there = make_scores.originals(Spec("mrfnet", "visdrone", "deblur", 27, "mrfnet", named="b"))
     table = join("mrfnet-2", in_memory(moved, psnr_rgb8=25.0), in_memory(trained_there, psnr_rgb8=27.0))
     lines = [line for line in table.lines if line.row == "mrfnet" and line.group]
@@ -405,7 +405,7 @@ def test_a_new_metric_is_scored_and_printed_as_it_is_declared(tmp_path, monkeypa
     for name, metric in declared([module], Metric).items():
         monkeypatch.setitem(catalogue.METRICS, name, metric)
 
-    scores = Table({})
+    scores = ScoreTable({})
     target = np.full((12, 12, 3), 0.5)
     for i in range(12):
         values = catalogue.compute_all(["largest-error"], target + 0.1 + i / 500, target)
@@ -450,7 +450,7 @@ def ablation() -> list[reading.Evaluation]:
             29,
             "mrfnet",
             named=f"mrfnet-{name}",
-            record={"network": network, "train": name},
+            record={"network": network},
         )
         for name, network in networks.items()
     ]
@@ -518,7 +518,7 @@ def test_scores_are_read_as_they_were_written(tmp_path):
         assert list(rows[str(metric)]["mask_band"]) == list(group["mask_band"].fillna(""))
         assert set(rows.columns(str(metric))["version"]) == {"1"}
     assert "fid" not in rows and "psnr-rgb8" in rows
-    evaluation = reading.Evaluation(tmp_path, json.loads(json.dumps(make_scores.record_of(spec))), rows)
+    evaluation = reading.Evaluation(tmp_path, make_scores.record_of(spec), rows)
     assert reading.measure(evaluation, "psnr-rgb8", {"input": "sharp"}) is reading.measure(
         evaluation, "psnr-rgb8", {"input": "sharp"}
     )
@@ -538,7 +538,7 @@ def test_the_training_mse_is_the_mean_of_the_last_tenth(tmp_path):
     losses.iloc[::-1].to_parquet(tmp_path / "losses.parquet")
     rows = reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
     assert list(rows) == [*plain, MSE_TRAINING.id]
-    evaluation = reading.Evaluation(tmp_path, json.loads(json.dumps(make_scores.record_of(spec))), rows)
+    evaluation = reading.Evaluation(tmp_path, make_scores.record_of(spec), rows)
     stat = reading.measure(evaluation, MSE_TRAINING.id, {"scene": "indoor"})
     assert stat.value == pytest.approx((3.6 + 3.7 + 3.8 + 3.9) / 4)
     assert (stat.better, stat.interval, stat.version) == ("lower", None, "1")

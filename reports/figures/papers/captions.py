@@ -21,24 +21,24 @@ def sentence(text: str) -> str:
 def caveats(drawn: Drawn) -> list[str]:
     """Why the picture cannot be compared with the paper's: stand-in data, other settings, a part of the data."""
     sentences = []
-    origins = dict.fromkeys([*(str(run.record["origin"]) for run in drawn.used), *drawn.origins])
+    origins = dict.fromkeys([*(run.record.origin for run in drawn.used), *drawn.origins])
     if stand_in := [origin for origin in origins if origin != ORIGINALS]:
         sentences.append(f"The data are stand-ins ({', '.join(stand_in)}), not the official images.")
-    if any(run.record["partial"] for run in drawn.used):
+    if any(run.record.partial for run in drawn.used):
         sentences.append("The official set was used in part.")
-    profiles = dict.fromkeys(str(run.record["profile"]) for run in drawn.used if run.record["kind"] == "trained")
+    profiles = dict.fromkeys(run.record.profile for run in drawn.used if run.record.kind == "trained")
     if others := [profile for profile in profiles if profile != "paper"]:
         sentences.append(
             f"Settings are not the papers' (profile {', '.join(others)}): smaller networks, shorter trainings."
         )
-    if without_losses := [str(run.record["title"]) for run in drawn.used if run.record["missing_losses"]]:
+    if without_losses := [run.record.title for run in drawn.used if run.record.missing_losses]:
         sentences.append(f"Trained with losses left out: {', '.join(without_losses)}.")
     return sentences
 
 
 def apart_from_seed(evaluation: Evaluation) -> tuple[str, ...]:
     """What the evaluations of one run under several seeds share."""
-    return tuple(str(evaluation.record[name]) for name in ("kind", "task", "dataset", "origin", "title"))
+    return tuple(str(getattr(evaluation.record, name)) for name in ("kind", "task", "dataset", "origin", "title"))
 
 
 def caption_of(entry: Entry, drawn: Drawn, sources: Sources) -> str:

@@ -60,7 +60,7 @@ def median_image(evaluation: Evaluation, field: str) -> Image.Image:
     """Input or target of the median image, to which the insides belong. Raises DataError when it cannot be read."""
     entry = image_of(evaluation, "median")
     assert entry is not None, "an evaluation with insides keeps its median image"
-    return read_image(evaluation.folder / entry[field])
+    return read_image(evaluation.folder / getattr(entry, field))
 
 
 def runs_with_insides(
@@ -118,7 +118,7 @@ def attention(entry: Entry, sources: Sources, title: str, path: Path, *, kind: s
         if isinstance(deblurred := insides.get("deblurred"), Image.Image):
             rows.append(("given the deblurred image", deblurred, attention_pictures(insides, DEBLURRED, kind)))
         used.append(run)
-        same_dataset = (run.record["dataset"],)
+        same_dataset = (run.record.dataset,)
         for ablation, maps in runs_with_insides(sources, "sharp-inpaint", ("dffnet-433-v1",), same_dataset):
             pictures = attention_pictures(maps, DEBLURRED, kind)
             rows.append(("trained without deblurring", median_image(ablation, "input"), pictures))
@@ -230,8 +230,8 @@ def receptive_fields(entry: Entry, sources: Sources, title: str, path: Path) -> 
     The class scores exist at one receptive field, that of the classifier. The paths see the same image at 1/8 to full
     size, so that one pixel of the first path covers the largest part of it.
     """
-    runs = [run for run in sources.evaluations if run.record["method"] == "mrfnet_edges" and image_of(run, "median")]
-    runs.sort(key=lambda run: run.record["seed"] or 0, reverse=True)
+    runs = [run for run in sources.evaluations if run.record.method == "mrfnet_edges" and image_of(run, "median")]
+    runs.sort(key=lambda run: run.record.seed, reverse=True)
     lowest_seeds = {dataset_title(run): run for run in runs}
     strips: list[Strip] = []
     used = []
@@ -265,7 +265,7 @@ def scale_weights(entry: Entry, sources: Sources, title: str, path: Path) -> Dra
                 for label, image in maps_of(insides).items()
                 if label.startswith(f"DMSSRM {match[1]}, scale {scale}:")
             ]
-            heading = f"{dataset_title(run)}, {run.record['title']}: DMSSRM {match[1]}"
+            heading = f"{dataset_title(run)}, {run.record.title}: DMSSRM {match[1]}"
             strips.append(Strip(heading, (first, *pictures)))
             used[run.name] = run
     if not strips:

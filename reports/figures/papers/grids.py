@@ -63,7 +63,7 @@ class GridImage:
 def image_key(run: Evaluation, rule: str) -> tuple[str, str] | None:
     """The image that a run kept by a rule, and its input ("sharp", "blurred"); None where it kept none."""
     entry = image_of(run, rule)
-    return (entry["image"], entry["condition"].get("input", "")) if entry else None
+    return (entry.image, str(entry.condition.get("input", ""))) if entry else None
 
 
 def read_grid_image(runs: Sequence[Evaluation], rule: str, details: int) -> GridImage | None:
@@ -81,8 +81,8 @@ def read_grid_image(runs: Sequence[Evaluation], rule: str, details: int) -> Grid
     chosen = Counter(keys).most_common(1)[0][0]
     kept = [(run, entry) for run in runs if (entry := image_of(run, rule)) and image_key(run, rule) == chosen]
     folder, first = kept[0][0].folder, kept[0][1]
-    given, target = read_image(folder / first["input"]), read_image(folder / first["target"])
-    restored = [(str(run.record["title"]), read_image(run.folder / entry["restored"])) for run, entry in kept]
+    given, target = read_image(folder / first.input), read_image(folder / first.target)
+    restored = [(run.record.title, read_image(run.folder / entry.restored)) for run, entry in kept]
     return GridImage(
         chosen[0],
         (("input", given), *restored, ("target", target)),

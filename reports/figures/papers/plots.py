@@ -63,8 +63,8 @@ class FirstEpochs:
 
 def steps_of_epochs(evaluation: Evaluation) -> float:
     """The steps of EPOCHS passes over the official training set at the run's batch size."""
-    counts = registry.dataset(evaluation.record["dataset"]).counts
-    return EPOCHS * counts["train"] / evaluation.record["train"]["batch_size"]
+    counts = registry.dataset(evaluation.record.dataset).counts
+    return EPOCHS * counts["train"] / evaluation.record.train["batch_size"]
 
 
 def longest_phase(losses: pd.DataFrame) -> tuple[str, pd.DataFrame]:
@@ -83,11 +83,11 @@ def first_epochs(evaluation: Evaluation) -> FirstEpochs | None:
     phase, rows = longest_phase(losses)
     limit = steps_of_epochs(evaluation)
     rows = rows[rows["step"] < limit]
-    minimised = rows[~rows["name"].isin(evaluation.record.get("watched", ()))]
+    minimised = rows[~rows["name"].isin(evaluation.record.watched)]
     steps, values = restoring_loss(minimised)
     first_step = minimised[minimised["step"] == minimised["step"].min()]
     first = restoring_loss(first_step)[1][0]  # the first point of a long curve is a mean already
-    label = str(evaluation.record["title"]) + (f", phase {phase}" if losses["phase"].nunique() > 1 else "")
+    label = evaluation.record.title + (f", phase {phase}" if losses["phase"].nunique() > 1 else "")
     share = min(1.0, (rows["step"].max() + 1) / limit)
     return FirstEpochs(evaluation, label, steps, 100 * values / (first or 1.0), share)
 
@@ -96,7 +96,7 @@ def share_text(curves: Sequence[FirstEpochs]) -> str:
     """How much of the first epochs is shown of which run. An epoch is one pass over the official training set."""
     if all(curve.share == 1 for curve in curves):
         return "the first two epochs"
-    parts = ", ".join(f"{curve.run.record['title']} {EPOCHS * curve.share:.2g}" for curve in curves)
+    parts = ", ".join(f"{curve.run.record.title} {EPOCHS * curve.share:.2g}" for curve in curves)
     return f"the whole training where it is shorter than two epochs of the official training set (epochs: {parts})"
 
 
@@ -171,7 +171,7 @@ def alpha_figure(entry: Entry, sources: Sources, title: str, path: Path) -> Draw
     series, circles, verticals = [], [], []
     for i, (row, (run, rows)) in enumerate(losses.items()):
         steps, values = (thin(rows[name].to_numpy(float)) for name in ("step", "value"))
-        series.append(Series(f"{ALPHA_RUNS[row]}: {run.record['title']}", steps, values, i))
+        series.append(Series(f"{ALPHA_RUNS[row]}: {run.record.title}", steps, values, i))
         if row == "dffnet-433-v5":
             switch = np.array([middle_of_fusion(rows)])
             value = np.interp(switch, steps, values)
@@ -229,7 +229,7 @@ def parameters_figure(entry: Entry, sources: Sources, title: str, path: Path, *,
     series = [joined(points, entry.methods) for points in (measured, published)]
     for i, row in enumerate(printed):
         for points, look, name in (
-            (measured, "points", f"{runs[row].record['title']}, measured" if row in runs else ""),
+            (measured, "points", f"{runs[row].record.title}, measured" if row in runs else ""),
             (published, "hollow", f"{printed[row][0]}, published"),
         ):
             if row in points:
@@ -244,7 +244,7 @@ def parameters_figure(entry: Entry, sources: Sources, title: str, path: Path, *,
         "Mean PSNR over all test scenes against the number of parameters: filled as measured, hollow as printed; the "
         "sizes of DMTNet are joined."
     )
-    if first.record["origin"] != ORIGINALS or any(runs[row].record["reduced"] for row in measured):
+    if first.record.origin != ORIGINALS or any(runs[row].record.reduced for row in measured):
         text += " Filled and hollow points differ in data or in size: compare their order, not their numbers."
     used = {runs[row].name: runs[row] for row in measured}
     absent = [row for row in printed if row not in measured]

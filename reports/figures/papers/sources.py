@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from PIL.Image import Image
 
 from bench.contracts import DataError
+from bench.record import KeptImage
 from reports.published.printed import FOLDER, Published, read_yaml
-from reports.scores.reading import ORIGINALS, Evaluation, rows_of
+from reports.scores.reading import ORIGINALS, Evaluation
 from reports.tables.verdicts import TRUST
 
 FILE = FOLDER / "figures.yaml"
@@ -108,14 +108,14 @@ def runs_of_rows(sources: Sources, task: str, rows: Sequence[str], dataset: str)
         (row, run)
         for row in rows
         for run in sources.evaluations
-        if run.record["task"] == task and run.record["dataset"] == dataset and row in rows_of(run.record)
+        if run.record.task == task and run.record.dataset == dataset and row in run.record.rows
     ]
-    origins = Counter(origin for _, origin in {(row, run.record["origin"]) for row, run in pairs})
+    origins = Counter(origin for _, origin in {(row, run.record.origin) for row, run in pairs})
     if not origins:
         return {}
     origin = max(sorted(origins), key=lambda name: (origins[name], name == ORIGINALS))
-    pairs = [(row, run) for row, run in pairs if run.record["origin"] == origin]
-    pairs.sort(key=lambda pair: (TRUST.index(pair[1].record["kind"]), pair[1].record["seed"] or 0, pair[1].name))
+    pairs = [(row, run) for row, run in pairs if run.record.origin == origin]
+    pairs.sort(key=lambda pair: (TRUST.index(pair[1].record.kind), pair[1].record.seed, pair[1].name))
     first = {row: run for row, run in reversed(pairs)}
     return {row: first[row] for row in rows if row in first}
 
@@ -134,6 +134,6 @@ def missing_rows(task: str, dataset: str, rows: Sequence[str]) -> tuple[str, ...
     return (f"{task} on {dataset}: {', '.join(rows)}",) if rows else ()
 
 
-def image_of(evaluation: Evaluation, rule: str) -> Mapping[str, Any] | None:
-    """The record's entry of the image that a rule chose; None where the run kept none."""
-    return next((entry for entry in evaluation.record["images"] if entry["rule"] == rule), None)
+def image_of(evaluation: Evaluation, rule: str) -> KeptImage | None:
+    """The image that a rule chose; None where the run kept none."""
+    return next((kept for kept in evaluation.record.images if kept.rule == rule), None)

@@ -27,6 +27,7 @@ from bench.data.manifest import BuiltSet
 from bench.files import locked, sha256
 from bench.importing import networks_in_use
 from bench.params import loading, schema
+from bench.record import RECORD, read_record
 from bench.runs import Trained
 from bench.scoring.restore import prepared, restore
 from bench.scoring.run_costs import work
@@ -469,9 +470,9 @@ def test_the_command_makes_maps_and_a_training_depends_on_them(project, capsys):
     assert main(["auxiliary", "gopro", "--jobs", "1"]) == 0
     assert capsys.readouterr().out == "gopro: auxiliary map sign -> data/sample/gopro.auxiliary/sign\n"
     assert main(["train", "spy-gopro"]) == 0
-    record = json.loads((project / "out/sample/runs/spy-gopro/record.json").read_text())
+    record = read_record(project / "out/sample/runs/spy-gopro" / RECORD)
     digest = sha256(project / "data/sample/gopro.auxiliary/sign/manifest.json")
-    assert record["steps"] == 3 and record["provenance"]["auxiliary"] == {"sign": digest}
+    assert record.steps == 3 and record.provenance.auxiliary == {"sign": digest}
 
 
 def with_options(project: Path, options: str) -> schema.Params:
@@ -491,7 +492,7 @@ def test_a_map_is_made_with_the_options_of_params_yaml_and_a_run_keeps_its_own(p
     packed = np.fromfile(project / place / "packed.bin", np.float16)
     assert np.array_equal(packed, np.concatenate([scaled(t, 0.5).astype(np.float16).ravel() for t in targets(built)]))
     assert main(["train", "spy-gopro"]) == 0
-    assert json.loads((project / "out/sample/runs/spy-gopro/record.json").read_text())["network"] == {"gain": 0.5}
+    assert read_record(project / "out/sample/runs/spy-gopro" / RECORD).network == {"gain": 0.5}
     before = auxiliary.read(built, "sign", auxiliary.declared(loading.load(), "gopro")["sign"]).digest
 
     changed = with_options(project, "{gain: 0.25}")

@@ -32,8 +32,8 @@ from bench import registry, runs
 from bench.contracts import Item, Made
 from bench.data import auxiliary_build, manifest
 from bench.data.build import Job, build
-from bench.files import read_json
 from bench.params import loading, resolving
+from bench.record import RECORD, read_record
 from bench.training.train import train
 from methods.losses import perceptual
 
@@ -151,17 +151,17 @@ def trained(name: str, run: str) -> tuple[dict[str, Any], pd.DataFrame, dict[str
     """Train a run; return its record, its losses and its weights."""
     built_set(name)
     folder = train(loading.load(), run)
-    return read_json(folder / runs.RECORD), pd.read_parquet(folder / runs.LOSSES), load_file(folder / runs.WEIGHTS)
+    return read_record(folder / RECORD), pd.read_parquet(folder / runs.LOSSES), load_file(folder / runs.WEIGHTS)
 
 
 def check(name: str, run: str, steps: int) -> None:
     """Train a run and compare what it did with what the paper's recipe asks for."""
     method, recipe = registry.method(name), resolving.recipe(PAPER, RUNS[name])
     record, losses, weights = trained(name, run)
-    assert record["profile"] == "paper"
-    assert record["missing_losses"] == []
+    assert record.profile == "paper"
+    assert record.missing_losses == ()
     real = recipe.train.model_dump(mode="json")
-    changed = {key for key, value in record["train"].items() if value != real[key]}
+    changed = {key for key, value in record.train.items() if value != real[key]}
     fewer = run.endswith("-published") or name in SMALLER_BATCH
     assert changed <= {"steps", "phases", "random_helpers"} | ({"batch_size"} if fewer else set())
 

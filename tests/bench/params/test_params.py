@@ -14,7 +14,6 @@ from torch import nn
 
 from bench import registry, runs
 from bench.contracts import ParamsError, UserError
-from bench.files import write_json
 from bench.params import loading, recipes, schema
 from bench.params.checks import check_arguments, checked
 from bench.params.recipes import merged
@@ -30,7 +29,9 @@ from bench.params.resolving import (
     search_settings,
 )
 from bench.params.schema import Schedule, Train
+from bench.record import RECORD, write_record
 from bench.scoring.restore import restore
+from tests.make_scores import Spec, record_of
 
 FILE = Path(__file__).parents[3] / "params.yaml"
 PROJECT = yaml.safe_load(FILE.read_text())
@@ -664,7 +665,7 @@ def test_a_loaded_run_is_tiled_by_the_margin_of_its_own_network(tmp_path, argume
     arguments = {"channels": 4} | arguments
     networks = nn.ModuleDict(registry.method("mrfnet").networks(**arguments))
     save_file(networks.state_dict(), place / runs.WEIGHTS)
-    write_json(place / runs.RECORD, {"method": "mrfnet", "network": arguments})
+    write_record(place / RECORD, replace(record_of(Spec("mrfnet", "gopro", "deblur", 29.0)), network=arguments))
     trained = runs.load(loaded, "plain")
     assert trained.method.margin == margin
     batch = {"x": torch.rand(1, 3, 64, 640)}

@@ -21,7 +21,7 @@ from bench.contracts import DataError, UserError, WeightsError
 from bench.scoring.cases import Case
 from bench.scoring.metrics import perceptual
 from bench.scoring.perceptual_scores import Perceptual
-from bench.scoring.rows import Table
+from bench.scoring.table import ScoreTable
 from bench.torchvision_shim import make_importable
 
 EMPTY = hashlib.sha256(b"").hexdigest()
@@ -334,12 +334,12 @@ def test_only_features_are_kept_and_each_truth_is_seen_once(monkeypatch: pytest.
         return features
 
     monkeypatch.setitem(perceptual.PERCEPTUAL, "fid", replace(perceptual.FID, load=factory))
-    table = Table({"run": "mine"})
+    table = ScoreTable({"run": "mine"})
     judge = Perceptual(["fid"], None, "inpaint", "cuda:1")
     restored = {source: [image(k + 10 * len(source), 4, 4) for k in range(3)] for source in ("sharp", "blurred")}
     for source, preds in restored.items():
         for name, pred in zip("abc", preds, strict=True):
-            judge.see(case_of(name, source), pred)
+            judge.add(case_of(name, source), pred)
     assert len(looked) == 3 + 6 and {device for device, _ in looked} == {"cuda:1"}
     judge.finish(table)
     rows = table.frame().set_index("input")
@@ -351,16 +351,16 @@ def test_only_features_are_kept_and_each_truth_is_seen_once(monkeypatch: pytest.
 
 
 def test_a_set_of_one_image_and_a_missing_network_give_reasons(monkeypatch: pytest.MonkeyPatch):
-    judge, table = Perceptual(["fid", "lpips-alex"], None, "inpaint"), Table({"run": "mine"})
-    judge.see(case_of("a", "sharp"), image(0, 4, 4))
+    judge, table = Perceptual(["fid", "lpips-alex"], None, "inpaint"), ScoreTable({"run": "mine"})
+    judge.add(case_of("a", "sharp"), image(0, 4, 4))
     judge.finish(table)
     rows = table.frame().set_index("metric")
     assert list(rows.index) == ["lpips-alex", "fid"] and rows["value"].isna().all()
     assert rows["reason"].str.contains("are not on this machine").all()
     few = replace(perceptual.FID, load=lambda folder, device: lambda pixels: pixels.reshape(-1)[:6])
     monkeypatch.setitem(perceptual.PERCEPTUAL, "fid", few)
-    judge, table = Perceptual(["fid"], None, "inpaint"), Table({"run": "mine"})
-    judge.see(case_of("a", "sharp"), image(0, 4, 4))
+    judge, table = Perceptual(["fid"], None, "inpaint"), ScoreTable({"run": "mine"})
+    judge.add(case_of("a", "sharp"), image(0, 4, 4))
     judge.finish(table)
     assert table.frame()["reason"].tolist() == ["a set of one image has no distance"]
 

@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -27,16 +28,18 @@ from bench.contracts import DataError, ParamsError, UserError, supervised
 from bench.data import manifest
 from bench.data.built_images import as_float, read_png
 from bench.params import loading, resolving
+from bench.record import RECORD, Inside, RandomHelper, TrainingSet, read_record, write_record
 from bench.runs import Trained, settled
 from bench.scoring import photographs
 from bench.scoring.cases import inputs_of, read_case, to_depth
 from bench.scoring.kept_images import look_inside
 from bench.scoring.metrics import catalogue, measure, perceptual
-from bench.scoring.plans import plans
+from bench.scoring.plans import find_plan
 from bench.scoring.restore import OVERLAP, pad, prepared, restore
 from bench.training.device import full_float32
 from reports.scores import reading
 from tests.conftest import PARAMS, Project
+from tests.make_scores import Spec, record_of
 
 ROOT = Path(__file__).parents[3]
 KEYS = ["image", "input", "mask_kind", "mask_band", "metric"]
@@ -85,14 +88,12 @@ def test_an_evaluation_has_a_row_an_image_and_metric(ready, saved):
         truth = read_png(built.folder / row["file_target"])
         ours = images.set_index(["image", "metric"]).loc[(name, "psnr-rgb8"), "value"]
         assert ours == pytest.approx(peak_signal_noise_ratio(truth, read_png(saved / f"{name}.png")), abs=1e-9)
-    assert record["provenance"]["manifest_sha256"] == built.digest
-    assert record["provenance"]["mlflow_run"]
-    assert record["provenance"]["weights_sha256"]
-    assert len(record["images"]) == 2
+    assert record.provenance.manifest_sha256 == built.digest
+    assert record.provenance.mlflow_run
+    assert record.provenance.weights_sha256
+    assert len(record.images) == 2
     place = ready.folder / "out" / "sample" / "scores" / "mrfnet-gopro"
-    assert all(
-        (place / entry[kind]).is_file() for entry in record["images"] for kind in ("input", "restored", "target")
-    )
+    assert all((place / file).is_file() for kept in record.images for file in (kept.input, kept.restored, kept.target))
 
 
 def test_costs_stand_in_the_same_table(ready, saved):
@@ -113,7 +114,7 @@ def test_what_cannot_be_measured_says_why(ready, saved):
     assert len(rows) == 1
     reason = rows["reason"].iloc[0]
     assert "alexnet" in reason or "not installed" in reason
-    assert ready.record("mrfnet-gopro")["not_measured"]["lpips-alex"] == reason
+    assert ready.record("mrfnet-gopro").not_measured["lpips-alex"] == reason
 
 
 def test_scoring_the_saved_files_gives_the_very_same_values(ready, saved):
@@ -121,8 +122,8 @@ def test_scoring_the_saved_files_gives_the_very_same_values(ready, saved):
     ours, theirs = values(ready.scores("mrfnet-gopro")), values(ready.scores("saved"))
     pd.testing.assert_series_equal(ours, theirs, check_exact=True)
     record = ready.record("saved")
-    assert record["kind"] == "predictions"
-    assert record["provenance"]["predictions_sha256"]
+    assert record.kind == "predictions"
+    assert record.provenance.predictions_sha256
 
 
 def test_both_inputs_of_an_inpainting_run_are_saved_and_scored(ready, tmp_path):
@@ -207,7 +208,7 @@ def test_predictions_take_the_place_of_predictions_alone(ready, saved):
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     message = ready.bad("score", saved, "--dataset", "gopro", "--label", place.name)
     assert f"--label: out/sample/scores/{place.name} holds scores of the kind 'no training', not of pred" in message
-    assert f"take another label than {place.name!r}" in message
+    assert f"choose another label than {place.name!r}" in message
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
     for _ in range(2):
         ready.good("score", saved, "--dataset", "gopro", "--label", "again")
@@ -257,7 +258,7 @@ def test_a_value_that_is_not_defined_is_left_out_and_said_and_no_evaluation_is_l
     assert list(undefined.index) == [(name, "l1-relative"), (name, "l2-relative")]
     assert undefined["reason"].iloc[0] == "the truth is black throughout: l1-relative divides by its sum"
     count = scores["image"].nunique() - 1
-    assert record["not_measured"]["l1-relative"] == (
+    assert record.not_measured["l1-relative"] == (
         f"1 of {count} images, the first is {name}: the truth is black throughout: l1-relative divides by its sum"
     )
     [one] = reading.read(tmp_path / "out" / "sample" / "scores", "sample")
@@ -289,7 +290,7 @@ def test_perceptual_networks_run_where_the_restoring_ones_do_in_float32(ready, m
         monkeypatch.setitem(perceptual.PERCEPTUAL, name, dataclasses.replace(metric, load=factory))
     before = cudnn.allow_tf32
     ready.good("evaluate", "telea-places2")
-    assert found == [(ready.record("telea-places2")["provenance"]["evaluated_on"], False)] * 2
+    assert found == [(ready.record("telea-places2").provenance.evaluated_on, False)] * 2
     with pytest.raises(KeyError), full_float32():
         assert not cudnn.allow_tf32
         raise KeyError
@@ -315,24 +316,23 @@ def test_the_best_of_many_references_counts(ready):
 def test_a_transfer_scores_the_same_weights_on_another_set(ready):
     ready.good("evaluate", "mrfnet-kohler")
     record = ready.record("mrfnet-kohler")
-    assert (record["run"], record["dataset"]) == ("mrfnet-gopro", "kohler")
-    trained = json.loads((ready.folder / "out" / "sample" / "runs" / "mrfnet-gopro" / "record.json").read_text())
-    assert record["provenance"]["weights_sha256"] == trained["provenance"]["weights_sha256"]
+    assert (record.run, record.dataset) == ("mrfnet-gopro", "kohler")
+    trained = read_record(ready.folder / "out" / "sample" / "runs" / "mrfnet-gopro" / RECORD)
+    assert record.provenance.weights_sha256 == trained.provenance.weights_sha256
     assert set(ready.scores("mrfnet-kohler")["run"]) == {"mrfnet-kohler"}
-    assert record["trained_on"] == [
-        {key: trained[key] for key in ("run", "dataset", "dataset_title", "origin", "partial")}
-        | {"manifest_sha256": trained["provenance"]["manifest_sha256"]}
-    ]
-    assert (trained["dataset"], record["partial"]) == ("gopro", False)
+    place, digest = trained.dataset_title, trained.provenance.manifest_sha256
+    assert record.trained_on == (TrainingSet("mrfnet-gopro", "gopro", place, trained.origin, trained.partial, digest),)
+    assert record.trained_by == trained.provenance
+    assert (trained.dataset, record.partial) == ("gopro", False)
     ready.good("evaluate", "mrfnet-gopro")
-    assert ready.record("mrfnet-gopro")["trained_on"] == []
+    assert ready.record("mrfnet-gopro").trained_on == ()
 
 
 def test_a_chain_deblurs_then_fills(ready, tmp_path):
     ready.good("evaluate", "dmphn+rn", "--save", tmp_path)
     record = ready.record("dmphn+rn")
-    assert (record["run"], record["method"], record["task"]) == ("dmphn+rn", "dmphn+rn", "sharp-inpaint")
-    assert [part["run"] for part in record["parts"]] == ["dmphn-places2", "rn-places2"]
+    assert (record.run, record.method, record.task) == ("dmphn+rn", "dmphn+rn", "sharp-inpaint")
+    assert [part.run for part in record.parts] == ["dmphn-places2", "rn-places2"]
     costs = ready.scores("dmphn+rn").query("metric == 'params-total'")["value"].iloc[0]
     own = [
         sum(p.numel() for net in registry.method(name).networks(**arguments).values() for p in net.parameters())
@@ -366,7 +366,7 @@ def test_sharper_inpainting_is_scored_from_the_blurred_and_from_the_sharp_image(
     scores, record = ready.scores("dmphn+rn"), ready.record("dmphn+rn")
     images = scores[scores["image"] != ""]
     assert set(images["input"]) == {"blurred", "sharp"}
-    assert {entry["condition"]["input"] for entry in record["images"]} == {"blurred"}
+    assert {kept.condition["input"] for kept in record.images} == {"blurred"}
     psnr = images[images["metric"] == "psnr-rgb8"].groupby("input")["value"].agg(["mean", "count"])
     assert psnr.loc["sharp", "count"] == psnr.loc["blurred", "count"] == images["image"].nunique()
     built = manifest.read(ready.folder / "data" / "sample" / "places2")
@@ -407,9 +407,9 @@ def test_on_another_dataset_no_evaluation_takes_the_place_of_the_own_one(tmp_pat
             (name, on): (plan.name, plan.run, plan.dataset, plan.members)
             for name in ("mrfnet-gopro", "mrfnet-kohler", "dmphn+rn")
             for on in ("", "gopro", "kohler", "visdrone", "places2")
-            for plan in [plans(loaded, name, on)]
+            for plan in [find_plan(loaded, name, on)]
         }
-        assert plans(loaded, "mrfnet-gopro", "kohler").rows == ("mrfnet-gopro-on-kohler",), "no row of a paper"
+        assert find_plan(loaded, "mrfnet-gopro", "kohler").rows == ("mrfnet-gopro-on-kohler",), "no row of a paper"
     both = ("dmphn-places2", "rn-places2")
     assert found["dmphn+rn", ""] == found["dmphn+rn", "places2"] == ("dmphn+rn", "dmphn+rn", "places2", both)
     assert found["dmphn+rn", "visdrone"] == ("dmphn+rn-on-visdrone", "dmphn+rn", "visdrone", both)
@@ -429,7 +429,7 @@ def test_a_run_a_transfer_and_a_chain_may_stand_in_several_rows(tmp_path):
     found = resolving.recipe(loaded, "mrfnet-gopro")
     assert (found.row, found.also) == ("mrfnet", ("dffnet",))
     assert (resolving.recipe(loaded, "rn-places2").row, resolving.recipe(loaded, "rn-places2").also) == ("rn", ())
-    assert [plans(loaded, name).rows for name in ("mrfnet-gopro", "mrfnet-kohler", "dmphn+rn")] == [
+    assert [find_plan(loaded, name).rows for name in ("mrfnet-gopro", "mrfnet-kohler", "dmphn+rn")] == [
         (), ("one", "two"), ("three",),
     ]  # fmt: skip
     (tmp_path / "params.yaml").write_text(text.replace("[mrfnet, dffnet]", "[mrfnet, 7]"))
@@ -439,17 +439,17 @@ def test_a_run_a_transfer_and_a_chain_may_stand_in_several_rows(tmp_path):
 
 def test_a_chain_stands_in_the_rows_that_its_runs_names_make(ready):
     """Its own name in the tables is its parts'; each further name of a part gives a further one."""
-    place = ready.folder / "out" / "sample" / "runs" / "rn-places2" / "record.json"
+    place = ready.folder / "out" / "sample" / "runs" / "rn-places2" / RECORD
     before = place.read_text()
     try:
-        helper = {"helper": "vgg", "losses": ["style"]}
-        place.write_text(json.dumps(json.loads(before) | {"also_as": ["region"], "random_helpers": [helper]}))
+        helper = RandomHelper("vgg", ("style",))
+        write_record(place, replace(read_record(place), also=("region",), random_helpers=(helper,)))
         ready.good("evaluate", "dmphn+rn")
     finally:
         place.write_text(before)
     record = ready.record("dmphn+rn")
-    assert (record["as"], record["also_as"]) == ("dmphn+rn", ["dmphn+region"])
-    assert record["random_helpers"] == [helper]
+    assert record.rows == ("dmphn+rn", "dmphn+region")
+    assert record.random_helpers == (helper,)
 
 
 def test_a_run_keeps_what_happens_inside_it(ready, saved):
@@ -459,22 +459,23 @@ def test_a_run_keeps_what_happens_inside_it(ready, saved):
         trained = runs.load(loading.load(), "mrfnet-gopro")
     built = manifest.read(ready.folder / "data" / "sample" / "gopro")
     record = ready.record("mrfnet-gopro")
-    (median,) = [entry["image"] for entry in record["images"] if entry["rule"] == "median"]
+    (median,) = [kept.image for kept in record.images if kept.rule == "median"]
     row = built.split("test").set_index("name").loc[median]
     x = torch.from_numpy(as_float(read_png(built.folder / row["file_blurred"]))).permute(2, 0, 1)[None]
     with torch.inference_mode():
         expected = trained.method.insides(trained.networks, prepared(trained.method, {"x": x}))
-    assert [entry["name"] for entry in record["insides"]] == list(expected)
+    assert [kept.name for kept in record.insides] == list(expected)
     place = ready.folder / "out" / "sample" / "scores" / "mrfnet-gopro"
-    for entry, value in zip(record["insides"], expected.values(), strict=True):
-        found = as_float(read_png(place / entry["file"])).transpose(2, 0, 1)
+    for kept, value in zip(record.insides, expected.values(), strict=True):
+        found = as_float(read_png(place / kept.file)).transpose(2, 0, 1)
         assert found.shape == value.shape[1:] and np.abs(found - value[0].numpy()).max() <= 0.6 / 255
-    assert record["watched"] == list(trained.method.watched)
+    assert record.watched == trained.method.watched
     ready.good("evaluate", "input-gopro")
-    assert not {"insides", "watched"} & ready.record("input-gopro").keys()  # it has no inside
+    without = ready.record("input-gopro")
+    assert (without.insides, without.watched) == ((), ())
 
 
-def inside(shown: dict[str, torch.Tensor], folder: Path) -> list[dict[str, object]]:
+def inside(shown: dict[str, torch.Tensor], folder: Path) -> tuple[Inside, ...]:
     """What is kept of a method that shows this, for an image of 5x7 pixels padded to 8x8."""
 
     def insides(networks: nn.ModuleDict, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -482,18 +483,22 @@ def inside(shown: dict[str, torch.Tensor], folder: Path) -> list[dict[str, objec
         return shown
 
     method = supervised("deblur", Identity, nn.functional.mse_loss, multiple=8, tiling="none", insides=insides)
-    trained = Trained({"run": "mine"}, method, nn.ModuleDict(method.networks()).eval())
+    trained = Trained(
+        replace(record_of(Spec("mine", "gopro", "deblur", 29.0)), run="mine"),
+        method,
+        nn.ModuleDict(method.networks()).eval(),
+    )
     return look_inside(trained, {"x": picture(5, 7)}, folder)
 
 
 def test_maps_are_files_and_weights_are_numbers(tmp_path):
     grey, colour = torch.tensor([[[[0.0, 0.5, 1.0]]]]), torch.rand(1, 3, 4, 6)
     listed = inside({"Path 1: x": grey, "path 1 (x)": colour, "weights": torch.tensor([0.25, -2.0])}, tmp_path)
-    assert listed == [
-        {"name": "Path 1: x", "file": "images/insides/path-1-x.png"},
-        {"name": "path 1 (x)", "file": "images/insides/path-1-x-2.png"},
-        {"name": "weights", "values": [0.25, -2.0]},
-    ]
+    assert listed == (
+        Inside("Path 1: x", "images/insides/path-1-x.png", ()),
+        Inside("path 1 (x)", "images/insides/path-1-x-2.png", ()),
+        Inside("weights", "", (0.25, -2.0)),
+    )
     assert read_png(tmp_path / "images" / "insides" / "path-1-x.png").tolist() == [[0, 128, 255]]
     stored = read_png(tmp_path / "images" / "insides" / "path-1-x-2.png")
     assert np.abs(as_float(stored) - colour[0].permute(1, 2, 0).numpy()).max() <= 0.51 / 255

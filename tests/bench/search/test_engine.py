@@ -18,8 +18,8 @@ from torch import nn
 
 from bench import registry, runs
 from bench.contracts import DataError, Helper, UserError
-from bench.files import read_json
 from bench.params import loading, schema
+from bench.record import RECORD, read_record
 from bench.search import held_out
 from bench.search.results import STUDY, TRIALS
 from bench.search.setup import find_metric, prepare
@@ -123,8 +123,8 @@ def test_the_winner_is_a_run_whose_record_names_the_study(small):
     changed = {"weights", "searched"}
     assert resolved.train.model_dump(exclude=changed) == base.train.model_dump(exclude=changed)
     small.good("train", "mrfnet-searched")
-    record = read_json(small.folder / "out" / "sample" / "runs" / "mrfnet-searched" / runs.RECORD)
-    assert record["train"]["searched"]["study"] == study["study"] and record["steps"] == 100
+    record = read_record(small.folder / "out" / "sample" / "runs" / "mrfnet-searched" / RECORD)
+    assert record.train["searched"]["study"] == study["study"] and record.steps == 100
     assert "mrfnet-searched" in small.good("list", "runs")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ import pytest
 from bench.tasks import TASKS
 from bench.tools import screenshots
 from bench.tools.dashboard import serve
-from bench.tracking import store, uploads, views
+from bench.tracking import addresses, store, uploads
+from bench.tracking.views import set_up_experiment
 from reports import render
 from tests import make_scores
 from tests.make_scores import Spec
@@ -251,12 +252,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         runs = {spec.name: uploads.sync(client, folder / "scores" / spec.name) for spec in specs}
         experiment = client.get_run(next(iter(runs.values()))).info.experiment_id
         record = make_scores.record_of(specs[1])
-        parent = store.start(client, record | {"kind": "search", "evaluation": "search mrfnet-gopro"}, "search")
+        parent = store.start(client, replace(record, kind="search", evaluation="search mrfnet-gopro"), "search")
         for number in range(2):
-            trial = store.start(client, record | {"kind": "trial", "evaluation": f"trial {number}"}, f"t{number}")
+            trial = store.start(client, replace(record, kind="trial", evaluation=f"trial {number}"), f"t{number}")
             client.set_tag(trial, "mlflow.parentRunId", parent)
             store.finish(client, trial)
         store.finish(client, parent)
+        set_up_experiment(client, "deblur", "sample", (256, 256))
         uri = store.address()
         with serve(uri, 0) as server:
             yield Store(server, experiment, runs)
@@ -275,7 +277,7 @@ def wait_for(opened: Opened, *texts: str) -> None:
 
 @pytest.mark.slow
 def test_the_experiment_opens_with_the_best_first_in_the_columns_that_matter(chromium, served):
-    opened = open_page(chromium, views.experiment_page(served.server, served.experiment, "sample"))
+    opened = open_page(chromium, addresses.experiment_page(served.server, served.experiment, "sample"))
     wait_for(opened, "mrfnet-gopro-deblur", "dmphn-gopro-deblur", "input-gopro-deblur", TASKS["deblur"].about)
     names = opened.page.locator(".ag-cell[col-id*='Run Name'] a").all_inner_texts()
     assert [name.partition(" ")[0] for name in names][:3] == [
@@ -294,7 +296,7 @@ def test_the_experiment_opens_with_the_best_first_in_the_columns_that_matter(chr
 
 @pytest.mark.slow
 def test_the_trials_of_a_search_unfold_under_it(chromium, served):
-    opened = open_page(chromium, views.experiment_page(served.server, served.experiment, "sample", newest=True))
+    opened = open_page(chromium, addresses.experiment_page(served.server, served.experiment, "sample", newest=True))
     wait_for(opened, "search mrfnet-gopro", "mrfnet-gopro-deblur")
     assert opened.page.get_by_text("trial 0").count() == 0
     opened.page.locator(screenshots.EXPAND_BUTTONS).first.click()
@@ -305,7 +307,7 @@ def test_the_trials_of_a_search_unfold_under_it(chromium, served):
 @pytest.mark.slow
 def test_the_runs_of_a_table_are_compared_side_by_side(chromium, served):
     runs = [served.runs[f"{name}-gopro-deblur"] for name in ("mrfnet", "dmphn")]
-    opened = open_page(chromium, views.comparison_page(served.server, runs, [served.experiment]))
+    opened = open_page(chromium, addresses.comparison_page(served.server, runs, [served.experiment]))
     wait_for(opened, "Comparing 2 Runs from 1 Experiment", "mrfnet-gopro-deblur", "dmphn-gopro-deblur")
     links = opened.page.locator("a[href*='/runs/']").evaluate_all("all => all.map(link => link.href)")
     assert all(any(run in link for link in links) for run in runs)
@@ -315,9 +317,9 @@ def test_the_runs_of_a_table_are_compared_side_by_side(chromium, served):
 @pytest.mark.slow
 def test_a_run_shows_its_dataset_curves_and_images(chromium, served):
     run = served.runs["mrfnet-gopro-deblur"]
-    opened = open_page(chromium, views.run_page(served.server, served.experiment, run))
+    opened = open_page(chromium, addresses.run_page(served.server, served.experiment, run))
     wait_for(opened, "mrfnet-gopro-deblur", "gopro (offline photographs)", "test.psnr-rgb8", "loss.generator.total")
-    opened.page.goto(views.experiment_page(served.server, served.experiment, "sample", charts=True))
+    opened.page.goto(addresses.experiment_page(served.server, served.experiment, "sample", charts=True))
     wait_for(opened, "Images", "median.restored")
     images = opened.page.locator("img[src*='median.restored']")
     images.first.wait_for()

@@ -18,7 +18,8 @@ from bench.cli.main import main
 from bench.contracts import UserError
 from bench.tools import screenshots
 from bench.tools.dashboard import addresses, serve
-from bench.tracking import store, views
+from bench.tracking import store
+from bench.tracking.addresses import experiment_page
 from tests.bench.tracking.test_tracking import made_record
 
 ROOT = Path(__file__).parents[3]
@@ -69,17 +70,17 @@ def listening_socket() -> socket.socket:
 def test_addresses_are_listed_for_tasks_with_runs_of_the_profile(inside):
     client, server = store.connect(), "http://127.0.0.1:5000"
     ids = {name: client.get_experiment_by_name(name).experiment_id for name in ("deblur", "inpaint", "dual-pixel")}
-    pages = dict(addresses(client, server, "sample"))
+    pages = dict(addresses(client, server, "sample", (256, 256)))
     assert list(pages) == [
         "deblur: best first", "deblur: images, curves",
         "inpaint: best first", "inpaint: images, curves", "inpaint: searches", "checkpoints",
     ]  # fmt: skip
-    assert pages["deblur: best first"] == views.experiment_page(server, ids["deblur"], "sample")
-    assert pages["inpaint: searches"] == views.experiment_page(server, ids["inpaint"], "sample", newest=True)
-    assert list(dict(addresses(client, server, "tour"))) == [
+    assert pages["deblur: best first"] == experiment_page(server, ids["deblur"], "sample")
+    assert pages["inpaint: searches"] == experiment_page(server, ids["inpaint"], "sample", newest=True)
+    assert list(dict(addresses(client, server, "tour", (256, 256)))) == [
         "dual-pixel: best first", "dual-pixel: images, curves", "checkpoints"
     ]  # fmt: skip
-    assert [title for title, _ in addresses(client, server, "paper")] == ["checkpoints"]
+    assert [title for title, _ in addresses(client, server, "paper", (256, 256))] == ["checkpoints"]
 
 
 # Bad input ------------------------------------------------------------------------------------------------------------

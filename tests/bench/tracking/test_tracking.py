@@ -12,6 +12,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,11 @@ import requests
 from PIL import Image
 
 from bench.contracts import UserError
+from bench.provenance import Provenance
+from bench.record import RECORD, MissingLoss, RandomHelper, Record, write_record
 from bench.tasks import find_task
-from bench.tracking import store, uploads, views
+from bench.tracking import addresses, checkpoints, store, uploads
+from bench.tracking.views import saved_views, set_up_experiment
 from bench.training.loss_log import write_losses
 from reports import stage
 
@@ -51,18 +55,19 @@ def client(empty_store, tmp_path, monkeypatch):
     return store.connect()
 
 
-def made_record(**changes: Any) -> dict[str, Any]:
-    return {
-        "run": "plain", "evaluation": "plain", "method": "mrfnet", "as": "mrfnet", "title": "MRFNet", "kind": "trained",
-        "task": "deblur", "dataset": "gopro", "dataset_title": "GOPRO", "origin": "offline photographs",
-        "partial": False, "profile": "sample", "seed": 3, "network": {"channels": 8},
-        "train": {"lr": 1e-3, "schedule": {"kind": "cosine"}, "weights": {}}, "evaluation_id": "e" * 64,
-        "provenance": {"git_commit": "c0ffee", "git_dirty": True, "manifest_sha256": "a" * 64, "mlflow_run": "",
-                       "weights_sha256": "b" * 64},
-    } | changes  # fmt: skip
+def made_record(mlflow_run: str = "", **changes: Any) -> Record:
+    record = Record(
+        run="plain", evaluation="plain", method="mrfnet", row="mrfnet", also=(), title="MRFNet", kind="trained",
+        task="deblur", dataset="gopro", dataset_title="GOPRO", origin="offline photographs", partial=False,
+        profile="sample", seed=3, network={"channels": 8}, evaluation_id="e" * 64,
+        train={"lr": 1e-3, "schedule": {"kind": "cosine"}, "weights": {}},
+        provenance=Provenance("c0ffee", True, "3.11.9", {}, "Linux x86_64", manifest_sha256="a" * 64,
+                              mlflow_run=mlflow_run, weights_sha256="b" * 64),
+    )  # fmt: skip
+    return replace(record, **changes)
 
 
-def evaluated(folder: Path, record: dict[str, Any], values: dict[str, list[float]], given: str = "blurred") -> Path:
+def evaluated(folder: Path, record: Record, values: dict[str, list[float]], given: str = "blurred") -> Path:
     """Write an evaluation's files: scores of images, costs at two sizes, losses, pictures, the record."""
     rows = [(name, f"image{i}", given, "", value) for name, found in values.items() for i, value in enumerate(found)]
     rows += [("params", "", "", "", 1.5), ("seconds", "", "", "256x256", 0.25), ("seconds", "", "", "1280x720", 4.0)]
@@ -71,7 +76,7 @@ def evaluated(folder: Path, record: dict[str, Any], values: dict[str, list[float
     write_losses(folder / "losses.parquet", [(s, "train", "network", "mse", 1 / (s + 1), s / 10) for s in range(5)])
     for n, name in enumerate(["median.restored", "insides/heat"]):
         Image.fromarray(np.full((8, 12, 3), 40 * (n + 1), np.uint8)).save(folder / "images" / f"{name}.png")
-    (folder / "record.json").write_text(json.dumps(record))
+    write_record(folder / RECORD, record)
     return folder
 
 
@@ -115,7 +120,7 @@ def test_a_server_that_does_not_answer_is_one_message(monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     uri = f"http://127.0.0.1:{free_port()}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(UserError, match=rf"MLflow at {uri}: .*nothing of the run is lost.*the same command goes on"):
+    with pytest.raises(UserError, match=rf"MLflow at {uri}: .*nothing of the run is lost.*the same command continues"):
         store.connect()
 
 
@@ -125,7 +130,7 @@ def test_a_file_that_is_no_store_and_a_folder_that_is_not_there_are_one_message(
     with pytest.raises(UserError, match=r"MLflow at sqlite:///.*text\.db: "):
         store.connect()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/none/mlflow.db")
-    with pytest.raises(UserError, match=r"none/mlflow\.db\.lock: No such file or directory"):
+    with pytest.raises(UserError, match=r"none: no such folder, expected that of MLflow's store at sqlite:///"):
         store.connect()
 
 
@@ -138,7 +143,7 @@ def test_a_run_has_parameters_tags_and_its_dataset(client):
         "seed": "3", "network.channels": "8", "train.lr": "0.001", "train.schedule.kind": "cosine",
     }  # fmt: skip
     expected = {
-        store.KEY: "training-1", store.TAG: "plain", "mlflow.runName": "plain · sample", "method": "mrfnet",
+        store.KEY_TAG: "training-1", store.RUN_TAG: "plain", "mlflow.runName": "plain · sample", "method": "mrfnet",
         "row": "mrfnet", "dataset": "gopro", "task": "deblur", "profile": "sample", "origin": "offline photographs",
         "kind": "trained", "partial": "false", "mlflow.source.git.commit": "c0ffee", "git_dirty": "true",
         "manifest_sha256": "a" * 64,
@@ -198,7 +203,7 @@ def test_whether_a_run_exists(client):
 def test_weights_are_kept_with_their_digest(client, tmp_path):
     run_id = store.start(client, made_record(), "k")
     (tmp_path / "weights.safetensors").write_bytes(b"weights")
-    uploads.log_weights(client, run_id, tmp_path / "weights.safetensors", "d" * 64)
+    checkpoints.log_weights(client, run_id, tmp_path / "weights.safetensors", "d" * 64)
     assert [file.path for file in client.list_artifacts(run_id, "weights")] == ["weights/weights.safetensors"]
     assert client.get_run(run_id).data.tags["weights_sha256"] == "d" * 64
     assert (tmp_path / store.ARTIFACTS / "deblur" / run_id / "artifacts/weights/weights.safetensors").is_file()
@@ -220,8 +225,8 @@ def test_a_full_disk_and_a_store_of_artifacts_that_fails_are_one_message(client,
         raise error
 
     monkeypatch.setattr(client, "log_artifact", fails)
-    with pytest.raises(UserError, match=rf"^MLflow at sqlite:///.*: {said}.*; nothing of the run is lost: when"):
-        uploads.log_weights(client, run_id, tmp_path / "weights.safetensors", "d" * 64)
+    with pytest.raises(UserError, match=rf"^MLflow at sqlite:///.*: {said}.*; nothing of the run is lost: repair this"):
+        checkpoints.log_weights(client, run_id, tmp_path / "weights.safetensors", "d" * 64)
     folder = evaluated(tmp_path / "scores", made_record(), {"psnr-rgb8": [20.0]})
     with pytest.raises(UserError, match=rf"^MLflow at sqlite:///.*: {said}"):
         uploads.sync(client, folder)
@@ -239,9 +244,9 @@ def test_an_evaluation_goes_to_the_run_that_trained_it_and_again_changes_nothing
     run_id = store.start(client, made_record(), "training-1")
     store.finish(client, run_id)
     ended = client.get_run(run_id).info.end_time
-    record = made_record()
-    record["provenance"]["mlflow_run"] = run_id
-    folder = evaluated(tmp_path / "scores", record, {"psnr-rgb8": [20.0, 30.0], "lpips": [float("nan"), 0.5]})
+    folder = evaluated(
+        tmp_path / "scores", made_record(run_id), {"psnr-rgb8": [20.0, 30.0], "lpips": [float("nan"), 0.5]}
+    )
     assert uploads.sync(client, folder) == run_id
     run = client.get_run(run_id)
     assert run.data.metrics == {"test.psnr-rgb8": 25.0, "test.lpips": 0.5} | COSTS
@@ -254,17 +259,15 @@ def test_an_evaluation_goes_to_the_run_that_trained_it_and_again_changes_nothing
 def test_the_newest_evaluation_is_shown_though_its_value_is_lower(client, tmp_path):
     run_id = store.start(client, made_record(), "training-1")
     for number, value in enumerate([30.0, 20.0]):
-        record = made_record(evaluation_id=str(number) * 64)
-        record["provenance"]["mlflow_run"] = run_id
+        record = made_record(run_id, evaluation_id=str(number) * 64)
         folder = evaluated(tmp_path / f"scores{number}", record, {"psnr-rgb8": [value]})
-        os.utime(folder / "record.json", (1e9 + number, 1e9 + number))
+        os.utime(folder / RECORD, (1e9 + number, 1e9 + number))
         assert uploads.sync(client, folder) == run_id
         assert client.get_run(run_id).data.metrics["test.psnr-rgb8"] == value
 
 
 def test_a_lost_store_is_filled_again_from_the_files(client, tmp_path, empty_store, monkeypatch):
-    record = made_record()
-    record["provenance"]["mlflow_run"] = "0" * 32  # of the store that was lost
+    record = made_record("0" * 32)  # of the store that was lost
     folder = evaluated(tmp_path / "scores", record, {"psnr-rgb8": [20.0, 30.0]})
     chain = made_record(run="a+b", evaluation="a+b", kind="chain", evaluation_id="f" * 64)
     other = evaluated(tmp_path / "chain", chain, {"psnr-rgb8": [10.0]})
@@ -273,7 +276,7 @@ def test_a_lost_store_is_filled_again_from_the_files(client, tmp_path, empty_sto
         assert sorted(run.info.run_id for run in everything(client)) == sorted([first, second])
     run = client.get_run(first)
     assert run.data.metrics == {"test.psnr-rgb8": 25.0, "loss.network.mse": 0.2} | COSTS
-    assert run.data.tags[store.TAG] == "plain" and run.data.tags["weights_sha256"] == "b" * 64
+    assert run.data.tags[store.RUN_TAG] == "plain" and run.data.tags["weights_sha256"] == "b" * 64
     assert run.data.params["train.lr"] == "0.001" and run.inputs.dataset_inputs[0].dataset.digest == "a" * 36
     assert [(m.step, m.value) for m in client.get_metric_history(first, "loss.network.mse")] == [
         (step, 1 / (step + 1)) for step in range(5)
@@ -294,9 +297,9 @@ def test_an_evaluation_broken_off_is_completed_in_the_same_run(client, tmp_path,
 
 def test_images_are_logged_once_with_their_pixels_for_the_grids(client, tmp_path):
     folder = evaluated(tmp_path / "scores", made_record(), {"psnr-rgb8": [20.0]})
-    os.utime(folder / "record.json", (1e9, 1e9))
+    os.utime(folder / RECORD, (1e9, 1e9))
     run_id = uploads.sync(client, folder)
-    client.set_tag(run_id, uploads.LOGGED, "broken off")
+    client.set_tag(run_id, uploads.LOGGED_TAG, "broken off")
     assert uploads.sync(client, folder) == run_id
     run = client.get_run(run_id)
     assert run.data.tags["mlflow.loggedImages"] == "True"
@@ -348,7 +351,7 @@ def test_the_distance_of_a_set_has_no_mean(client):
 
 
 def test_an_experiment_says_what_it_holds_and_opens_in_the_columns_that_matter(client, tmp_path):
-    place = store.experiment(client, "inpaint", "sample")
+    place = set_up_experiment(client, "inpaint", "sample", (256, 256))
     tags = client.get_experiment(place).tags
     assert tags["mlflow.note.content"].startswith(find_task("inpaint").about)
     assert tags["mlflow.experimentKind"] == "custom_model_development"
@@ -368,14 +371,23 @@ def test_an_experiment_says_what_it_holds_and_opens_in_the_columns_that_matter(c
         found = client.search_runs([place], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"])
         assert {run.info.run_id for run in found} == expected
     before = dumped(tmp_path / store.DATABASE)
-    assert store.experiment(client, "inpaint", "sample") == place
+    assert set_up_experiment(client, "inpaint", "sample", (256, 256)) == place
     assert dumped(tmp_path / store.DATABASE) == before
 
 
+def test_the_columns_of_costs_have_the_size_at_which_costs_are_measured():
+    for view in saved_views("deblur", "sample", "48x32", None).values():
+        columns = json.loads(json.loads(view)["state"])["selectedColumns"]
+        assert [name for name in columns if "x" in name] == [
+            "metrics.`test.macs.48x32`",
+            "metrics.`test.seconds.48x32`",
+        ]
+
+
 def test_a_persons_own_description_of_an_experiment_stays(client):
-    place = store.experiment(client, "deblur", "sample")
+    place = set_up_experiment(client, "deblur", "sample", (256, 256))
     client.set_experiment_tag(place, "mlflow.note.content", "mine")
-    assert store.experiment(client, "deblur", "paper") == place
+    assert set_up_experiment(client, "deblur", "paper", (256, 256)) == place
     tags = client.get_experiment(place).tags
     assert tags["mlflow.note.content"] == "mine"
     assert {key for key in tags if "sharedViewState" in key} == {
@@ -385,13 +397,13 @@ def test_a_persons_own_description_of_an_experiment_stays(client):
 
 def test_a_run_says_what_keeps_it_from_being_the_papers(client):
     record = made_record(
-        partial=True, reduced=["channels: 64 -> 8"], missing_losses=[{"loss": "style", "reason": "no weights"}],
-        random_helpers=[{"helper": "vgg", "losses": ["style"]}],
+        partial=True, reduced=("channels: 64 -> 8",), missing_losses=(MissingLoss("style", "no weights"),),
+        random_helpers=(RandomHelper("vgg", ("style",)),),
     )  # fmt: skip
     note = client.get_run(store.start(client, record, "k")).data.tags["mlflow.note.content"]
     assert note.split("\n\n") == [
         "**MRFNet** (trained) on GOPRO, offline photographs.",
-        "Fewer images than the official set has.",
+        "Fewer images than the official set.",
         "Smaller than the paper's network: channels: 64 -> 8.",
         "Trained without the losses style: weights that they need are missing.",
         "Networks with random weights in its losses: vgg.",
@@ -400,12 +412,12 @@ def test_a_run_says_what_keeps_it_from_being_the_papers(client):
 
 def test_addresses_name_their_runs():
     server = "http://127.0.0.1:5000"
-    assert views.run_page(server, "3", "abc") == f"{server}/#/experiments/3/runs/abc?workflowType=machine_learning"
-    query = urllib.parse.parse_qs(views.comparison_page(server, ["a", "b"], ["1", "2", "1"]).partition("?")[2])
+    assert addresses.run_page(server, "3", "abc") == f"{server}/#/experiments/3/runs/abc?workflowType=machine_learning"
+    query = urllib.parse.parse_qs(addresses.comparison_page(server, ["a", "b"], ["1", "2", "1"]).partition("?")[2])
     assert {key: json.loads(value) for key, (value,) in query.items() if key != "workflowType"} == {
         "runs": ["a", "b"], "experiments": ["1", "2"]
     }  # fmt: skip
-    newest = views.experiment_page(server, "3", "sample", newest=True, charts=True)
+    newest = addresses.experiment_page(server, "3", "sample", newest=True, charts=True)
     assert newest.partition("?")[0] == f"{server}/#/experiments/3/runs"
     assert urllib.parse.parse_qs(newest.partition("?")[2]) == {
         "workflowType": ["machine_learning"], "viewStateShareKey": ["sharpbench-sample-newest"],
@@ -419,7 +431,7 @@ def test_addresses_name_their_runs():
 def trained(client, tmp_path: Path, key: str, digest: str) -> str:
     run_id = store.start(client, made_record(), key)
     (tmp_path / "weights.safetensors").write_bytes(digest.encode())
-    uploads.log_weights(client, run_id, tmp_path / "weights.safetensors", digest)
+    checkpoints.log_weights(client, run_id, tmp_path / "weights.safetensors", digest)
     return run_id
 
 
@@ -435,7 +447,7 @@ def test_each_training_is_a_version_of_its_runs_checkpoint(client, tmp_path):
     model = client.get_registered_model("plain-sample")
     assert {"method": "mrfnet", "dataset": "gopro", "task": "deblur", "profile": "sample"}.items() <= model.tags.items()
     before = dumped(tmp_path / store.DATABASE)
-    assert [uploads.register(client, run_id) for run_id in (first, second)] == ["plain-sample/1", "plain-sample/2"]
+    assert [checkpoints.register(client, run_id) for run_id in (first, second)] == ["plain-sample/1", "plain-sample/2"]
     assert dumped(tmp_path / store.DATABASE) == before
 
 
@@ -445,19 +457,20 @@ def test_a_registration_broken_off_is_completed_and_a_run_without_weights_has_no
         with pytest.raises(KeyboardInterrupt):
             trained(client, tmp_path, "one", "1" * 64)
     run_id = store.start(client, made_record(), "one")
-    assert uploads.register(client, run_id) == "plain-sample/1"
+    assert checkpoints.register(client, run_id) == "plain-sample/1"
     assert len(client.search_model_versions("name = 'plain-sample'")) == 1
-    assert uploads.register(client, store.start(client, made_record(), "two")) == ""
+    assert checkpoints.register(client, store.start(client, made_record(), "two")) == ""
 
 
 # Several processes, a server ------------------------------------------------------------------------------------------
 
 AT_ONCE = """
-import json, sys, time
+import sys, time
 from pathlib import Path
 import mlflow
+from bench.record import read_record
 from bench.tracking import store as tracking
-record = json.loads(Path("record.json").read_text())
+record = read_record(Path("record.json"))
 Path(f"ready{sys.argv[1]}").touch()
 while len(list(Path(".").glob("ready*"))) < 4:
     time.sleep(0.001)
@@ -475,7 +488,7 @@ def environment(**more: str) -> dict[str, str]:
 
 @pytest.mark.slow
 def test_four_processes_create_the_store_at_once(tmp_path, monkeypatch):
-    (tmp_path / "record.json").write_text(json.dumps(made_record()))
+    write_record(tmp_path / RECORD, made_record())
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", AT_ONCE, str(n)], cwd=tmp_path, env=environment(), stderr=subprocess.PIPE
@@ -489,7 +502,7 @@ def test_four_processes_create_the_store_at_once(tmp_path, monkeypatch):
     client = store.connect()
     assert sorted(e.name for e in client.search_experiments()) == ["Default", "deblur"]
     found = everything(client)
-    assert sorted(run.data.tags[store.KEY] for run in found) == [f"training-{n}" for n in range(4)]
+    assert sorted(run.data.tags[store.KEY_TAG] for run in found) == [f"training-{n}" for n in range(4)]
     assert all(run.info.status == "FINISHED" and run.data.metrics == {"loss": 1499.0} for run in found)
 
 

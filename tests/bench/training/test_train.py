@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from bench import registry, runs
 from bench.cli.main import main
 from bench.contracts import Phase, Player, UserError
-from bench.files import locked, read_json
+from bench.files import locked
 from bench.params import loading
+from bench.record import RandomHelper, read_record
 from bench.tracking import store
 from bench.training.helpers import build_helpers, random_helpers
 from bench.training.train import fingerprint
@@ -89,7 +90,7 @@ def test_helpers_without_their_file_leave_their_losses_out(project, monkeypatch,
     monkeypatch.chdir(project)
     recipe, method = runs.resolve(loading.load(), "gan-undisturbed")
     networks, missing = build_helpers(method, recipe, tmp_path)
-    assert networks == {} and [entry["loss"] for entry in missing] == ["perceptual", "style"]
+    assert networks == {} and [entry.loss for entry in missing] == ["perceptual", "style"]
     unweighted = recipe.train.model_copy(update={"weights": {"perceptual": 0.0, "generator.style": 0.0}})
     assert build_helpers(method, recipe.model_copy(update={"train": unweighted}), tmp_path) == ({}, [])
 
@@ -105,7 +106,7 @@ def test_random_helpers_are_drawn_from_the_runs_seed_even_where_their_file_is(pr
     for seed in (0, 0, 1):
         torch.rand(3)  # another history
         networks, missing = build_helpers(method, recipe.model_copy(update={"train": train, "seed": seed}), tmp_path)
-        assert list(networks) == ["vgg19"] and missing == []
+        assert list(networks) == ["vgg19"] and missing == ()
         drawn.append(networks["vgg19"].state_dict())
     assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in drawn[0])
     name = "layers.conv3_1.weight"
@@ -123,9 +124,9 @@ def test_a_run_of_random_helpers_is_marked_once_and_in_its_record(project, monke
     printed = capsys.readouterr().out
     message = "random: vgg19 has RANDOM weights, as train.random_helpers asks, in the losses perceptual, style"
     assert printed.count("RANDOM") == 1 and message in printed
-    record = read_json(project / "out/sample/runs/random/record.json")
-    assert record["random_helpers"] == [{"helper": "vgg19", "losses": ["perceptual", "style"]}]
-    assert record["missing_losses"] == []
+    record = read_record(project / "out/sample/runs/random/record.json")
+    assert record.random_helpers == (RandomHelper("vgg19", ("perceptual", "style")),)
+    assert record.missing_losses == ()
     assert {"perceptual", "style"} <= set(losses_of(project, "random")["name"])
 
 
