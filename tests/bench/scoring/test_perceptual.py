@@ -144,7 +144,7 @@ def test_a_missing_file_gives_not_measured_and_names_what_to_fetch(tmp_path: Pat
     assert missing.metric == "lpips-alex"
     for part in ("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", str(tmp_path), str(own_shared_folder)):
         assert part in missing.reason
-    assert missing.reason.endswith("; network-weights/README.md says what `dvc repro` then does")
+    assert missing.reason.endswith("; see network-weights/README.md for what `dvc repro` then does")
     missing = perceptual.fid_features(None)
     assert isinstance(missing, perceptual.NotMeasured)
     assert "weights-inception-2015-12-05-6726825d.pth" in missing.reason
