@@ -11,14 +11,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import registry, runs
+from bench import folders, registry, runs
 from bench.contracts import Method, UserError, WeightsError
 from bench.data import manifest
 from bench.data.manifest import BuiltSet
 from bench.files import replace_folder, sha256
 from bench.params.checks import check_arguments
+from bench.params.recipe_schema import Recipe, Train
 from bench.params.recipes import method_rows, paper_network, recipes_of
-from bench.params.schema import Params, Recipe, Train
+from bench.params.schema import Params
 from bench.record import RECORD, Record, Source, new_record, read_record, write_record
 from bench.registry import nearest
 from bench.state_files import file_and_part, parts_of, read_state
@@ -168,7 +169,7 @@ def import_weights(
     common = [task for task in method.tasks if task in served]
     if not common:
         raise UserError(f"{name} does {', '.join(method.tasks)}; {dataset} serves {', '.join(served)}")
-    built = manifest.read(runs.data_folder(params, dataset))
+    built = manifest.read(folders.data_folder(params, dataset))
     source = source_run(params, sources)
     paper = paper_network(params, name.replace("-", "_"))
     arguments = paper | _shared_arguments(method, source) | dict(network or {})
@@ -196,7 +197,7 @@ def import_weights(
         provenance = replace(record.provenance, weights_sha256=sha256(folder / runs.WEIGHTS))
         write_record(folder / RECORD, replace(record, provenance=provenance))
 
-    out = runs.folder(params, run)
+    out = folders.run_folder(params, run)
     replace_folder(out, fill)
     return out
 

@@ -23,7 +23,7 @@ from bench.tasks import find_task
 
 if TYPE_CHECKING:
     from bench.data.manifest import BuiltSet
-    from bench.params.schema import Recipe
+    from bench.params.recipe_schema import Recipe
 
 RECORD = "record.json"
 VERSION = 1

@@ -16,30 +16,17 @@ from bench import registry
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import augment
 from bench.params.checks import check_arguments, named
+from bench.params.recipe_schema import Recipe
 from bench.params.resolving import all_chains, all_runs, recipe
-from bench.params.schema import Params, Recipe
+from bench.params.schema import Params
 from bench.record import RECORD, Record, read_record
 from bench.registry import nearest
 
 if TYPE_CHECKING:
     from torch import nn
+from bench.folders import run_folder, scores_folder
 
 WEIGHTS, LOSSES = "weights.safetensors", "losses.parquet"
-
-
-def folder(params: Params, name: str) -> Path:
-    """Return the folder of a run in the chosen profile."""
-    return Path(params.paths.out, params.profile, "runs", name)
-
-
-def scores_folder(params: Params, name: str = "") -> Path:
-    """Return the folder of an evaluation in the chosen profile, or of all of them."""
-    return Path(params.paths.out, params.profile, "scores", name)
-
-
-def data_folder(params: Params, dataset: str) -> Path:
-    """Return the folder of a built set in the chosen profile."""
-    return Path(params.paths.data, params.profile, dataset)
 
 
 def resolve(params: Params, name: str) -> tuple[Recipe, Method]:
@@ -129,7 +116,7 @@ class Trained:
 
 def known(params: Params) -> list[str]:
     """Return the runs that can be evaluated: those of params.yaml and those imported."""
-    parent = folder(params, "x").parent
+    parent = run_folder(params, "x").parent
     # A process that was killed may have left a folder of a hidden name half filled.
     found = {path.parent.name for path in parent.glob(f"[!.]*/{RECORD}")}
     return sorted(found | set(all_runs(params)))
@@ -161,7 +148,7 @@ def check_new_name(params: Params, name: str, option: str) -> None:
 def check_free(params: Params, run: str) -> None:
     """Raise UserError when a run or scores with this name exist: they are not replaced silently."""
     scores = scores_folder(params)
-    places = [folder(params, run), scores / run, *sorted(scores.glob(f"{run}-on-*"))]
+    places = [run_folder(params, run), scores / run, *sorted(scores.glob(f"{run}-on-*"))]
     if taken := [str(place) for place in places if place.exists()]:
         raise UserError(f"--name: {run!r} is taken; choose another name, or first delete {', '.join(taken)}")
 
@@ -173,7 +160,7 @@ def load(params: Params, name: str, device: Any = "cpu") -> Trained:
         UserError: it was not trained yet, or there is no such run.
         WeightsError: the weights do not fit the network or cannot be read.
     """
-    place = folder(params, name)
+    place = run_folder(params, name)
     if not (place / RECORD).is_file():
         if name not in known(params):
             raise UserError(f"no run {name!r}; the nearest are: {nearest(name, known(params))}")

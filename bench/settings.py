@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from bench import code, registry, runs
 from bench.data.auxiliary import code_of, declared
 from bench.files import replace_folder, write_text
+from bench.params.recipe_schema import Recipe
 from bench.params.resolving import (
     all_chains,
     all_runs,
@@ -25,7 +26,7 @@ from bench.params.resolving import (
     evaluation,
     search_settings,
 )
-from bench.params.schema import Params, Recipe
+from bench.params.schema import Params
 
 
 def as_yaml(values: BaseModel | Mapping[str, Any]) -> str:

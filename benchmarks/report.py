@@ -25,9 +25,9 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullLocator
 
 from benchmarks._side_by_side import processor_seconds
-from reports import render
 from reports.figures import charts, losses, matplotlib_canvas
 from reports.figures.rasterising import rasterise
+from reports.page import render
 from reports.page.appendices import figure_appendices
 from tests import make_scores
 

@@ -188,7 +188,7 @@ class Project:
         import torch
         from safetensors.torch import save_file
 
-        from bench import runs
+        from bench import folders, runs
         from bench.data import manifest
         from bench.files import sha256
         from bench.params import loading
@@ -197,8 +197,8 @@ class Project:
         with contextlib.chdir(self.folder):
             loaded = loading.load()
             recipe, method = runs.resolve(loaded, name)
-            built = manifest.read(runs.data_folder(loaded, recipe.dataset))
-            place = runs.folder(loaded, name)
+            built = manifest.read(folders.data_folder(loaded, recipe.dataset))
+            place = folders.run_folder(loaded, name)
             place.mkdir(parents=True)
             torch.manual_seed(0)
             networks = torch.nn.ModuleDict(method.networks(**recipe.network))

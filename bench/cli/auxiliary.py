@@ -25,7 +25,7 @@ def command(options: GlobalOptions, dataset: str, only: str, jobs: int | None) -
     Example:
       python -m bench auxiliary paris-streetview
     """
-    from bench import registry, runs
+    from bench import folders, registry
     from bench.data import auxiliary, auxiliary_build, manifest
 
     params, name = options.load(), dataset.replace("_", "-")
@@ -35,6 +35,6 @@ def command(options: GlobalOptions, dataset: str, only: str, jobs: int | None) -
         raise UserError(f"{name}: no method of a run on it needs auxiliary maps; train at once")
     if only and only not in declared:
         raise UserError(f"{name}: no auxiliary map {only!r}; its runs need: {', '.join(sorted(declared))}")
-    built = manifest.read(runs.data_folder(params, name))
+    built = manifest.read(folders.data_folder(params, name))
     for key in [only] if only else sorted(declared):
         print(f"{name}: auxiliary map {key} -> {auxiliary_build.make(built, key, declared[key], jobs)}")

@@ -41,14 +41,14 @@ def command(
       python -m bench build gopro --originals originals/gopro
       python -m bench build places2 --originals originals/places2 --option num_train=100000 --partial
     """
-    from bench import runs
+    from bench import folders
     from bench.cli.dataset_job import images_text, make_job
     from bench.data import manifest
     from bench.data.build import build
 
     params = options.load()
     job = make_job(params, dataset, originals, partial, option)
-    path = build(job, out or runs.data_folder(params, job.name), jobs)
+    path = build(job, out or folders.data_folder(params, job.name), jobs)
     built = manifest.read(path.parent)
     images = list(zip(built.rows["split"], built.rows["source"], strict=True))
     origin = f"{built.about['origin']}{' (partial)' * built.about['partial']}"

@@ -86,9 +86,9 @@ def _list_runs(params: Params) -> None:
 
 
 def _state(params: Params, name: str) -> str:
-    from bench import runs
+    from bench import folders
     from bench.record import RECORD
 
-    if (runs.scores_folder(params, name) / RECORD).is_file():
+    if (folders.scores_folder(params, name) / RECORD).is_file():
         return "scored"
-    return "trained" if (runs.folder(params, name) / RECORD).is_file() else "-"
+    return "trained" if (folders.run_folder(params, name) / RECORD).is_file() else "-"

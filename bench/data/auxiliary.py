@@ -17,7 +17,8 @@ from bench.contracts import AuxiliaryMap, DataError, ParamsError
 from bench.data.manifest import BuiltSet
 from bench.files import read_json, sha256
 from bench.params.resolving import all_runs
-from bench.params.schema import PATH, Params
+from bench.params.schema import Params
+from bench.params.values import PATH
 from bench.registry import nearest
 
 DTYPE = np.dtype(np.float16)

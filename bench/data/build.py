@@ -30,7 +30,7 @@ from bench.data.work_folder import JOB, ROWS, clean_up, finish, start_or_resume
 from bench.data.workers import KILLED, prepare_to_fork, processes
 from bench.files import as_user_error, locked, read_json_or_empty, restore_old_folder, sha256, write_json
 from bench.params.checks import check_arguments, named
-from bench.params.schema import PATH
+from bench.params.values import PATH
 
 ORIGINALS, STAND_IN = "originals", "offline photographs"
 """The two origins of a built set's pixels, as the manifest names them."""

@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from bench.contracts import ParamsError
-from bench.params.schema import TEXT_FOR_NUMBER
+from bench.params.values import TEXT_FOR_NUMBER
 from bench.registry import nearest
 
 Model = TypeVar("Model", bound=BaseModel)

@@ -10,7 +10,8 @@ from typing import Any
 from bench.contracts import ParamsError
 from bench.params.checks import checked, read_yaml
 from bench.params.resolving import all_chains, all_searches
-from bench.params.schema import OWN_METHODS, PATH, PROFILES, Choice, Params, Search
+from bench.params.schema import Choice, Params, Search
+from bench.params.values import OWN_METHODS, PATH, PROFILES
 from bench.registry import names, nearest, use_folder
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from bench import registry
 from bench.contracts import ParamsError
 from bench.params.checks import checked, read_yaml
-from bench.params.schema import MethodRecipe, Params, Part, Profiles, Run, Variant
+from bench.params.recipe_schema import MethodRecipe, Part, Profiles, Variant
+from bench.params.schema import Params, Run
 from bench.registry import nearest
 
 

@@ -13,22 +13,10 @@ from typing import Any
 
 from bench.contracts import ParamsError
 from bench.params.checks import checked, read_yaml
+from bench.params.recipe_schema import MethodProfile, Recipe, Train
 from bench.params.recipes import find_variant, merged, method_rows, parts_of, recipes_of
-from bench.params.schema import (
-    PATH,
-    PROFILES,
-    WINNER,
-    Chain,
-    DatasetParams,
-    Evaluate,
-    MethodProfile,
-    Params,
-    Recipe,
-    Run,
-    Search,
-    SearchSettings,
-    Train,
-)
+from bench.params.schema import Chain, DatasetParams, Evaluate, Params, Run, Search, SearchSettings
+from bench.params.values import PATH, PROFILES, WINNER
 from bench.registry import nearest
 
 SEARCHED = " (searched)"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import registry, runs
+from bench import folders, registry, runs
 from bench.contracts import ParamsError
 from bench.data import manifest
 from bench.data.built_images import write_png
@@ -188,7 +188,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     registry.dataset(plan.dataset)
     if save is not None:
         need_writable(save)
-    built = manifest.read(runs.data_folder(params, plan.dataset))
+    built = manifest.read(folders.data_folder(params, plan.dataset))
     shown = choose_images(built, chosen)  # before the networks are loaded: a name may be misspelt
     restorer, record = plan.open(params, built)
     device = scoring_device()
@@ -196,7 +196,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
     scored = ScoredSet(built, task, inputs_of(task, built), applicable_metrics(metrics, task, built), shown)
     record = evaluated(record, restorer.parts, built, device, threads)
     table = ScoreTable(common_columns(record))
-    checkpoints = [runs.folder(params, part.record.run) / runs.WEIGHTS for part in restorer.parts]
+    checkpoints = [folders.run_folder(params, part.record.run) / runs.WEIGHTS for part in restorer.parts]
 
     def fill(folder: Path) -> None:
         from bench.scoring.run_costs import add_costs
@@ -209,7 +209,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
         if len(restorer.parts) == 1 and (losses := checkpoints[0].with_name(runs.LOSSES)).is_file():
             (folder / runs.LOSSES).write_bytes(losses.read_bytes())
 
-    out = runs.scores_folder(params, plan.name)
+    out = folders.scores_folder(params, plan.name)
     with full_float32():
         replace_folder(out, fill)
     return out

@@ -7,10 +7,10 @@ import itertools
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench import registry, runs
+from bench import folders, registry, runs
 from bench.contracts import UserError
 from bench.data.manifest import BuiltSet
-from bench.params.resolving import all_chains
+from bench.params.resolving import all_chains, all_runs
 from bench.params.schema import Params
 from bench.record import RECORD, Record, Source, new_record, read_record
 from bench.registry import nearest
@@ -73,7 +73,7 @@ class Plan:
 
 def load_member(params: Params, name: str, built: BuiltSet, device: str) -> runs.Trained:
     """Load a finished run; a method without training needs no files of its own."""
-    if not (runs.folder(params, name) / RECORD).is_file() and name in runs.all_runs(params):
+    if not (folders.run_folder(params, name) / RECORD).is_file() and name in all_runs(params):
         recipe, method = runs.resolve(params, name)
         if method.networks is None:
             record = new_record(recipe, method, built, "no training")
@@ -133,7 +133,7 @@ def find_plan(params: Params, name: str, dataset: str = "") -> Plan:
         transfer = params.transfers[name]
         own_dataset, run, members, rows = transfer.dataset, transfer.run, (transfer.run,), transfer.rows
     elif name in known:
-        place = runs.folder(params, name) / RECORD
+        place = folders.run_folder(params, name) / RECORD
         own_dataset = read_record(place).dataset if place.is_file() else runs.resolve(params, name)[0].dataset
     else:
         raise UserError(f"no run {name!r}; the nearest are: {nearest(name, [*known, *chains, *params.transfers])}")

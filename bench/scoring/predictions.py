@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import registry, runs
+from bench import folders, registry, runs
 from bench.contracts import DataError, UserError
 from bench.data import manifest
 from bench.data.user_images import image_size, read_rgb
@@ -104,7 +104,7 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
     if task not in served:
         raise UserError(f"{dataset} serves {', '.join(served)}, not {task!r}")
     check_label(params, label)
-    built = manifest.read(runs.data_folder(params, dataset))
+    built = manifest.read(folders.data_folder(params, dataset))
     inputs = inputs_of(task, built)
     if not (folder / inputs[0]).is_dir():
         inputs = inputs[:1]
@@ -126,7 +126,7 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
         images = score(predict, scored, table, perceptual, target)
         write_scores(target, table, replace(record, images=images))
 
-    out = runs.scores_folder(params, label)
+    out = folders.scores_folder(params, label)
     with full_float32():
         replace_folder(out, fill)
     return out
@@ -166,7 +166,7 @@ def check_label(params: Params, label: str) -> None:
     runs.check_new_name(params, label, "--label")
     if label in runs.known(params):
         raise UserError(f"--label: {label!r} is the name of a run; choose another one")
-    place = runs.scores_folder(params, label) / RECORD
+    place = folders.scores_folder(params, label) / RECORD
     if place.is_file() and (kind := read_record(place).kind) != KIND:
         raise UserError(
             f"--label: {place.parent} holds scores of the kind {kind!r}, not of {KIND}, and nothing replaces a run's "

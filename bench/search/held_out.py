@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.contracts import DataError, Method
 from bench.data.manifest import BuiltSet
-from bench.params.schema import Recipe
+from bench.params.recipe_schema import Recipe
 from bench.tasks import find_task
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.files import write_json, write_text
-from bench.params.schema import WINNER
+from bench.params.values import WINNER
 from bench.record import new_record
 from bench.search.outcomes import DEFAULT, REASON, SECONDS, VALUES, importances, outcome, score_curve
 from bench.search.setup import SearchSetup

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import runs
+from bench import folders, runs
 from bench.contracts import Method, ParamsError, UserError
 from bench.data import manifest
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
+from bench.params.recipe_schema import Recipe
 from bench.params.resolving import find_search, search_settings, weights_folder
-from bench.params.schema import Params, Recipe, SearchSettings
+from bench.params.schema import Params, SearchSettings
 from bench.search.held_out import ValidationImage, hold_out, photograph_of, read_validation_images, take_in_turn
 from bench.search.space import WEIGHTS, Space, number_of, space_of, with_numbers
 from bench.search.study import Plan
@@ -131,7 +132,7 @@ def prepare(params: Params, run: str, trials: int | None = None) -> SearchSetup:
     for end in (0, 1):
         with_numbers(recipe, space.values({name: span[end] for name, span in space.ranges.items()}), where)
     defaults = {name: number_of(recipe, name) for name in space.choices}
-    built = manifest.read(runs.data_folder(params, recipe.dataset))
+    built = manifest.read(folders.data_folder(params, recipe.dataset))
     crops = read_crops(built, recipe, method)
     only_held_out, some_held_out = hold_out(crops.rows, settings.validation, recipe.seed, str(built.folder))
     tune_allocator()

@@ -11,8 +11,9 @@ from typing import Any
 
 from bench.contracts import ParamsError
 from bench.params.checks import checked
+from bench.params.recipe_schema import Recipe, Train
 from bench.params.resolving import merged
-from bench.params.schema import Choice, Recipe, Search, Train
+from bench.params.schema import Choice, Search
 
 WEIGHTS = "weights."
 """How the name of a loss weight begins."""

@@ -18,7 +18,8 @@ from bench import registry, runs, weights
 from bench.code import ROOT
 from bench.contracts import Method
 from bench.params import loading
-from bench.params.schema import Params, Recipe, Run
+from bench.params.recipe_schema import Recipe
+from bench.params.schema import Params, Run
 from bench.tools import method_facts
 from bench.tools.markdown import WIDTH, code, escaped, flow, listing, prose, table, wrapped
 

@@ -6,7 +6,7 @@ from bench.contracts import Method
 from bench.data import auxiliary
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
-from bench.params.schema import Recipe
+from bench.params.recipe_schema import Recipe
 
 
 def read_crops(built: BuiltSet, recipe: Recipe, method: Method) -> Crops:

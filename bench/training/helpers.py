@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.contracts import Helper, Method
-from bench.params.schema import Recipe
+from bench.params.recipe_schema import Recipe
 from bench.record import MissingLoss, RandomHelper
 
 if TYPE_CHECKING:

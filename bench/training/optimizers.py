@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from bench.params.schema import Schedule, Train
+from bench.params.recipe_schema import Schedule, Train
 
 if TYPE_CHECKING:
     from accelerate.optimizer import AcceleratedOptimizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from bench.contracts import Method, ParamsError
-from bench.params.schema import Recipe
+from bench.params.recipe_schema import Recipe
 
 
 def phase_steps(recipe: Recipe, method: Method, steps_per_epoch: int) -> dict[str, int]:

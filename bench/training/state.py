@@ -15,7 +15,7 @@ from torch import nn
 from bench.contracts import Method, Player
 from bench.data.batches import Crops
 from bench.params.checks import named
-from bench.params.schema import Recipe
+from bench.params.recipe_schema import Recipe
 from bench.training.divergence import LossWatch
 from bench.training.loss_log import LossLog
 from bench.training.optimizers import make_optimizer

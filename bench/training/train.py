@@ -14,14 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import runs
+from bench import folders, runs
 from bench.code import of_stage
 from bench.contracts import ParamsError, UserError
 from bench.data import manifest
 from bench.data.manifest import BuiltSet
 from bench.files import locked, need_writable, read_json, replace_folder, sha256, write_json
+from bench.params.recipe_schema import Recipe
 from bench.params.resolving import weights_folder
-from bench.params.schema import Params, Recipe
+from bench.params.schema import Params
 from bench.provenance import here
 from bench.record import RECORD, MissingLoss, Record, new_record, write_record
 from bench.training.crops import read_crops
@@ -97,9 +98,9 @@ def _open(params: Params, name: str) -> Job:
     recipe, method = runs.resolve(params, name)
     if method.networks is None:
         raise UserError(f"{name}: {recipe.method} needs no training; run: python -m bench evaluate {name}")
-    built = manifest.read(runs.data_folder(params, recipe.dataset))
+    built = manifest.read(folders.data_folder(params, recipe.dataset))
     crops = read_crops(built, recipe, method)
-    out = runs.folder(params, name)
+    out = folders.run_folder(params, name)
     need_writable(out.parent)
     tune_allocator()
     threads = set_threads(params.threads)

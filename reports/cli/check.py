@@ -18,7 +18,7 @@ def command(options: GlobalOptions, report: Path | None) -> None:
 
     REPORT is the folder of a report; by default that of the profile.
     """
-    from bench import runs
+    from bench import folders
     from bench.tracking import store
     from reports.checks.check import check, need_report
 
@@ -26,5 +26,5 @@ def command(options: GlobalOptions, report: Path | None) -> None:
     report = report or Path(params.paths.reports, params.profile)
     need_report(report)
     experiment_of = partial(store.experiment_of, store.connect(params.tracking))
-    result = check(report, runs.scores_folder(params), profile=params.profile, experiment_of=experiment_of)
+    result = check(report, folders.scores_folder(params), profile=params.profile, experiment_of=experiment_of)
     print(f"{report}: {result}")

@@ -27,8 +27,8 @@ def command(options: GlobalOptions, runs: tuple[str, ...], metric: str, on: str,
       python -m bench compare mrfnet-gopro dmphn-gopro
       python -m bench compare mrfnet-gopro dmphn-gopro --metric ssim-gauss11 --out ssim.png
     """
-    from bench.runs import scores_folder
-    from reports import compare
+    from bench.folders import scores_folder
+    from reports.figures import compare
 
     params = options.load()
     if out:

@@ -14,6 +14,6 @@ def command(options: GlobalOptions) -> None:
 
     The scores are also logged to MLflow, and every number and link of the report is checked.
     """
-    from reports.stage import report
+    from reports.page.stage import report
 
     print(f"-> {report(options.load())}")

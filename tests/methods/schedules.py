@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench import registry
 from bench.params import loading, resolving
-from bench.params.schema import Recipe
+from bench.params.recipe_schema import Recipe
 from bench.training.optimizers import rate_factor
 from bench.training.phases import phase_steps
 

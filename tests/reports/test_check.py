@@ -12,8 +12,8 @@ import pytest
 
 from bench.cli.main import main
 from bench.contracts import DataError
-from reports import render
 from reports.checks import check, pages
+from reports.page import render
 from tests import make_scores
 from tests.make_scores import Spec
 from tests.reports.test_report import KNOWN, address

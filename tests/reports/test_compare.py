@@ -13,7 +13,7 @@ from PIL import Image
 
 from bench.cli.main import main
 from bench.contracts import DataError, ParamsError, UserError
-from reports import compare
+from reports.figures import compare
 from tests import make_scores
 from tests.make_scores import Spec
 from tests.reports.test_report import in_memory

@@ -22,11 +22,10 @@ from bench.params.resolving import evaluation
 from bench.params.schema import Evaluate
 from bench.record import RECORD, read_record, write_record
 from bench.scoring.kept_images import choose_images
-from reports import render
 from reports.figures import axes, charts, comparisons, efficiency, naming, rasterising, severity
 from reports.figures.charts import Plot
 from reports.figures.sheets import Sheet
-from reports.page import links, pictures, templates
+from reports.page import links, pictures, render, templates
 from reports.page.parts import Appendix
 from reports.published import printed
 from reports.scores import reading

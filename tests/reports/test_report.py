@@ -19,8 +19,8 @@ from PIL import Image
 
 from bench.contracts import DataError, UserError
 from bench.record import MissingLoss, RandomHelper
-from reports import render
 from reports.figures import insides, losses, naming, sheets, windows
+from reports.page import render
 from reports.published import printed
 from reports.scores import reading, statistics
 from reports.scores.measures import MEASURES
@@ -738,7 +738,7 @@ def test_the_page_escapes_what_a_person_named(tmp_path):
 
 def test_a_report_needs_no_torch_and_no_tracker():
     heavy = ("torch", "mlflow", "dvc", "matplotlib.pyplot")
-    code = f"import sys, reports.render; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, reports.page.render; print([name for name in {heavy} if name in sys.modules])"
     root = Path(__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

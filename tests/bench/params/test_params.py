@@ -12,10 +12,11 @@ import yaml
 from safetensors.torch import save_file
 from torch import nn
 
-from bench import registry, runs
+from bench import folders, registry, runs
 from bench.contracts import ParamsError, UserError
-from bench.params import loading, recipes, schema
+from bench.params import loading, recipe_schema, recipes, values
 from bench.params.checks import check_arguments, checked
+from bench.params.recipe_schema import Schedule, Train
 from bench.params.recipes import merged
 from bench.params.resolving import (
     all_runs,
@@ -28,7 +29,6 @@ from bench.params.resolving import (
     search_folder,
     search_settings,
 )
-from bench.params.schema import Schedule, Train
 from bench.record import RECORD, write_record
 from bench.scoring.restore import restore
 from tests.make_scores import Spec, record_of
@@ -62,7 +62,7 @@ def no_profile_outside(monkeypatch):
 @pytest.fixture
 def bare(monkeypatch):
     """The method's own recipe is empty: what the small file gives is all there is."""
-    monkeypatch.setattr(recipes, "method_recipe", lambda name: schema.MethodRecipe())
+    monkeypatch.setattr(recipes, "method_recipe", lambda name: recipe_schema.MethodRecipe())
 
 
 def written(folder: Path, *changes: dict[str, Any]) -> Path:
@@ -659,7 +659,7 @@ def test_a_margin_may_depend_on_the_networks_arguments():
 @pytest.mark.parametrize(("arguments", "margin"), [({}, 219), ({"num_paths": 1}, 11), ({"residual": False}, 131)])
 def test_a_loaded_run_is_tiled_by_the_margin_of_its_own_network(tmp_path, arguments, margin):
     loaded = loading.load(written(tmp_path, {"paths": {"out": str(tmp_path / "out")}}))
-    place = runs.folder(loaded, "plain")
+    place = folders.run_folder(loaded, "plain")
     place.mkdir(parents=True)
     torch.manual_seed(0)
     arguments = {"channels": 4} | arguments
@@ -746,7 +746,7 @@ def test_settings_of_a_search_follow_profiles_and_its_own_have_the_last_word(tmp
 def test_a_winner_is_its_base_run_with_what_was_found(bare, tmp_path):
     loaded = loading.load(written(tmp_path, with_search(), {"paths": {"out": str(tmp_path / "out")}}))
     assert base_recipe(loaded, "plain-searched").title == "mrfnet (searched)"
-    path = search_folder(loaded, "plain") / schema.WINNER
+    path = search_folder(loaded, "plain") / values.WINNER
     with pytest.raises(
         ParamsError, match=rf"{path}: run plain has not been searched yet in profile sample; run: python"
     ):

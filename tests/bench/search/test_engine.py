@@ -18,7 +18,7 @@ from torch import nn
 
 from bench import registry, runs
 from bench.contracts import DataError, Helper, UserError
-from bench.params import loading, schema
+from bench.params import loading, values
 from bench.record import RECORD, read_record
 from bench.search import held_out
 from bench.search.results import STUDY, TRIALS
@@ -54,7 +54,7 @@ def test_what_a_search_writes(small):
     assert list(table["steps"][0]) == [20, 40]
     assert study["steps"] == 40 and study["rungs"] == [20] and study["origin"] == "offline photographs"
     assert study["held_out"] == 2 == len(study["held_out_first"])
-    train = yaml.safe_load((folder / schema.WINNER).read_text())["train"]
+    train = yaml.safe_load((folder / values.WINNER).read_text())["train"]
     assert train["weights"] == {name.split(".")[1]: value for name, value in study["winner"]["values"].items()}
     assert train["searched"] == {
         "run": "mrfnet-gopro", "study": study["study"], "trial": study["winner"]["number"],

@@ -16,7 +16,8 @@ from bench import registry
 from bench.contracts import supervised
 from bench.files import read_json
 from bench.params import recipes
-from bench.params.schema import Choice, MethodRecipe, Recipe, Train
+from bench.params.recipe_schema import MethodRecipe, Recipe, Train
+from bench.params.schema import Choice
 from bench.search.results import STUDY
 from bench.search.space import Space
 from bench.search.study import Objective, Plan, work

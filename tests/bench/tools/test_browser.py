@@ -15,7 +15,7 @@ from bench.tools import screenshots
 from bench.tools.dashboard import serve
 from bench.tracking import addresses, store, uploads
 from bench.tracking.views import set_up_experiment
-from reports import render
+from reports.page import render
 from tests import make_scores
 from tests.make_scores import Spec
 

@@ -15,7 +15,7 @@ import yaml
 
 from bench import registry, runs
 from bench.contracts import untrained
-from bench.params import loading, schema
+from bench.params import loading, recipe_schema
 from bench.tools import markdown, method_facts
 from bench.tools.method_pages import page
 
@@ -169,7 +169,7 @@ def test_the_recipe_on_the_page_is_the_resolved_one(loaded, name):
     text = page_of(name)
     printed = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])
     assert printed["network"] == recipe.network
-    assert schema.Train.model_validate(printed["train"]).model_dump(exclude={"epochs", "steps"}) == (
+    assert recipe_schema.Train.model_validate(printed["train"]).model_dump(exclude={"epochs", "steps"}) == (
         recipe.train.model_dump(exclude={"epochs", "steps"})
     )
     length = "steps" if recipe.train.steps else "epochs"

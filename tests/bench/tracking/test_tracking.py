@@ -29,7 +29,7 @@ from bench.tasks import find_task
 from bench.tracking import addresses, checkpoints, store, uploads
 from bench.tracking.views import saved_views, set_up_experiment
 from bench.training.loss_log import write_losses
-from reports import stage
+from reports.page import stage
 
 ROOT = Path(__file__).parents[3]
 

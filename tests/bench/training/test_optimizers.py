@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.contracts import supervised
-from bench.params.schema import Schedule, Train
+from bench.params.recipe_schema import Schedule, Train
 from bench.training.optimizers import make_optimizer, rate_factor
 from tests.bench.training.toys import Toy, toy_training, two_phases, weights_of
 

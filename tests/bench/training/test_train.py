@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench import registry, runs
+from bench import folders, registry, runs
 from bench.cli.main import main
 from bench.contracts import Phase, Player, UserError
 from bench.files import locked
@@ -49,7 +49,7 @@ def test_the_command_stops_with_status_2_and_goes_on_in_the_same_mlflow_run(proj
     assert main(["train", "short"]) == 0
     assert [run.info.status for run in mlflow_runs()] == ["FINISHED"]
     assert list(losses_of(project, "short")["step"].unique()) == list(range(12))
-    record = runs.folder(loading.load(), "short") / "record.json"
+    record = folders.run_folder(loading.load(), "short") / "record.json"
     assert mlflow_runs()[0].info.run_id in record.read_text()
     assert runs.load(loading.load(), "short").networks is not None
 

@@ -16,7 +16,7 @@ from torch import nn
 from bench.contracts import Method, Phase, Player, supervised
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
-from bench.params.schema import Recipe, Train
+from bench.params.recipe_schema import Recipe, Train
 from bench.training.loop import Training, prepare
 from bench.training.placement import make_accelerator
 from bench.training.state import Setup

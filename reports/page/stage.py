@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import runs
+from bench import folders
 from bench.contracts import UserError
 from bench.params.resolving import evaluation, search_folder
 from bench.params.schema import Params
@@ -26,15 +26,15 @@ def report(params: Params) -> Path:
     """
     from reports.checks.check import check
     from reports.page.appendices import figure_appendices, search_appendices
-    from reports.render import render
+    from reports.page.render import render
 
-    root = runs.scores_folder(params)
-    folders = sorted(path.parent for path in root.glob(f"[!.]*/{RECORD}"))
-    if not folders:
+    root = folders.scores_folder(params)
+    evaluated = sorted(path.parent for path in root.glob(f"[!.]*/{RECORD}"))
+    if not evaluated:
         raise UserError(f"{root}: nothing was scored yet; run: dvc repro")
     client = store.connect(params.tracking)
-    mlflow_runs = {folder.name: mlflow_run(client, uploads.sync(client, folder)) for folder in folders}
-    for task in dict.fromkeys(read_record(folder / RECORD).task for folder in folders):
+    mlflow_runs = {folder.name: mlflow_run(client, uploads.sync(client, folder)) for folder in evaluated}
+    for task in dict.fromkeys(read_record(folder / RECORD).task for folder in evaluated):
         set_up_experiment(client, task, params.profile, evaluation(params).cost_size)
 
     def resolve(record: Record) -> dict[str, str]:

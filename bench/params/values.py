@@ -1,0 +1,62 @@
+"""Kinds of values in `params.yaml` and recipes, their names and ranges."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from bench.tasks import find_task
+
+Profile = Literal["paper", "sample", "tour"]
+PROFILES: dict[str, tuple[Profile, ...]] = {
+    "paper": ("paper",),
+    "sample": ("paper", "sample"),
+    "tour": ("paper", "sample", "tour"),
+}
+"""By profile, the profiles whose values it takes, in order; later values win."""
+PATH = Path("params.yaml")
+WINNER = "winner.yaml"
+"""The file in a search's folder that holds what it found: a part of a recipe."""
+OWN_METHODS = "methods"
+"""The value of `methods` that means the project's own folder alone."""
+
+# Strict: a text or a truth value in the place of a number is a mistake, not a number.
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
+Rate = Annotated[float, Field(gt=0, le=1, strict=True)]
+Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
+PositiveFloat = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+TEXT_FOR_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+"""Numbers that PyYAML reads as text, such as 1e-4."""
+RowIds = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""Ids of rows of the published tables, one or several: papers list the same method under several names."""
+
+
+def _named_like_its_file(method: str) -> str:
+    """Raise ValueError for a method's name with hyphens: `params.yaml` names the file."""
+    if "-" in method:
+        raise ValueError(f"a method is named like its file here: write {method.replace('-', '_')}")
+    return method
+
+
+def _named_like_its_folder(dataset: str) -> str:
+    """Raise ValueError for a dataset's name with underscores: the folder of its built images has hyphens."""
+    if "_" in dataset:
+        raise ValueError(f"a dataset is named with hyphens: write {dataset.replace('_', '-')}")
+    return dataset
+
+
+TaskName = Annotated[str, AfterValidator(lambda name: find_task(name).name)]
+MethodName = Annotated[str, AfterValidator(_named_like_its_file)]
+DatasetName = Annotated[str, AfterValidator(_named_like_its_folder)]
+
+
+class Section(BaseModel):
+    """A part of `params.yaml` or of a recipe: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
