@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import folders, registry, runs
+from bench.code import of_stage
 from bench.contracts import ParamsError
 from bench.data import manifest
 from bench.data.built_images import write_png
@@ -265,6 +266,7 @@ def evaluated(record: Record, parts: Sequence[Trained], built: BuiltSet, device:
             python=now.python,
             packages=now.packages,
             machine=now.machine,
+            code=of_stage("evaluate", sorted({part.record.method for part in parts})),
             manifest_sha256=built.digest,
             evaluated_on=device,
             threads=threads,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import folders, registry, runs
+from bench.code import of_stage
 from bench.contracts import DataError, UserError
 from bench.data import manifest
 from bench.data.user_images import image_size, read_rgb
@@ -156,7 +157,7 @@ def predictions_record(params: Params, built: BuiltSet, label: str, task: str, d
         partial=built.about["partial"],
         profile=params.profile,
         seed=params.seed,
-        provenance=replace(here(), manifest_sha256=built.digest, predictions_sha256=digest),
+        provenance=replace(here(), code=of_stage("score"), manifest_sha256=built.digest, predictions_sha256=digest),
         evaluation=label,
     )
 

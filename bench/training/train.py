@@ -208,7 +208,7 @@ def _record(job: Job) -> Record:
         train=setup.recipe.train.model_dump(mode="json"),
         missing_losses=job.missing_losses,
         random_helpers=random_helpers(setup.method, setup.recipe),
-        provenance=replace(record.provenance, auxiliary=digests),
+        provenance=replace(record.provenance, auxiliary=digests, code=of_stage("train", [setup.recipe.method])),
     )
 
 
