@@ -81,7 +81,7 @@ def numbers_in(text: str) -> set[str]:
 def rounded(values: Iterable[float]) -> set[str]:
     """All ways in which a table may write these values: with none to five digits after the point.
 
-    >>> sorted(rounded([29.409876]))
+    >>> sorted(rounded([29.409876]), key=len)
     ['29', '29.4', '29.41', '29.410', '29.4099', '29.40988']
     """
     return {f"{abs(value):.{digits}f}" for value in values if math.isfinite(value) for digits in range(6)}

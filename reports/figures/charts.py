@@ -281,11 +281,11 @@ def chart(
     """
     lines = textwrap.wrap(title, 76)
     top = TOP + LINE * (len(lines) - 1) + LINE * bool(counts)
-    across = axis_for(names[0], [one.x for one in series], PLOT_WIDTH, log=log[0], whole=whole, margin=margin)
-    upwards = axis_for(names[1], [one.y for one in series], height, log=log[1], margin=max(margin, 0.04))
+    across = axis_for(names[0], [curve.x for curve in series], PLOT_WIDTH, log=log[0], whole=whole, margin=margin)
+    upwards = axis_for(names[1], [curve.y for curve in series], height, log=log[1], margin=max(margin, 0.04))
     entries, rows = legend(series, top + height + BOTTOM + 10)
     total = top + height + BOTTOM + LINE * rows + 6
-    drawn = [line_and_points(one, across, upwards) for one in series]
+    drawn = [line_and_points(curve, across, upwards) for curve in series]
     elements = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="figure" viewBox="0 0 {WIDTH} {total}" role="img" '
         f'font-family="{FONT_FAMILY}" font-size="{LETTER}" aria-label="{html.escape(title)}">',
