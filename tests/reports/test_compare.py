@@ -50,9 +50,11 @@ def test_known_differences():
     assert three.difference == -4.5 and three.counts("higher") == (0, 8, 0) and three.counts("lower") == (8, 0, 0)
     # All signs are equal: 2 / 2^7 and 2 / 2^8; Holm doubles the smaller.
     assert (two.p, three.p) == (2 / 2**7, 4 / 2**8)
-    assert two.apart is not None and 1.5 < two.apart[0] < 3.5 < two.apart[1] < 5.5
+    assert two.difference_interval is not None
+    low, high = two.difference_interval
+    assert 1.5 < low < 3.5 < high < 5.5
     assert three.images is not None and list(three.images) == [-8, -7, -6, -5, -4, -3, -2, -1]
-    assert compare.largest(three.images)[0] == "  -8.0000  0007"
+    assert compare.largest_differences(three.images)[0] == "  -8.0000  0007"
 
 
 def test_a_run_and_its_copy_differ_in_nothing():
@@ -87,11 +89,11 @@ def test_inputs_of_a_hole_are_compared_apart():
 def test_bars_point_to_both_sides():
     index = pd.Index(["a", "b", "c"])
     left, right, none = compare.bars(pd.Series([-2.0, 1.0, 0.0], index), plain=True)
-    half = compare.HALF
+    half = compare.HALF_WIDTH
     assert left == f"    -2.0000 {'#' * half}|{' ' * half} a"
     assert right == f"    +1.0000 {' ' * half}|{'#' * (half // 2)}{' ' * (half // 2)} b" and "#" not in none
     many = compare.bars(pd.Series(np.arange(100.0), pd.Index([f"{i}" for i in range(100)])), plain=True)
-    assert len(many) == compare.BARS and many[0].endswith("0 and 4 more") and "+2.0000" in many[0]
+    assert len(many) == compare.MAX_BARS and many[0].endswith("0 and 4 more") and "+2.0000" in many[0]
     infinite = compare.bars(pd.Series([math.inf, 1.0], pd.Index(["a", "b"])), plain=True)
     assert infinite[0].count("#") == half
     assert "█" in compare.bars(pd.Series([1.0], pd.Index(["a"])), plain=False)[0]
