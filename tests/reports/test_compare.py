@@ -16,14 +16,14 @@ from bench.contracts import DataError, ParamsError, UserError
 from reports.figures import compare
 from tests import make_scores
 from tests.make_scores import Spec
-from tests.reports.test_report import in_memory
+from tests.reports.samples import in_memory
 
 NAMES = ["mrfnet-gopro-deblur", "dmphn-gopro-deblur", "siun-gopro-deblur"]
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> Path:
-    """Three runs of one set, one of another task, and a run on another set."""
+    """Three runs on one dataset, one of another task, and one on another dataset."""
     root = tmp_path_factory.mktemp("scores")
     specs = [spec for spec in make_scores.few() if spec.name in NAMES]
     specs += [Spec("mrfnet", "visdrone", "deblur", 27, "mrfnet", record={"run": "mrfnet-gopro"})]
@@ -34,9 +34,9 @@ def store(tmp_path_factory) -> Path:
 
 def shifted(name: str, shifts: list[float]):
     """A run whose PSNR is 30 dB plus these numbers, image by image."""
-    one = in_memory(Spec(name, "gopro", "deblur", 30, named=name), images=len(shifts))
-    one.scores["psnr-rgb8"]["value"] = 30 + np.array(shifts)
-    return one
+    run = in_memory(Spec(name, "gopro", "deblur", 30, named=name), images=len(shifts))
+    run.scores["psnr-rgb8"]["value"] = 30 + np.array(shifts)
+    return run
 
 
 def test_known_differences():
@@ -44,8 +44,8 @@ def test_known_differences():
     better = shifted("better", [1.0, 2, 3, 4, 5, 6, 7, 0])
     worse = shifted("worse", [-1.0, -2, -3, -4, -5, -6, -7, -8])
     (psnr,) = compare.compare([first, better, worse], "psnr-rgb8").metrics
-    one, two, three = psnr.runs
-    assert (one.run, one.mean, one.interval, one.difference, one.p) == ("first", 30, (30, 30), None, None)
+    run, two, three = psnr.runs
+    assert (run.run, run.mean, run.interval, run.difference, run.p) == ("first", 30, (30, 30), None, None)
     assert two.mean == 33.5 and two.difference == 3.5 and two.counts("higher") == (7, 0, 1)
     assert three.difference == -4.5 and three.counts("higher") == (0, 8, 0) and three.counts("lower") == (8, 0, 0)
     # All signs are equal: 2 / 2^7 and 2 / 2^8; Holm doubles the smaller.
@@ -57,10 +57,10 @@ def test_known_differences():
     assert compare.largest_differences(three.images)[0] == "  -8.0000  0007"
 
 
-def test_a_run_and_its_copy_differ_in_nothing():
-    one = shifted("one", [0.1, 0.2, 0.3, 0.4])
-    copy = replace(one, record=replace(one.record, evaluation="copy"))
-    for metric in compare.compare([one, copy]).metrics:
+def test_a_run_and_its_copy_have_no_difference():
+    run = shifted("one", [0.1, 0.2, 0.3, 0.4])
+    copy = replace(run, record=replace(run.record, evaluation="copy"))
+    for metric in compare.compare([run, copy]).metrics:
         line = metric.runs[1]
         assert line.difference == 0 and line.p in (None, 1.0)
         assert line.images is None or line.counts("higher") == (0, 0, 4)
@@ -68,22 +68,22 @@ def test_a_run_and_its_copy_differ_in_nothing():
 
 def test_only_common_images_are_paired_and_costs_have_no_test():
     long, short = shifted("long", [0.0] * 9), shifted("short", [1.0] * 6)
-    found = compare.compare([long, short])
-    by_id = {metric.id: metric for metric in found.metrics}
+    result = compare.compare([long, short])
+    by_id = {metric.id: metric for metric in result.metrics}
     assert by_id["psnr-rgb8"].runs[1].difference == 1 and len(by_id["psnr-rgb8"].runs[1].images) == 6
     assert by_id["params"].runs[1].p is None and by_id["params"].runs[1].difference == 0
-    assert list(by_id)[:3] == ["psnr-rgb8", "ssim-gauss11", "mae"] and "6 common images" in found.title
+    assert list(by_id)[:3] == ["psnr-rgb8", "ssim-gauss11", "mae"] and "6 common images" in result.title
     assert "lpips-alex" not in by_id  # measured in none
 
 
-def test_inputs_of_a_hole_are_compared_apart():
+def test_inputs_of_a_hole_are_compared_separately():
     runs = [in_memory(Spec(name, "places2", "inpaint", 28, named=name), images=6) for name in ("a", "b")]
-    found = compare.compare(runs, "psnr-rgb8")
-    assert [metric.name for metric in found.metrics] == ["psnr-rgb8, blurred", "psnr-rgb8, sharp"]
-    rows = [one.scores["psnr-rgb8"].query("input == 'sharp'") for one in runs]
+    result = compare.compare(runs, "psnr-rgb8")
+    assert [metric.name for metric in result.metrics] == ["psnr-rgb8, blurred", "psnr-rgb8, sharp"]
+    rows = [run.scores["psnr-rgb8"].query("input == 'sharp'") for run in runs]
     gap = rows[1]["value"].mean() - rows[0]["value"].mean()
-    assert found.metrics[1].runs[1].difference == pytest.approx(gap)
-    assert len(found.metrics[1].runs[1].images) == 6  # six masks of an image count as one
+    assert result.metrics[1].runs[1].difference == pytest.approx(gap)
+    assert len(result.metrics[1].runs[1].images) == 6  # six masks of an image count as one
 
 
 def test_bars_point_to_both_sides():
@@ -100,7 +100,7 @@ def test_bars_point_to_both_sides():
 
 
 def test_evaluations_are_found_by_name_and_by_run_and_dataset(store):
-    assert [one.name for one in compare.find(store, "sample", NAMES)] == NAMES
+    assert [run.name for run in compare.find(store, "sample", NAMES)] == NAMES
     (moved,) = compare.find(store, "sample", ["mrfnet-gopro"], "visdrone")
     assert moved.name == "mrfnet-visdrone-deblur"
 
@@ -121,16 +121,16 @@ def test_evaluations_are_found_by_name_and_by_run_and_dataset(store):
         (NAMES, "psnr-rgb", UserError, r"metric 'psnr-rgb': .*the nearest are: .*psnr-rgb8"),
     ],
 )
-def test_what_cannot_be_compared(store, names, metric, error, message):
+def test_runs_that_cannot_be_compared_are_refused(store, names, metric, error, message):
     with pytest.raises(error, match=message):
         compare.compare(compare.find(store, "sample", names), metric)
 
 
 def test_runs_without_a_common_image():
-    one, other = shifted("one", [0.0] * 4), shifted("other", [0.0] * 4)
+    run, other = shifted("one", [0.0] * 4), shifted("other", [0.0] * 4)
     other.scores["psnr-rgb8"]["image"] = [f"else-{i}" for i in range(4)]
     with pytest.raises(DataError, match="no metric has a value of a common image"):
-        compare.compare([one, other], "psnr-rgb8")
+        compare.compare([run, other], "psnr-rgb8")
 
 
 def test_the_command(store, tmp_path, monkeypatch, capsys):

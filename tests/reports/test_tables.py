@@ -31,7 +31,7 @@ from reports.tables.model import Head, Measured
 from reports.tables.runs import Group, join_seeds
 from tests import make_scores
 from tests.make_scores import OFFLINE, Spec
-from tests.reports.test_report import KNOWN, in_memory, join, line_of, real, series
+from tests.reports.samples import PUBLISHED, in_memory, join, line_of, real, series
 
 PREAMBLE = r"\documentclass{article}\usepackage{booktabs,graphicx,amssymb}\begin{document}"
 
@@ -39,7 +39,7 @@ PREAMBLE = r"\documentclass{article}\usepackage{booktabs,graphicx,amssymb}\begin
 @pytest.fixture(scope="module")
 def shown() -> list[model.Table]:
     """All tables of a store with every task, several seeds, stand-ins and failures."""
-    return all_tables([in_memory(spec) for spec in make_scores.few()], KNOWN, custom.load(KNOWN))
+    return all_tables([in_memory(spec) for spec in make_scores.few()], PUBLISHED, custom.load(PUBLISHED))
 
 
 # Statistics -----------------------------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ def judged(
     evaluation = real("lmfn", 30.0)
     cell = Measured(value, low, high, parts=((evaluation, reading.measure(evaluation, "psnr-rgb8", {}), value),))
     protocol = printed.Protocol("psnr-rgb8", "psnr-rgb8" if used else None, used, "Why.")
-    column = KNOWN.tables["lmfn-1"].columns[0]
+    column = PUBLISHED.tables["lmfn-1"].columns[0]
     head = Head("psnr", "PSNR", "", "dB", "higher", "psnr-rgb8", printed=column, protocol=protocol)
     verdicts.judge_cell(cell, model.Printed(text, number), head)
     return cell
@@ -233,20 +233,20 @@ def test_every_reason_why_a_run_is_not_comparable(changes, reason):
 
 
 def test_all_26_tables_are_shown_without_a_run():
-    published = [table for table in all_tables([], KNOWN, custom.load(KNOWN)) if table.compares]
-    assert [table.id for table in published] == list(KNOWN.tables) and len(published) == 26
+    published = [table for table in all_tables([], PUBLISHED, custom.load(PUBLISHED)) if table.compares]
+    assert [table.id for table in published] == list(PUBLISHED.tables) and len(published) == 26
     layers = [table for table in published if table.kind == printed.LAYERS]
     assert len(layers) == 3 and {table.verdict for table in layers} == {""}
     for table in published:
         assert table in layers or (table.verdict, {line.verdict for line in table.lines}) == ("not run", {"not run"})
-        assert len(table.lines) == len(KNOWN.tables[table.id].rows) and cell_records(table) == []
+        assert len(table.lines) == len(PUBLISHED.tables[table.id].rows) and cell_records(table) == []
         text = formats.markdown(table)
-        assert all(value in text for row in KNOWN.tables[table.id].rows for value in row.values.values() if value)
+        assert all(value in text for row in PUBLISHED.tables[table.id].rows for value in row.values.values() if value)
         assert (f"Verdict: not run, none of its {len(table.lines)} rows has a run." in text) == (table not in layers)
 
 
 def test_kendalls_tau_of_a_table_is_scipys():
-    printed = {row.method: row.numbers["psnr"] for row in KNOWN.tables["lmfn-1"].rows}
+    printed = {row.method: row.numbers["psnr"] for row in PUBLISHED.tables["lmfn-1"].rows}
     psnr = {"deepdeblur": 28.0, "srn": 29.0, "dmphn": 27.5, "lmfn": 31.0}
     table = join("lmfn-1", *(real(name, value, ssim_matlab_rgb=0.9) for name, value in psnr.items()))
     taus = {head.id: tau for head, tau, _ in verdicts.orders(verdicts.representatives(table.lines), table.heads)}
@@ -365,7 +365,7 @@ def test_all_latex_tables_compile_in_a_plain_article(shown, tmp_path):
 
 def test_a_long_table_is_split():
     runs = [in_memory(Spec("mine", "gopro", "deblur", 29, seed=None, named=f"run-{i:02d}")) for i in range(50)]
-    (table,) = all_tables(runs, replace(KNOWN, tables={}), [])
+    (table,) = all_tables(runs, replace(PUBLISHED, tables={}), [])
     text = formats.latex(table)
     pieces = math.ceil(len(table.heads) / formats.LATEX_COLUMNS[False]) * math.ceil(50 / formats.LATEX_LINES)
     assert text.count(r"\begin{table*}") == pieces and text.count(r"\clearpage") == pieces // formats.LATEX_FLOATS
@@ -436,7 +436,7 @@ def custom_file(folder: Path, rows: str, columns: str = "[psnr-rgb8]") -> custom
     """A table with these rows."""
     text = "{id: mine, title: Mine, task: deblur, dataset: gopro, columns: " + columns + ", rows: " + rows + "}"
     (folder / "mine.yaml").write_text(text, encoding="utf-8")
-    return custom.load(KNOWN, folder)[0]
+    return custom.load(PUBLISHED, folder)[0]
 
 
 def ablation() -> list[reading.Evaluation]:
