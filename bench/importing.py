@@ -20,7 +20,7 @@ from bench.params.checks import check_arguments
 from bench.params.recipe_schema import Recipe, Train
 from bench.params.recipes import method_rows, paper_network, recipes_of
 from bench.params.schema import Params
-from bench.record import RECORD, Record, Source, new_record, read_record, write_record
+from bench.record import RECORD, Kind, Record, Source, new_record, read_record, write_record
 from bench.registry import nearest
 from bench.state_files import file_and_part, parts_of, read_state
 
@@ -56,11 +56,11 @@ def networks_in_use(method: Method, task: str, networks: nn.ModuleDict) -> list[
     import torch
 
     from bench.scoring.restore import prepared
-    from bench.scoring.run_costs import shapes
+    from bench.scoring.run_costs import input_shapes
 
     called: set[str] = set()
     hooks = [net.register_forward_pre_hook(lambda *_, name=name: called.add(name)) for name, net in networks.items()]
-    batch = prepared(method, {name: torch.zeros(shape) for name, shape in shapes(task, 8, 8).items()})
+    batch = prepared(method, {name: torch.zeros(shape) for name, shape in input_shapes(task, 8, 8).items()})
     with torch.inference_mode():
         method.restore(networks.eval(), batch)
     for hook in hooks:
@@ -165,31 +165,12 @@ def import_weights(
 
     runs.check_new_name(params, run, "--name")
     runs.check_free(params, run)
-    method, served = registry.method(name), registry.dataset(dataset).tasks
-    common = [task for task in method.tasks if task in served]
-    if not common:
-        raise UserError(f"{name} does {', '.join(method.tasks)}; {dataset} serves {', '.join(served)}")
+    task = _task_of(name, dataset)
     built = manifest.read(folders.data_folder(params, dataset))
     source = source_run(params, sources)
-    paper = paper_network(params, name.replace("-", "_"))
-    arguments = paper | _shared_arguments(method, source) | dict(network or {})
-    networks = reference_networks(name, arguments, sources, common[0])
-    row, also, title = _names(params, name, run, source, sources)
-    recipe = Recipe(
-        name=run,
-        method=name,
-        dataset=dataset,
-        task=common[0],
-        row=row,
-        also=also,
-        title=title,
-        profile=params.profile,
-        seed=params.seed if source is None else source.seed,
-        network=arguments,
-        paper_network=arguments if source is None else paper,
-        train=Train(),
-    )
-    record = _record(recipe, method, built, source, sources)
+    recipe = _recipe(params, name, run, built, task, source, sources, network or {})
+    networks = reference_networks(name, recipe.network, sources, task)
+    record = _record(recipe, built, source, sources)
     state = {key: value.contiguous() for key, value in networks.state_dict().items()}
 
     def fill(folder: Path) -> None:
@@ -200,6 +181,45 @@ def import_weights(
     out = folders.run_folder(params, run)
     replace_folder(out, fill)
     return out
+
+
+def _task_of(name: str, dataset: str) -> str:
+    """Return the first task of a method that the dataset serves. Raises UserError where there is none."""
+    tasks, served = registry.method(name).tasks, registry.dataset(dataset).tasks
+    common = [task for task in tasks if task in served]
+    if not common:
+        raise UserError(f"{name} does {', '.join(tasks)}; {dataset} serves {', '.join(served)}")
+    return common[0]
+
+
+def _recipe(
+    params: Params,
+    name: str,
+    run: str,
+    built: BuiltSet,
+    task: str,
+    source: Record | None,
+    sources: Mapping[str, Path],
+    network: Mapping[str, Any],
+) -> Recipe:
+    """Return the recipe of an imported run; see `import_weights`."""
+    paper = paper_network(params, name.replace("-", "_"))
+    arguments = paper | _shared_arguments(registry.method(name), source) | dict(network)
+    row, also, title = _names(params, name, run, source, sources)
+    return Recipe(
+        name=run,
+        method=name,
+        dataset=built.about["dataset"],
+        task=task,
+        row=row,
+        also=also,
+        title=title,
+        profile=params.profile,
+        seed=params.seed if source is None else source.seed,
+        network=arguments,
+        paper_network=arguments if source is None else paper,
+        train=Train(),
+    )
 
 
 def _shared_arguments(method: Method, source: Record | None) -> dict[str, Any]:
@@ -225,11 +245,10 @@ def _names(
     return row, tuple(also), f"{row} (authors' weights)"
 
 
-def _record(
-    recipe: Recipe, method: Method, built: BuiltSet, source: Record | None, sources: Mapping[str, Path]
-) -> Record:
+def _record(recipe: Recipe, built: BuiltSet, source: Record | None, sources: Mapping[str, Path]) -> Record:
     """Return the record of an imported run, without the hash of its weights."""
-    record = new_record(recipe, method, built, "authors' weights" if source is None else source.kind)
+    kind: Kind = "authors' weights" if source is None else source.kind
+    record = new_record(recipe, registry.method(recipe.method), built, kind)
     record = replace(record, sources={file.name: sha256(file) for file in _files(sources)})
     if source is None:
         return record

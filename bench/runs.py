@@ -1,6 +1,6 @@
-"""What a finished run leaves on disk, and how to get its networks back.
+"""Runs: their recipes, their folders, and how their networks are loaded.
 
-A run's folder holds `weights.safetensors` (none without training), `record.json` (all about it) and `losses.parquet`.
+The folder of a run holds `weights.safetensors`, `record.json` (what is known about it) and `losses.parquet`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from bench import registry
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import augment
+from bench.folders import run_folder, scores_folder
 from bench.params.checks import check_arguments, named
 from bench.params.recipe_schema import Recipe
 from bench.params.resolving import all_chains, all_runs, recipe
@@ -24,9 +25,11 @@ from bench.registry import nearest
 
 if TYPE_CHECKING:
     from torch import nn
-from bench.folders import run_folder, scores_folder
 
-WEIGHTS, LOSSES = "weights.safetensors", "losses.parquet"
+    from bench.contracts import State
+
+WEIGHTS = "weights.safetensors"
+LOSSES = "losses.parquet"
 
 
 def resolve(params: Params, name: str) -> tuple[Recipe, Method]:
@@ -35,33 +38,37 @@ def resolve(params: Params, name: str) -> tuple[Recipe, Method]:
     Raises:
         ParamsError: an unknown run or argument, or a task that the method or the dataset does not serve.
     """
-    found = recipe(params, name)
-    method = registry.method(found.method)
-    tasks = registry.dataset(found.dataset).tasks
-    common = [task for task in method.tasks if task in tasks]
-    task = found.task or (common[0] if common else "")
+    resolved = recipe(params, name)
+    method = registry.method(resolved.method)
+    served = registry.dataset(resolved.dataset).tasks
+    common = [task for task in method.tasks if task in served]
+    task = resolved.task or (common[0] if common else "")
     if task not in common:
         raise ParamsError(
-            f"params.yaml: run {name}: {found.method} does {', '.join(method.tasks)}, {found.dataset} serves "
-            f"{', '.join(tasks)}" + (f", the run asks for {task}" if task else "")
+            f"params.yaml: run {name}: {resolved.method} does {', '.join(method.tasks)}, {resolved.dataset} serves "
+            f"{', '.join(served)}" + (f", the run asks for {task}" if task else "")
         )
-    given = auxiliary_options(params, found.dataset, method)
-    found = found.model_copy(
-        update={"task": task, "network": given | found.network, "paper_network": given | found.paper_network}
+    options = auxiliary_options(params, resolved.dataset, method)
+    resolved = resolved.model_copy(
+        update={
+            "task": task,
+            "network": options | resolved.network,
+            "paper_network": options | resolved.paper_network,
+        }
     )
     if method.networks is not None:
-        check_arguments(method.networks, found.network, f"params.yaml: run {name}: network")
-        _check_train(found, method)
-    return found, with_options(method, found.network)
+        check_arguments(method.networks, resolved.network, f"params.yaml: run {name}: network")
+        _check_train(resolved, method)
+    return resolved, with_options(method, resolved.network)
 
 
 def auxiliary_options(params: Params, dataset: str, method: Method) -> dict[str, Any]:
-    """Return the options in params.yaml of a method's auxiliary maps on a dataset: arguments of its networks, by name.
+    """Return what `params.yaml` sets for a method's auxiliary maps on a dataset: arguments of its networks, by name.
 
     Raises:
         ParamsError: an option that the map does not have, or of the wrong type.
     """
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for key, stage in params.auxiliary.items():
         if stage.dataset == dataset and stage.map in method.auxiliary:
             where, options = f"params.yaml: auxiliary.{key}.options", method.auxiliary[stage.map].options
@@ -70,44 +77,51 @@ def auxiliary_options(params: Params, dataset: str, method: Method) -> dict[str,
                     near = nearest(name, options) or "none"
                     raise ParamsError(f"{where}.{name}: unknown option; the nearest are: {near}")
             check_arguments(method.networks, stage.options, where)
-            found |= stage.options
-    return found
+            arguments |= stage.options
+    return arguments
 
 
 def with_options(method: Method, arguments: Mapping[str, Any]) -> Method:
     """Return the method with the options of its auxiliary maps taken from these network arguments."""
     if not method.auxiliary:
         return method
-    made = {
-        key: replace(one_map, options={name: arguments.get(name, value) for name, value in one_map.options.items()})
-        for key, one_map in method.auxiliary.items()
-    }
-    return replace(method, auxiliary=made)
+    maps = {}
+    for key, auxiliary_map in method.auxiliary.items():
+        options = {name: arguments.get(name, default) for name, default in auxiliary_map.options.items()}
+        maps[key] = replace(auxiliary_map, options=options)
+    return replace(method, auxiliary=maps)
 
 
-def _check_train(found: Recipe, method: Method) -> None:
+def _check_train(resolved: Recipe, method: Method) -> None:
     """Check what only the method and the augmentations know: names in a recipe, its crops. Raises ParamsError."""
+    where, train = f"params.yaml: run {resolved.name}: train", resolved.train
     players = {player for phase in method.phases.values() for player in phase.players}
-    for kind, used, known in (("players", found.train.players, players), ("phases", found.train.phases, method.phases)):
+    for kind, used, known in (("players", train.players, players), ("phases", train.phases, method.phases)):
         for name in used:
             if name not in known:
                 raise ParamsError(
-                    f"params.yaml: run {found.name}: train.{kind}.{name}: {found.method} has none of this name; "
-                    f"the nearest are: {nearest(name, known)}"
+                    f"{where}.{kind}.{name}: {resolved.method} has none of this name; the nearest are: "
+                    f"{nearest(name, known)}"
                 )
-    if (size := found.train.crop_size) % method.multiple or size < method.min_size:
+    if (size := train.crop_size) % method.multiple or size < method.min_size:
         raise ParamsError(
-            f"params.yaml: run {found.name}: train.crop_size is {size}; {found.method} takes images of sides that are "
-            f"multiples of {method.multiple} and at least {method.min_size} pixels"
+            f"{where}.crop_size is {size}; {resolved.method} takes images of sides that are multiples of "
+            f"{method.multiple} and at least {method.min_size} pixels"
         )
-    with named(f"params.yaml: run {found.name}: train.augment: "):
-        for entry in found.train.augment:
+    with named(f"{where}.augment: "):
+        for entry in train.augment:
             augment.resolve(entry)
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A run that can restore: its record, its method, and its networks in eval mode, none without training."""
+    """A run that can restore images.
+
+    Args:
+        record: what is known about it.
+        method: its method, settled for its network arguments.
+        networks: in eval mode; empty without training.
+    """
 
     record: Record
     method: Method
@@ -115,11 +129,11 @@ class Trained:
 
 
 def known(params: Params) -> list[str]:
-    """Return the runs that can be evaluated: those of params.yaml and those imported."""
+    """Return the names of the runs that can be evaluated: those of `params.yaml`, and imported ones."""
     parent = run_folder(params, "x").parent
-    # A process that was killed may have left a folder of a hidden name half filled.
-    found = {path.parent.name for path in parent.glob(f"[!.]*/{RECORD}")}
-    return sorted(found | set(all_runs(params)))
+    # Hidden folders are half-filled ones of killed processes.
+    finished = {path.parent.name for path in parent.glob(f"[!.]*/{RECORD}")}
+    return sorted(finished | set(all_runs(params)))
 
 
 def check_new_name(params: Params, name: str, option: str) -> None:
@@ -138,7 +152,7 @@ def check_new_name(params: Params, name: str, option: str) -> None:
             f"{option}: {name!r} is a run of params.yaml, and nothing replaces its scores but itself: choose another "
             "name"
         )
-    # Hidden folders are half-filled ones of killed processes: no list and no report reads them.
+    # Hidden folders are half-filled ones of killed processes, which no list and no report reads.
     if not re.fullmatch(r"[\w.+-]+", name) or name.startswith((".", "-")):
         raise ParamsError(
             f"{option}: found {name!r}, expected letters, digits and any of . _ + -, and neither . nor - at the start"
@@ -153,11 +167,11 @@ def check_free(params: Params, run: str) -> None:
         raise UserError(f"--name: {run!r} is taken; choose another name, or first delete {', '.join(taken)}")
 
 
-def load(params: Params, name: str, device: Any = "cpu") -> Trained:
+def load(params: Params, name: str, device: str = "cpu") -> Trained:
     """Load a finished run.
 
     Raises:
-        UserError: it was not trained yet, or there is no such run.
+        UserError: the run has not been trained yet, or does not exist.
         WeightsError: the weights do not fit the network or cannot be read.
     """
     place = run_folder(params, name)
@@ -180,16 +194,25 @@ def no_networks() -> nn.ModuleDict:
 
 
 def settled(method: Method, arguments: Mapping[str, Any]) -> Method:
-    """Return the method as it is with these network arguments: its auxiliary maps, and its margin a number or None."""
+    """Return the method for these network arguments: the options of its auxiliary maps, and its margin as a number.
+
+    Args:
+        method: of the registry.
+        arguments: of its networks, by name.
+    """
     method = with_options(method, arguments)
     if not callable(method.margin):
         return method
-    taken = inspect.signature(method.margin).parameters
-    return replace(method, margin=method.margin(**{name: arguments[name] for name in arguments if name in taken}))
+    names = inspect.signature(method.margin).parameters
+    return replace(method, margin=method.margin(**{name: arguments[name] for name in arguments if name in names}))
 
 
-def build(method: Method, arguments: Mapping[str, Any], weights: Path, device: Any) -> nn.ModuleDict:
-    """Make a method's networks with the weights of a file, in eval mode. Raises WeightsError when they do not fit."""
+def build(method: Method, arguments: Mapping[str, Any], weights: Path, device: str) -> nn.ModuleDict:
+    """Build a method's networks with the weights of a file, in eval mode.
+
+    Raises:
+        WeightsError: the weights do not fit or cannot be read.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
     from torch import nn
@@ -206,19 +229,28 @@ def build(method: Method, arguments: Mapping[str, Any], weights: Path, device: A
     return nn.ModuleDict({name: channels_last(net.to(device)).eval() for name, net in networks.items()})
 
 
-def fit(network: nn.Module, state: Mapping[str, Any], where: str) -> None:
-    """Load a state dict, whole and exact. Raises WeightsError naming the first tensors that do not fit."""
-    own = network.state_dict()
-    missing, extra = [n for n in own if n not in state], [n for n in state if n not in own]
-    wrong = [n for n in own if n in state and tuple(own[n].shape) != tuple(state[n].shape)]
-    if missing or extra or wrong:
-        parts = [
-            f"{len(found)} {what}, the first is {found[0]}"
-            for what, found in (("tensors are missing", missing), ("are not of this network", extra))
-            if found
-        ]
-        for name in wrong[:1]:
-            found, expected = tuple(state[name].shape), tuple(own[name].shape)
-            parts.append(f"{len(wrong)} have another shape, the first is {name}: found {found}, expected {expected}")
-        raise WeightsError(f"{where}: the weights do not fit: {'; '.join(parts)}")
-    network.load_state_dict({name: state[name] for name in own})
+def fit(network: nn.Module, state: State, where: str) -> None:
+    """Load a state dict; every tensor must be there and have its shape.
+
+    Args:
+        network: gets the values.
+        state: tensors by name.
+        where: what the weights are, for the message.
+
+    Raises:
+        WeightsError: tensors are missing, unknown or of another shape; the first of each are named.
+    """
+    expected = network.state_dict()
+    missing, unknown = (
+        [name for name in expected if name not in state],
+        [name for name in state if name not in expected],
+    )
+    wrong = [name for name in expected if name in state and expected[name].shape != state[name].shape]
+    faults = [f"{len(missing)} tensors are missing, the first is {missing[0]}"] if missing else []
+    faults += [f"{len(unknown)} are not of this network, the first is {unknown[0]}"] if unknown else []
+    if wrong:
+        shapes = f"found {tuple(state[wrong[0]].shape)}, expected {tuple(expected[wrong[0]].shape)}"
+        faults.append(f"{len(wrong)} have another shape, the first is {wrong[0]}: {shapes}")
+    if faults:
+        raise WeightsError(f"{where}: the weights do not fit: {'; '.join(faults)}")
+    network.load_state_dict({name: state[name] for name in expected})

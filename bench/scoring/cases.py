@@ -70,11 +70,11 @@ def inputs_of(task: str, built: BuiltSet) -> tuple[str, ...]:
 def cases(built: BuiltSet, task: str, inputs: tuple[str, ...]) -> Iterator[Case]:
     """Read the test images one by one, all of them under the first input, then all under the next."""
     for source in inputs:
-        for row in test_rows(built):
+        for row in image_rows(built):
             yield read_case(built, row, task, source)
 
 
-def test_rows(built: BuiltSet) -> list[dict[str, Any]]:
+def image_rows(built: BuiltSet) -> list[dict[str, Any]]:
     """Return the manifest rows of the test images."""
     return [{str(key): value for key, value in row.items()} for row in built.split("test").to_dict("records")]
 

@@ -28,7 +28,7 @@ from bench.params.schema import Params
 from bench.provenance import here
 from bench.record import Inside, KeptImage, Record, TrainingSet
 from bench.registry import nearest
-from bench.scoring.cases import Case, Predict, cases, condition, errors_name, inputs_of, read_case, test_rows, to_depth
+from bench.scoring.cases import Case, Predict, cases, condition, errors_name, image_rows, inputs_of, read_case, to_depth
 from bench.scoring.kept_images import choose_images, look_inside, write_images
 from bench.scoring.metrics import catalogue
 from bench.scoring.metrics.measure import NotMeasured
@@ -234,7 +234,7 @@ def insides_of_first(restorer: Restorer, scored: ScoredSet, device: str, folder:
     if len(restorer.parts) > 1 or restorer.parts[0].method.insides is None:
         return ()
     name = next(iter(scored.shown))
-    row = next(row for row in test_rows(scored.built) if row["name"] == name)
+    row = next(row for row in image_rows(scored.built) if row["name"] == name)
     case = read_case(scored.built, row, scored.task, scored.inputs[0])
     return look_inside(restorer.parts[0], batch_of(case, scored.task, device), folder)
 

@@ -1,12 +1,12 @@
 """Restore a person's own photographs with a run: any size, JPEG, PNG or TIFF.
 
-No file is overwritten that is read, or that lies beside one that is read. In any other folder a file of a result's name
-counts as an earlier result, and the new one takes its place.
+In the folders of the images nothing is overwritten. In any other folder a file with the name of a result counts as an
+earlier result and is replaced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,54 +47,70 @@ class Request:
     """float32, or bfloat16 for half the time on hardware that supports it, within 0.1 dB."""
 
 
-def restore_files(params: Params, options: Request) -> Iterator[Path]:
-    """Restore each image of the command line into `options.out`, as an 8-bit PNG of its name.
+def restore_files(params: Params, request: Request) -> Iterator[Path]:
+    """Restore each image into `request.out`, as an 8-bit PNG of the same name; yield each result's path.
 
     Raises:
-        UserError: a run that is not trained, a mask or right view too few or too many, an `--out` that would overwrite
-            an input or its neighbour.
+        UserError: a run that is not trained, a mask or right view that is missing or not used, or an `out` that would
+            overwrite an input or a file next to one.
         DataError: an image that cannot be read, or a mask or view of another size; found before the first is restored.
     """
     from tqdm import tqdm
 
-    outputs = _plan(options)
-    pairs: Sequence[Path | None] = options.right or [None] * len(options.images)
-    for path in _inputs(options):
+    outputs = _outputs(request)
+    pairs: Sequence[Path | None] = request.right or [None] * len(request.images)
+    for path in _inputs(request):
         if not path.is_file():
             raise DataError(f"{path}: no such file")
-    need_writable(options.out)
-    from bench.training.device import full_float32, scoring_device, set_threads, tune_allocator
+    need_writable(request.out)
+    from bench.training.device import scoring_device, set_threads, tune_allocator
 
     tune_allocator()
     set_threads(0)  # all cores: `threads` of params.yaml is for trainings, of which several run at once
+    device = scoring_device()
+    task, method, networks = _load(params, request.run, device)
+    _check_options(request, task)
+    for image, right in zip(request.images, pairs, strict=True):
+        _arrays(image, right, request.mask)  # reads all of them first: the last may be damaged
+    for image, right, out in zip(tqdm(request.images, disable=None, unit="image"), pairs, outputs, strict=True):
+        arrays = _arrays(image, right, request.mask)
+        write_png(out, quantise(_restored(image, arrays, request, method, networks, device)))
+        yield out
+
+
+def _check_options(request: Request, task: str) -> None:
+    """Raise UserError for a mask or right views that the task needs and does not get, or gets and does not need."""
+    names = find_task(task).inputs
+    if ("mask" in names) != (request.mask is not None):
+        advice = "give --mask FILE" if "mask" in names else "it takes no --mask"
+        raise UserError(f"{request.run} does {task}: {advice}")
+    if ("right" in names) != bool(request.right):
+        advice = "give --right" if "right" in names else "it takes no --right"
+        raise UserError(f"{request.run} does {task}: {advice}")
+
+
+def _restored(
+    image: Path,
+    arrays: Mapping[str, np.ndarray],
+    request: Request,
+    method: Method,
+    networks: nn.ModuleDict,
+    device: str,
+) -> np.ndarray:
+    """Restore one image: (H, W, 3) float32 in [0, 1]. Print how, where it is too large to be restored whole."""
     import torch
 
     from bench.scoring.restore import TILE, WHOLE, restore
+    from bench.training.device import full_float32
 
-    device = scoring_device()
-    task, method, networks = _load(params, options.run, device)
-    names = find_task(task).inputs
-    if ("mask" in names) != (options.mask is not None):
-        raise UserError(
-            f"{options.run} does {task}: " + ("give --mask FILE" if "mask" in names else "it takes no --mask")
-        )
-    if ("right" in names) != bool(options.right):
-        raise UserError(
-            f"{options.run} does {task}: " + ("give --right" if "right" in names else "it takes no --right")
-        )
-    for image, right in zip(options.images, pairs, strict=True):
-        _arrays(image, right, options.mask)
-    for image, right, out in zip(tqdm(options.images, disable=None, unit="image"), pairs, outputs, strict=True):
-        arrays = _arrays(image, right, options.mask)
-        batch = {n: torch.from_numpy(a).permute(2, 0, 1)[None].to(device) for n, a in arrays.items()}
-        height, width = next(iter(arrays.values())).shape[:2]
-        if height * width > WHOLE and method.tiling and method.networks is not None:
-            print(f"{image}: {width}x{height} is restored in tiles. {method.tiling}")
-        whole = 0 if options.tile else WHOLE
-        with full_float32(), torch.autocast(device, torch.bfloat16, enabled=options.precision == "bfloat16"):
-            pred = restore(method, networks, batch, whole, options.tile or TILE)
-        write_png(out, quantise(pred[0].permute(1, 2, 0).cpu().numpy()))
-        yield out
+    batch = {name: torch.from_numpy(array).permute(2, 0, 1)[None].to(device) for name, array in arrays.items()}
+    height, width = next(iter(arrays.values())).shape[:2]
+    if height * width > WHOLE and method.tiling and method.networks is not None:
+        print(f"{image}: {width}x{height} is restored in tiles. {method.tiling}")
+    whole = 0 if request.tile else WHOLE
+    with full_float32(), torch.autocast(device, torch.bfloat16, enabled=request.precision == "bfloat16"):
+        pred = restore(method, networks, batch, whole, request.tile or TILE)
+    return pred[0].permute(1, 2, 0).cpu().numpy()
 
 
 def _load(params: Params, name: str, device: str) -> tuple[str, Method, nn.ModuleDict]:
@@ -112,43 +128,50 @@ def _load(params: Params, name: str, device: str) -> tuple[str, Method, nn.Modul
     return trained.record.task, trained.method, trained.networks
 
 
-def _inputs(options: Request) -> list[Path]:
+def _inputs(request: Request) -> list[Path]:
     """Return every file that the command reads."""
-    return [*options.images, *options.right, *([options.mask] if options.mask else [])]
+    return [*request.images, *request.right, *([request.mask] if request.mask else [])]
 
 
-def _plan(options: Request) -> list[Path]:
-    """Return the file each image will be restored to; no two are one, and none is an input or lies beside it."""
-    if options.tile and options.tile < 64:
-        raise UserError(f"--tile: found {options.tile}, expected 64 pixels or more")
-    if options.right and len(options.right) != len(options.images):
-        raise UserError(f"--right: found {len(options.right)} for {len(options.images)} images; give it once per IMAGE")
-    outputs = [options.out / f"{path.stem}.png" for path in options.images]
+def _outputs(request: Request) -> list[Path]:
+    """Return the result's path for each image.
+
+    Raises:
+        UserError: two results would be one file, or a result would replace a file in a folder of inputs.
+    """
+    if request.tile and request.tile < 64:
+        raise UserError(f"--tile: found {request.tile}, expected 64 pixels or more")
+    if request.right and len(request.right) != len(request.images):
+        raise UserError(f"--right: found {len(request.right)} for {len(request.images)} images; give it once per IMAGE")
+    outputs = [request.out / f"{path.stem}.png" for path in request.images]
     if len(set(outputs)) != len(outputs):
         raise UserError(
             "two of the images have the same name and would be written to one file: restore them one by one"
         )
-    # Of a link both folders: that where it stands, and that of its file.
-    folders = {place for path in _inputs(options) for place in (path.parent.resolve(), path.resolve().parent)}
+    # For a link both folders count: the folder of the link and that of its file.
+    folders = {place for path in _inputs(request) for place in (path.parent.resolve(), path.resolve().parent)}
     for path in outputs:
         if path.exists() and not folders.isdisjoint((path.parent.resolve(), path.resolve().parent)):
-            raise UserError(f"{path}: lies among the images; choose another --out so that nothing is lost")
+            raise UserError(f"{path}: exists in a folder of the images; choose another --out so that nothing is lost")
     return outputs
 
 
 def _arrays(image: Path, right: Path | None, mask: Path | None) -> dict[str, np.ndarray]:
+    """Read the inputs of one image by name, float32 (H, W, C) in [0, 1]."""
     pixels = as_float(read_rgb(image, bits=None))
     if right is not None:
-        other = as_float(read_rgb(right, bits=None))
-        _same(image, pixels, right, other)
-        return {"left": pixels, "right": other}
+        view = as_float(read_rgb(right, bits=None))
+        _check_size(image, pixels, right, view)
+        return {"left": pixels, "right": view}
     if mask is not None:
         hole = as_float(read_mask(mask))
-        _same(image, pixels, mask, hole)
+        _check_size(image, pixels, mask, hole)
         return {"x": pixels * (1 - hole), "mask": hole}
     return {"x": pixels}
 
 
-def _same(one: Path, a: np.ndarray, other: Path, b: np.ndarray) -> None:
-    if a.shape[:2] != b.shape[:2]:
-        raise DataError(f"{other}: {b.shape[1]}x{b.shape[0]}, but {one} is {a.shape[1]}x{a.shape[0]}")
+def _check_size(image: Path, pixels: np.ndarray, other: Path, values: np.ndarray) -> None:
+    """Raise DataError where a mask or view has another size than its image."""
+    if pixels.shape[:2] != values.shape[:2]:
+        found, expected = (f"{array.shape[1]}x{array.shape[0]}" for array in (values, pixels))
+        raise DataError(f"{other}: {found}, but {image} is {expected}")

@@ -1,4 +1,4 @@
-"""Restore images of any size with a run: pad, cut into tiles where memory asks for it, clip, and keep known pixels."""
+"""Restore images of any size with a run: pad, cut large ones into tiles, clip, and keep known pixels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from bench.runs import Trained
 from bench.tasks import find_task
 
 TILE = 448
-"""The side of the part of a tile that is kept, in pixels. MRFNet restores 12 megapixels in 2.8 GB so; with 512, 3.9."""
+"""Side, in pixels, of the part of a tile that is kept. MRFNet restores 12 megapixels in 2.8 GB; with 512, in 3.9 GB."""
 OVERLAP = 64
-"""What two tiles share, in pixels, where a method has no bounded field: they are blended over it."""
+"""Overlap, in pixels, over which two tiles are blended where a method's receptive field is not bounded."""
 WHOLE = 2_200_000
-"""Images of at most so many pixels are restored whole; 1680x1120 and 1920x1080 are."""
+"""The largest image, in pixels, that is restored whole: 1680x1120 and 1920x1080 are."""
 
 
 def restore(
@@ -27,10 +27,11 @@ def restore(
     """Restore a batch of images of any size.
 
     Args:
-        method: of `runs.load`, which has settled what depends on the network's arguments.
+        method: of `runs.load`, where what depends on the network's arguments is settled.
+        networks: the method's networks; empty without training.
         batch: inputs by name, (N, C, H, W) float32 in [0, 1].
-        whole: images of at most so many pixels are not cut; for a method without networks no image is.
-        tile: side of a tile's kept part, in pixels.
+        whole: the largest image, in pixels, that is not cut into tiles. A method without networks never cuts one.
+        tile: side, in pixels, of the part of a tile that is kept.
 
     Returns:
         (N, 3, H, W) in [0, 1]. The known pixels are those of `x` where one of the method's tasks keeps them.
@@ -51,12 +52,12 @@ def restore(
 
 
 def prepared(method: Method, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what a method is given: the inputs, padded to sizes that it takes, and the auxiliary maps it declares.
+    """Return what a method gets: the inputs, padded to a size that it takes, and its auxiliary maps.
 
-    A map is made of the whole image, before anything is cut: a tile alone would have another one at its rim.
+    The maps are made of the whole image, before it is cut: at its border a tile would have other values.
     """
     padded = {name: pad(value, method.multiple, method.min_size) for name, value in batch.items()}
-    return padded | {name: _map_of_input(one_map, padded) for name, one_map in method.auxiliary.items()}
+    return padded | {name: _map_of_input(auxiliary_map, padded) for name, auxiliary_map in method.auxiliary.items()}
 
 
 def _map_of_input(auxiliary_map: AuxiliaryMap, batch: Mapping[str, Tensor]) -> Tensor:
@@ -66,20 +67,33 @@ def _map_of_input(auxiliary_map: AuxiliaryMap, batch: Mapping[str, Tensor]) -> T
 
 
 def pad(image: Tensor, multiple: int, min_size: int) -> Tensor:
-    """Reflect at the bottom and the right until both sides are multiples of `multiple` and at least `min_size`."""
+    """Reflect at the bottom and the right until both sides are multiples of `multiple` and at least `min_size`.
+
+    >>> pad(torch.zeros(1, 3, 5, 7), 4, 1).shape
+    torch.Size([1, 3, 8, 8])
+    """
     for axis in (-2, -1):
         size = image.shape[axis]
-        wanted = -(-max(size, min_size) // multiple) * multiple
-        if wanted != size:
-            index = np.pad(np.arange(size), (0, wanted - size), "reflect" if size > 1 else "edge")
+        padded = -(-max(size, min_size) // multiple) * multiple
+        if padded != size:
+            index = np.pad(np.arange(size), (0, padded - size), "reflect" if size > 1 else "edge")
             image = image.index_select(axis, torch.from_numpy(index).to(image.device))
     return image
 
 
 def _windows(size: int, side: int, rim: int) -> Iterator[tuple[int, int, int]]:
-    """Give each window's start and the first and last pixel that it keeps, a rim away from its ends inside the image.
+    """Yield the start of each window, the first pixel that it keeps and the one after the last.
 
-    All have one size: tensors of many sizes fragment the memory, to 5.0 GB where 3.9 do.
+    Inside the image a window does not keep its rim. All windows have one size: tensors of many sizes fragment the
+    memory, to 5.0 GB instead of 3.9.
+
+    >>> list(_windows(10, 6, 1))
+    [(0, 0, 5), (4, 5, 10)]
+
+    Args:
+        size: of the image, in pixels.
+        side: of a window.
+        rim: pixels at both ends of a window that are not kept.
     """
     starts = [*range(0, size - side, side - 2 * rim), size - side] if size > side else [0]
     edges = [0, *(start + side - rim for start in starts[:-1]), size]
@@ -87,14 +101,14 @@ def _windows(size: int, side: int, rim: int) -> Iterator[tuple[int, int, int]]:
 
 
 def _exact_tiles(method: Method, networks: nn.ModuleDict, batch: Mapping[str, Tensor], tile: int) -> Tensor:
-    """Restore windows that reach `margin` beyond what is kept: each kept pixel sees all that it would see whole."""
+    """Restore windows that reach `margin` pixels beyond what is kept: the result is that of the whole image."""
     assert isinstance(method.margin, int), "settled when the run was loaded"
     step = -(-tile // method.multiple) * method.multiple
     rim = -(-method.margin // method.multiple) * method.multiple
     side = max(step + 2 * rim, method.min_size)
-    some = next(iter(batch.values()))
-    count, _, height, width = some.shape
-    pred = some.new_empty((count, 3, height, width))
+    first = next(iter(batch.values()))
+    count, _, height, width = first.shape
+    pred = first.new_empty((count, 3, height, width))
     for y, top, bottom in _windows(height, side, rim):
         for x, left, right in _windows(width, side, rim):
             window = {name: value[..., y : y + side, x : x + side] for name, value in batch.items()}
@@ -104,12 +118,12 @@ def _exact_tiles(method: Method, networks: nn.ModuleDict, batch: Mapping[str, Te
 
 
 def _blended_tiles(method: Method, networks: nn.ModuleDict, batch: Mapping[str, Tensor], tile: int) -> Tensor:
-    """Restore overlapping windows and blend them by weights that fall linearly towards a window's rim."""
+    """Restore overlapping windows and blend them with weights that fall linearly towards the rim of a window."""
     side = max(tile + OVERLAP, method.min_size)
     side = -(-side // method.multiple) * method.multiple
-    some = next(iter(batch.values()))
-    count, _, height, width = some.shape
-    total, weight = some.new_zeros((count, 3, height, width)), some.new_zeros((1, 1, height, width))
+    first = next(iter(batch.values()))
+    count, _, height, width = first.shape
+    total, weight = first.new_zeros((count, 3, height, width)), first.new_zeros((1, 1, height, width))
     for top in _starts(height, side, method.multiple):
         for left in _starts(width, side, method.multiple):
             box = (..., slice(top, min(top + side, height)), slice(left, min(left + side, width)))
@@ -122,6 +136,7 @@ def _blended_tiles(method: Method, networks: nn.ModuleDict, batch: Mapping[str, 
 
 
 def _starts(size: int, side: int, multiple: int) -> list[int]:
+    """Return the starts of windows that cover an image and overlap by at least OVERLAP."""
     if size <= side:
         return [0]
     step = (side - OVERLAP) // multiple * multiple
@@ -129,18 +144,19 @@ def _starts(size: int, side: int, multiple: int) -> list[int]:
 
 
 def _ramp(size: int) -> Tensor:
+    """Return weights (size,) that rise from both ends to 1, over OVERLAP pixels."""
     rise = torch.arange(1, size + 1, dtype=torch.float32)
     return torch.minimum(rise, rise.flip(0)).clamp(max=OVERLAP) / OVERLAP
 
 
 @dataclass(frozen=True)
 class Restorer:
-    """What an evaluation calls: the inputs of one image to its restoration, with all that must be said of it.
+    """What an evaluation calls to restore an image, and the runs behind it.
 
     Args:
         task: the name of the task that it solves.
-        restore: inputs (1, C, H, W) to the result (1, 3, H, W) in [0, 1].
-        parts: the runs behind it: one, or the two of a chain.
+        restore: inputs by name, (1, C, H, W), to the result (1, 3, H, W) in [0, 1].
+        parts: the runs: one, or the two of a chain.
     """
 
     task: str
@@ -158,6 +174,11 @@ def chain(task: str, first: Trained, second: Trained) -> Restorer:
 
     Our reading: the first gets the blurred image with its hole (0 inside); the second gets its result with the same
     hole, so that the known pixels of the final image are deblurred ones.
+
+    Args:
+        task: name of the task that both solve together.
+        first: the run that deblurs.
+        second: the run that fills holes.
     """
 
     def both(batch: Mapping[str, Tensor]) -> Tensor:

@@ -61,7 +61,7 @@ def test_killed_three_times_a_training_reaches_the_same_weights_in_one_mlflow_ru
     monkeypatch.chdir(project)
     client = store.connect()
     experiments = [e.experiment_id for e in client.search_experiments()]
-    [run] = client.search_runs(experiments, f"tags.`{store.TAG}` = '{killed}'")
+    [run] = client.search_runs(experiments, f"tags.`{store.RUN_TAG}` = '{killed}'")
     assert run.info.status == "FINISHED"
     for (player, loss), rows in losses_of(project, killed).groupby(["player", "name"]):
         history = client.get_metric_history(run.info.run_id, f"loss.{player}.{loss}")
