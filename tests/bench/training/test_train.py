@@ -43,7 +43,7 @@ def test_the_command_stops_with_status_2_and_goes_on_in_the_same_mlflow_run(proj
 
     def mlflow_runs():
         experiments = [e.experiment_id for e in client.search_experiments()]
-        return client.search_runs(experiments, f"tags.`{store.TAG}` = 'short'")
+        return client.search_runs(experiments, f"tags.`{store.RUN_TAG}` = 'short'")
 
     assert [run.info.status for run in mlflow_runs()] == ["FAILED"]
     assert main(["train", "short"]) == 0
@@ -92,7 +92,7 @@ def test_helpers_without_their_file_leave_their_losses_out(project, monkeypatch,
     networks, missing = build_helpers(method, recipe, tmp_path)
     assert networks == {} and [entry.loss for entry in missing] == ["perceptual", "style"]
     unweighted = recipe.train.model_copy(update={"weights": {"perceptual": 0.0, "generator.style": 0.0}})
-    assert build_helpers(method, recipe.model_copy(update={"train": unweighted}), tmp_path) == ({}, [])
+    assert build_helpers(method, recipe.model_copy(update={"train": unweighted}), tmp_path) == ({}, ())
 
 
 def test_random_helpers_are_drawn_from_the_runs_seed_even_where_their_file_is(project, monkeypatch, tmp_path):
@@ -111,11 +111,11 @@ def test_random_helpers_are_drawn_from_the_runs_seed_even_where_their_file_is(pr
     assert all(torch.equal(drawn[0][name], drawn[1][name]) for name in drawn[0])
     name = "layers.conv3_1.weight"
     assert not torch.equal(drawn[0][name], drawn[2][name])
-    both = [{"helper": "vgg19", "losses": ["perceptual", "style"]}]
+    both = (RandomHelper("vgg19", ("perceptual", "style")),)
     assert random_helpers(method, recipe.model_copy(update={"train": train})) == both
     fewer = recipe.model_copy(update={"train": train.model_copy(update={"weights": {"style": 0.0}})})
-    assert random_helpers(method, fewer) == [{"helper": "vgg19", "losses": ["perceptual"]}]
-    assert random_helpers(method, recipe) == []
+    assert random_helpers(method, fewer) == (RandomHelper("vgg19", ("perceptual",)),)
+    assert random_helpers(method, recipe) == ()
 
 
 def test_a_run_of_random_helpers_is_marked_once_and_in_its_record(project, monkeypatch, capsys):
