@@ -162,8 +162,8 @@ def method(name: str) -> Method:
     entry = find_outside(name)
     if entry is None:
         return importlib.import_module(module).method
-    found = _module_of(entry)
-    if not isinstance(made := getattr(found, entry.attribute, None), Method):
+    loaded = _module_of(entry)
+    if not isinstance(made := getattr(loaded, entry.attribute, None), Method):
         raise UserError(f"{entry.file}: no variable {entry.attribute!r} that holds a bench.contracts.Method")
     return made
 

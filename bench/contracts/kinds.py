@@ -195,16 +195,15 @@ def adversarial(
         restore: where restoring differs from the generator's `pred`: see `Method`.
         about: further fields of `Method`.
     """
-
     inputs = find_task(task).inputs
 
     def forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
         made = networks["generator"](*(batch[name] for name in inputs))
         return dict(zip(outputs, made if isinstance(made, (tuple, list)) else (made,), strict=True))
 
-    def phase(name: str, passes: Forward, prefix: str) -> Phase:
+    def phase(forward_pass: Forward, prefix: str) -> Phase:
         return adversarial_phase(
-            passes,
+            forward_pass,
             generator_losses,
             critic_losses,
             critic_sees=critic_sees,
@@ -212,11 +211,11 @@ def adversarial(
             players=(f"{prefix}critic", f"{prefix}generator"),
         )
 
-    passes = phases or {"train": forward}
+    passes = (phases or {"train": forward}).items()
     return Method(
         (task,),
         Pair(generator, critic),
-        {name: phase(name, one, f"{name}_" if number else "") for number, (name, one) in enumerate(passes.items())},
+        {name: phase(forward_pass, f"{name}_" if i else "") for i, (name, forward_pass) in enumerate(passes)},
         restore or (lambda networks, batch: forward(networks, batch)["pred"]),
         reference={"generator": unchanged, "critic": unchanged} | dict(reference or {}),
         **about,

@@ -182,8 +182,8 @@ def evaluation(params: Params) -> Evaluate:
     """Return how runs are scored in the chosen profile. `images` are not inherited: each profile has its own data."""
     values: dict[str, Any] = {}
     for profile in PROFILES[params.profile]:
-        own = params.evaluate.get(profile, Evaluate()).model_dump(exclude_unset=True)
-        values = merged(values, own) | {"images": own.get("images", {})}
+        chosen = params.evaluate.get(profile, Evaluate()).model_dump(exclude_unset=True)
+        values = merged(values, chosen) | {"images": chosen.get("images", {})}
     return Evaluate.model_validate(values)
 
 

@@ -80,8 +80,8 @@ def arguments(method: Method) -> list[Argument]:
     makers = networks.makers if isinstance(networks, Pair) else {"": inspect.unwrap(networks)}
     meanings = {f"{prefix}{key}": text for prefix, maker in makers.items() for key, text in _meanings(maker).items()}
     return [
-        Argument(one.name, one.annotation, one.default, meanings.get(one.name, ""))
-        for one in inspect.signature(networks).parameters.values()
+        Argument(parameter.name, parameter.annotation, parameter.default, meanings.get(parameter.name, ""))
+        for parameter in inspect.signature(networks).parameters.values()
     ]
 
 
@@ -92,7 +92,7 @@ def _meanings(maker: Callable[..., object]) -> dict[str, str]:
         raise UserError("the pages need docstring_parser; run: pip install docstring_parser") from None
     source = maker.func if isinstance(maker, functools.partial) else maker
     parsed = parse(inspect.getdoc(source) or "", DocstringStyle.GOOGLE)
-    return {one.arg_name: " ".join((one.description or "").split()) for one in parsed.params}
+    return {entry.arg_name: " ".join((entry.description or "").split()) for entry in parsed.params}
 
 
 def _networks_of(method: Method) -> Callable[..., Mapping[str, nn.Module]]:
@@ -155,8 +155,8 @@ def random_batch(method: Method) -> dict[str, Tensor]:
     mask[..., side // 4 : side // 2, side // 4 : side // 2] = 1
     inputs = {"mask": mask, "x": target * (1 - mask) if task.has_hole else target, "left": target, "right": target}
     maps = {
-        name: torch.stack([torch.from_numpy(one.of_target(image.permute(1, 2, 0).numpy())) for image in target])
-        for name, one in method.auxiliary.items()
+        name: torch.stack([torch.from_numpy(made.of_target(image.permute(1, 2, 0).numpy())) for image in target])
+        for name, made in method.auxiliary.items()
     }
     return {
         **{name: inputs[name] for name in task.inputs},

@@ -102,8 +102,8 @@ def _arguments(subject: Subject) -> str:
     if subject.method.networks is None:
         return ""
     rows = [
-        (code(one.name), code(one.kind), code(one.default), escaped(one.meaning))
-        for one in method_facts.arguments(subject.method)
+        (code(entry.name), code(entry.kind), code(entry.default), escaped(entry.meaning))
+        for entry in method_facts.arguments(subject.method)
     ]
     counts = method_facts.sizes(subject.name, {})
     total = f"; {sum(counts.values()):,} in all" if len(counts) > 1 else ""
@@ -230,8 +230,8 @@ def _limits(method: Method) -> str:
         facts.append(f"Tiles of a large image overlap by {margin} pixels and agree with the whole.")
     facts += [text for text in (method.tiling, *method.limits) if text]
     facts += [
-        f"Needs the auxiliary map `{name}` of every image, made by `{one.module}`."
-        for name, one in method.auxiliary.items()
+        f"Needs the auxiliary map `{name}` of every image, made by `{made.module}`."
+        for name, made in method.auxiliary.items()
     ]
     return listing(facts)
 

@@ -1,7 +1,7 @@
 """Compare the results of two checkouts: `python -m bench.tools.same_results OLD NEW`.
 
 After a change that must move no number: the same seeds must have given the same weights, bit by bit, and the same value
-in every cell of the report, but for seconds and memory, which are measured anew.
+in every cell of the report, but for seconds and memory, which are measured again.
 """
 
 from __future__ import annotations
