@@ -1,4 +1,4 @@
-"""Write a store of synthetic scores in the engine's layout, so that the report can be tested without a training."""
+"""Invented scores, in the files that the engine writes: they test the report without a training."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CONDITIONS: dict[str, list[dict[str, str]]] = {
 }
 
 WATCHED = (("scale_1", 0.02), ("scale_2", 0.05))
-"""Losses that are logged for their curves alone, and their size."""
+"""Losses that are only logged for their curves, and their size."""
 INSIDE: dict[str, Any] = {
     "watched": tuple(name for name, _ in WATCHED),
     "insides": (
@@ -57,27 +57,30 @@ INSIDE: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """One evaluation to invent.
-
-    Args:
-        psnr: its mean in dB.
-        published: the id of its published row, None for a method that no paper prints.
-        record: fields of the record to replace.
-        named: the evaluation's id, where it is not made of method, dataset, task and seed.
-        noise: standard deviation of an image's PSNR around the mean that all methods share for it.
-    """
+    """An evaluation to invent."""
 
     method: str
+    """The method's name."""
     dataset: str
+    """The dataset's name, a key of TITLES."""
     task: str
+    """The task's name, a key of CONDITIONS."""
     psnr: float
+    """The mean PSNR over all images under the first condition, in dB."""
     published: str | None = None
+    """The id of its published row; None for a method that no paper prints."""
     kind: Kind = "trained"
+    """The kind of its record."""
     seed: int = 0
+    """The seed of its training."""
     params: float = 5.0
+    """Parameters in millions; all costs are in proportion."""
     noise: float = 0.15
+    """Standard deviation in dB of an image's PSNR around the value that all methods share for this image."""
     record: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the record to replace."""
     named: str = ""
+    """The evaluation's id; "" makes it from method, dataset, task and seed."""
 
     @property
     def name(self) -> str:
@@ -86,7 +89,7 @@ class Spec:
 
 
 def generator(*words: object) -> np.random.Generator:
-    """A generator that depends on these words alone."""
+    """A generator that depends on these words only."""
     return np.random.default_rng(zlib.crc32("/".join(map(str, words)).encode()))
 
 
@@ -98,7 +101,7 @@ def severity(dataset: str, image: int) -> str:
 
 
 def score_rows(spec: Spec, images: int) -> pd.DataFrame:
-    """Invent the rows of one evaluation: quality an image and condition, costs, and metrics without their weights."""
+    """Invent the scores of an evaluation: quality per image and condition, costs, and metrics without their weights."""
     rows: list[dict[str, Any]] = []
     version = 1
 
@@ -117,8 +120,8 @@ def score_rows(spec: Spec, images: int) -> pd.DataFrame:
         for condition in CONDITIONS[spec.task]:
             band = BANDS.index(condition["mask_band"]) if "mask_band" in condition else 0
             drop = 2.0 * band + (1.5 if condition["input"] == "blurred" and "mask_kind" in condition else 0.0)
-            own = generator(spec.name, i, *condition.values()).normal(0, spec.noise)
-            psnr = spec.psnr + hardness - drop + own
+            error = generator(spec.name, i, *condition.values()).normal(0, spec.noise)
+            psnr = spec.psnr + hardness - drop + error
             mse = 10 ** (-psnr / 10)
             about: dict[str, Any] = {**condition, "image": f"{i:04d}", "severity": severity(spec.dataset, i)}
             if "mask_band" in condition:
@@ -152,7 +155,7 @@ def score_rows(spec: Spec, images: int) -> pd.DataFrame:
 
 
 def record_of(spec: Spec) -> Record:
-    """Invent the record of one evaluation."""
+    """Invent the record of an evaluation."""
     trained = spec.kind == "trained"
     rng = generator("record", spec.name)
     provenance = Provenance(
@@ -243,12 +246,12 @@ def write_images(
 def write(
     root: Path, specs: Iterable[Spec], images: int = 12, pictures: Sequence[np.ndarray] | None = None, steps: int = 60
 ) -> None:
-    """Write one folder an evaluation.
+    """Write one folder per evaluation.
 
     Args:
-        images: test images of each.
+        images: how many test images each has.
         pictures: the median and the worst photograph, (H, W, 3) uint8.
-        steps: of each training.
+        steps: how many steps each training has.
     """
     pictures = pictures or [photograph((96, 144), seed) for seed in (0, 1)]
     blurred = [gaussian_filter(picture.astype(float), (3, 3, 0)) for picture in pictures]
@@ -277,7 +280,7 @@ def write(
 
 
 def few() -> list[Spec]:
-    """A small store: every task, several seeds, a method of nobody's, and some that fail to beat the baseline."""
+    """A few evaluations: every task, several seeds, a method that no paper prints, and one below the baseline."""
     reduced = {"reduced": ("channels: 64 -> 16",), **INSIDE}
     lossless = {"missing_losses": (MissingLoss("perceptual", "the weights of VGG-19 are not on this machine"),)}
     return [
@@ -307,33 +310,33 @@ def few() -> list[Spec]:
 
 
 def originals(spec: Spec) -> Spec:
-    """The same evaluation as of the papers' own data and settings."""
+    """The same evaluation, with the papers' own data and settings."""
     record = {**spec.record, "origin": "originals", "profile": "paper", "reduced": (), "missing_losses": ()}
     return Spec(**{**vars(spec), "record": record})
 
 
 def hundreds() -> list[Spec]:
-    """750 evaluations: each method of `few`, then variants of it, each under three seeds; some show their inside."""
-    found = few()
+    """750 evaluations: those of `few`, then variants of its trained ones under three seeds each."""
+    specs = few()
     trained = [spec for spec in few() if spec.kind == "trained" and spec.seed == 0]
     for number in itertools.count(3):
         k, seed = divmod(number, 3)
-        for spec in trained[: 750 - len(found)]:
+        for spec in trained[: 750 - len(specs)]:
             record = {name: value for name, value in spec.record.items() if name not in INSIDE}
             name = f"{spec.named}-v{k}-s{seed}" if spec.named else ""
-            found.append(
+            specs.append(
                 replace(
                     spec, method=f"{spec.method}-v{k}", published=None, psnr=spec.psnr - 0.08 * k, seed=seed,
                     record=record, named=name,
                 )
             )  # fmt: skip
-        if len(found) == 750:
-            return found
+        if len(specs) == 750:
+            return specs
     raise AssertionError
 
 
 def many() -> list[Spec]:
-    """About a hundred evaluations, as many as all rows of the papers make: each method of `few` in five variants."""
+    """About a hundred evaluations, as many as the papers have rows: each of `few` in five variants."""
     return few() + [
         replace(spec, method=f"{spec.method}-v{k}", published=None, psnr=spec.psnr - 0.3 * k)
         for k in range(1, 5)
