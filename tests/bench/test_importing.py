@@ -1,15 +1,12 @@
-"""Authors' weights: read safely, named as ours, refused when they do not fit, scored as a run of their own."""
+"""Authors' weights: named as ours, refused when they do not fit, scored as a run."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import os
 import pickle
 import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,40 +15,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bench import registry, runs
+from bench import registry
 from bench.contracts import UserError, WeightsError
-from bench.data import manifest
-from bench.data.built_images import as_float
-from bench.data.user_images import read_rgb
 from bench.importing import networks_in_use, reference_networks, renamed
-from bench.params import loading
-from bench.record import RECORD, read_record, write_record
-from bench.scoring.cases import to_depth
-from bench.scoring.metrics import catalogue
-from bench.scoring.restore import restore
+from bench.record import RECORD, read_record
 from bench.state_files import read_state
-from methods.dffnet import deblurred, inpainted
-from tests.conftest import PARAMS, Project
+from tests.bench.authors import as_authors
+from tests.conftest import PARAMS
 
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT.parent / "shared" / "weights"
 WITH_NETWORKS = [name for name in registry.names("methods") if registry.method(name).networks is not None]
 EDGECONNECT = {"channels": 8, "num_blocks": 2, "critic_channels": 8}
-
-
-def authors_names(case: str, method: str, network: str) -> dict[str, str]:
-    """The authors' name of each of our tensors, found by asking `reference` what becomes of each of theirs."""
-    theirs = list(json.loads((Path(__file__).parents[1] / "golden" / f"{case}.json").read_text())["state"])
-    marked = {name: torch.full((1,), float(place)) for place, name in enumerate(theirs)}
-    return {ours: theirs[int(mark)] for ours, mark in registry.method(method).reference[network](marked).items()}
-
-
-def as_authors(case: str, method: str, network: str, **arguments: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """A drawn state dict under the authors' names, and the same under ours."""
-    torch.manual_seed(7)
-    ours = registry.method(method).networks(**arguments)[network].state_dict()
-    names = authors_names(case, method, network)
-    return {names[name]: value for name, value in ours.items() if name in names}, dict(ours)
 
 
 TOUR = """\
@@ -68,17 +43,6 @@ def ready(project):
     for dataset in ("gopro", "paris-streetview"):
         project.good("build", dataset, "--jobs", "1")
     return project
-
-
-@pytest.fixture(scope="module")
-def dmphn(tmp_path_factory) -> tuple[Path, dict[str, Tensor]]:
-    """A folder of eight files as DMPHN's authors released them, of a narrow network; and its tensors by our names."""
-    folder = tmp_path_factory.mktemp("dmphn")
-    theirs, ours = as_authors("dmphn_1_2_4_8", "dmphn", "network", channels=4)
-    for stem in sorted({name.split(".")[0] for name in theirs}):
-        torch.save({n.partition(".")[2]: v for n, v in theirs.items() if n.startswith(stem)}, folder / f"{stem}.pkl")
-    assert len(list(folder.iterdir())) == 8
-    return folder, ours
 
 
 def edge_files(folder: Path) -> dict[str, dict[str, Tensor]]:
@@ -112,21 +76,6 @@ def test_a_folder_of_files_becomes_a_run_that_is_scored(ready, dmphn):
     assert ready.record("dmphn-released").kind == "authors' weights"
     assert ready.scores("dmphn-released").query("metric == 'psnr-rgb8'")["value"].notna().all()
     assert "dmphn-released" in ready.good("list", "runs")
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors", ".npz"])
-def test_every_format_is_read_to_the_same_tensors(suffix, tmp_path):
-    state = {"module.a": torch.rand(2, 3), "module.b": torch.arange(4.0)}
-    path = tmp_path / f"w{suffix}"
-    if suffix == ".pth":
-        torch.save({"epoch": 3, "state_dict": state}, path)
-    elif suffix == ".safetensors":
-        save_file(state, path)
-    else:
-        np.savez(path, **{name: value.numpy() for name, value in state.items()})
-    found = read_state(path)
-    assert found.keys() == {"a", "b"}
-    assert all(torch.equal(found[name], state[f"module.{name}"]) for name in found)
 
 
 def test_a_network_for_each_file(ready, tmp_path):
@@ -170,112 +119,6 @@ def test_the_networks_in_use_are_those_that_restoring_calls():
         method = registry.method(name)
         networks = torch.nn.ModuleDict(method.networks(**method.tiny))
         assert networks_in_use(method, method.tasks[0], networks) == networks_that_run
-
-
-# Parts of our own runs ------------------------------------------------------------------------------------------------
-
-DFFNET = """\
-    dffnet-places2:
-      method: dffnet
-      dataset: places2
-      task: sharp-inpaint
-      network: {deblur_channels: 8, inpaint_channels: 8, fusion_channels: 8, edge_channels: 8, edge_blocks: 1,
-                critic_channels: 8, light: false, modules: 1, attention: contextual}
-"""
-STAGES = {"stage_one": "mrfnet", "stage_two": "dffnet-inpaint"}
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> tuple[Project, Path]:
-    """A project with a narrow DFFNet, and the file of its weights."""
-    folder = tmp_path_factory.mktemp("parts")
-    (folder / "params.yaml").write_text(PARAMS.replace("runs:\n  all:\n", f"runs:\n  all:\n{DFFNET}"))
-    project = Project(folder)
-    project.good("build", "places2", "--jobs", "1")
-    project.pretend_trained("dffnet-places2")
-    return project, folder / "out" / "sample" / "runs" / "dffnet-places2" / "weights.safetensors"
-
-
-def part(weights: Path, name: str, run: str, method: str = "", network: str = "{channels: 8}") -> list[str]:
-    """The command that makes a stage a run; a method given is another than the stage's."""
-    target = ("--dataset", "places2", "--name", run)
-    return ["import", method or STAGES[name], f"{weights}:{name}", "--network", network, *target]
-
-
-def test_dffnets_stages_are_runs_of_their_own_and_give_the_very_same_images(whole):
-    project, weights = whole
-    for stage, method in STAGES.items():
-        assert f"the weights fit {method}" in project.good(*part(weights, stage, stage.replace("_", "-")))
-    with contextlib.chdir(project.folder):
-        loaded = loading.load()
-        joint, one, two = (runs.load(loaded, name) for name in ("dffnet-places2", "stage-one", "stage-two"))
-    x, mask = torch.rand(1, 3, 64, 96), torch.zeros(1, 1, 64, 96)
-    mask[..., 20:40, 30:60] = 1
-    with torch.inference_mode():
-        sharp = deblurred(joint.networks, x)
-        filled = inpainted(joint.networks, x, mask)[0]
-        assert torch.equal(one.method.restore(one.networks, {"x": x}), sharp)
-        assert torch.equal(two.method.restore(two.networks, {"x": x * (1 - mask), "mask": mask}), filled)
-    assert torch.equal(restore(one.method, one.networks, {"x": x}), sharp.clamp(0, 1))
-    record = two.record
-    assert (record.kind, record.title, record.row) == ("trained", "stage_two of dffnet-places2", "stage-two")
-    carried = {"residual": True, "modules": 1, "attention": "contextual", "critic_channels": 8, "channels": 8}
-    assert record.network == {name: carried[name] for name in record.network}
-    assert {"modules", "attention", "critic_channels", "channels"} <= set(record.network)
-    assert one.record.network == {"light": False, "channels": 8}
-    assert record.part_of.run == "dffnet-places2"
-    assert record.provenance.weights_sha256 != joint.record.provenance.weights_sha256
-    assert all(
-        getattr(record, key) == getattr(joint.record, key) for key in ("train", "steps", "missing_losses", "seed")
-    )
-    project.good("evaluate", "stage-two")
-    assert project.scores("stage-two").query("metric == 'psnr-rgb8'")["value"].notna().all()
-
-
-def test_a_part_of_a_run_in_a_folder_with_an_equals_sign_is_found(whole):
-    project, weights = whole
-    place = project.folder / "epoch=3"
-    shutil.copytree(weights.parent, place)
-    target = ("--network", "{channels: 8}", "--dataset", "places2", "--name")
-    for text, name in (("epoch=3/{}:stage_one", "sign"), ("network=epoch=3/{}:stage_one", "sign-named")):
-        project.good("import", "mrfnet", text.format(weights.name), *target, name)
-        with contextlib.chdir(project.folder):
-            assert runs.load(loading.load(), name).record.title == "stage_one of dffnet-places2"
-
-
-def test_a_part_that_cannot_be_is_refused(whole, dmphn):
-    project, weights = whole
-    assert "no part 'stage_on'; the nearest are: stage_one" in project.bad(*part(weights, "stage_on", "odd", "mrfnet"))
-    message = project.bad(*part(weights, "stage_two", "odd", "mrfnet"))
-    assert "tensors are missing" in message and "dffnet has {'deblur_channels': 8" in message
-    message = project.bad(*part(weights, "stage_one", "odd", network="{channels: 16}"))
-    assert "have another shape" in message
-    assert "this is mrfnet with {'light': False, 'channels': 16}: give arguments that" in message
-    message = project.bad(*part(weights, "stage_one", "odd", network="{chanels: 8}"))
-    assert "import mrfnet.chanels: unknown argument" in message
-    for odd in ("channels", "{channels: ", "[8]", "2026-99-99"):
-        assert f"--network: found {odd!r}" in project.bad(*part(weights, "stage_one", "odd", network=odd))
-    target = ("--dataset", "places2", "--name", "odd")
-    message = project.bad("import", "mrfnet", weights, *target)
-    assert f"the weights of a run: name a part, as in {weights}:critic or :edge_critic or" in message
-    assert "none.safetensors: no such file" in project.bad("import", "mrfnet", "none.safetensors:stage_one", *target)
-    both = (f"generator={weights}:stage_two", f"critic={dmphn[0]}")
-    assert "parts of one run: not both, and not of two" in project.bad("import", "dffnet-inpaint", *both, *target)
-
-
-def test_a_run_of_another_profile_is_refused(whole, tmp_path):
-    project, weights = whole
-    (tmp_path / "weights.safetensors").write_bytes(weights.read_bytes())
-    record = read_record(weights.with_name(RECORD))
-    write_record(tmp_path / RECORD, replace(record, profile="paper"))
-    message = project.bad(*part(tmp_path / "weights.safetensors", "stage_one", "odd"))
-    assert "dffnet-places2 is a run of profile paper: import it with --profile paper" in message
-
-
-def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path):
-    save_file({"part.a": torch.ones(2), "b": torch.zeros(1)}, tmp_path / "x:part.safetensors")
-    assert read_state(tmp_path / "x:part.safetensors").keys() == {"part.a", "b"}
-    assert read_state(tmp_path / "x:part.safetensors:part").keys() == {"a"}
 
 
 # What is refused ------------------------------------------------------------------------------------------------------
@@ -339,15 +182,6 @@ def test_a_file_of_something_else(ready, tmp_path, content):
     assert "damaged, or not a file of weights" in message
 
 
-@pytest.mark.parametrize(
-    ("value", "message"), [([1, 2], "holds list"), ({"a": 1}, "a is not a tensor"), ({}, "holds dict")]
-)
-def test_a_file_without_a_state_dict(tmp_path, value, message):
-    torch.save(value, tmp_path / "w.pth")
-    with pytest.raises(WeightsError, match=message):
-        read_state(tmp_path / "w.pth")
-
-
 def test_weights_that_do_not_fit_are_named_with_their_shapes(ready, dmphn, tmp_path):
     folder, _ = dmphn
     for file in folder.iterdir():
@@ -374,7 +208,7 @@ def test_tensors_of_another_network_are_refused_for_every_method(name, tmp_path)
                 reference_networks(name, dict(method.tiny), {network: tmp_path / "w.safetensors"}, method.tasks[0])
 
 
-def test_a_reference_that_stumbles_says_which_file(tmp_path):
+def test_an_error_in_reference_names_the_file(tmp_path):
     method = registry.method("edgeconnect")
     broken = {"edge_generator": lambda state: {"x": state["missing"]}}
     copy = dataclasses.replace(method, reference=broken)
@@ -411,7 +245,7 @@ def test_a_network_that_restoring_needs_must_be_given(ready, tmp_path):
         (("--name", "ok", "--dataset", "visdrone"), "not built yet; run: python -m bench build visdrone"),
     ],
 )
-def test_an_import_that_cannot_be(ready, dmphn, arguments, message):
+def test_bad_arguments_of_import_are_refused(ready, dmphn, arguments, message):
     assert message in ready.bad("import", "dmphn", dmphn[0], "--dataset", "gopro", *arguments)
 
 
@@ -430,7 +264,7 @@ def test_a_name_that_is_taken_replaces_nothing(ready, dmphn, there):
     shutil.rmtree(ready.folder / "out" / "sample" / "runs" / "mine")
 
 
-def test_a_method_or_a_file_that_is_not_there(ready, dmphn, tmp_path):
+def test_an_unknown_method_and_a_missing_file_are_refused(ready, dmphn, tmp_path):
     arguments = ("--dataset", "gopro", "--name", "ok")
     assert "the nearest are: dmphn" in ready.bad("import", "dmphm", dmphn[0], *arguments)
     assert "needs no training, so it has no weights" in ready.bad("import", "input", dmphn[0], *arguments)
@@ -438,52 +272,3 @@ def test_a_method_or_a_file_that_is_not_there(ready, dmphn, tmp_path):
     assert "no weights in this folder" in ready.bad("import", "dmphn", tmp_path, *arguments)
     with pytest.raises(UserError, match="unknown argument"):
         reference_networks("dmphn", {"chanels": 4}, {"": dmphn[0]}, "deblur")
-
-
-# The released weights -------------------------------------------------------------------------------------------------
-
-
-def table() -> dict[str, tuple[float, float, float]]:
-    """The frames of the weights' README: PSNR of the input, PSNR and SSIM of the restored frame."""
-    rows = re.findall(
-        r"^\| (\S+/blur\S*) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", (WEIGHTS / "README.md").read_text(), re.M
-    )
-    return {name: (float(a), float(b), float(c)) for name, a, b, c in rows}
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not (WEIGHTS / "dmphn").is_dir(), reason="the released weights are not beside this checkout")
-def test_the_released_weights_restore_the_real_frames_as_their_authors_network(samples, tmp_path, pytestconfig):
-    """The two test frames, through `evaluate`; with --every-frame the seven others as well: two minutes more."""
-    text = re.sub(r"^  dmphn: .*\n", "", PARAMS, flags=re.M)
-    (tmp_path / "params.yaml").write_text(text)
-    project = Project(tmp_path)
-    originals = samples / "gopro"
-    project.good("build", "gopro", "--originals", originals, "--partial", "--jobs", "1")
-    project.good("import", "dmphn", WEIGHTS / "dmphn", "--dataset", "gopro", "--name", "released")
-    project.good("evaluate", "released")
-    assert len(table()) == 9
-
-    scores = project.scores("released").set_index(["image", "metric"])["value"]
-    built = manifest.read(tmp_path / "data" / "sample" / "gopro")
-    tested = {
-        row["source"].removeprefix("GOPRO_Large/").removesuffix(".png"): row["name"]
-        for row in built.split("test").to_dict("records")
-    }
-    assert len(tested) == 2
-    networks = reference_networks("dmphn", {}, {"": WEIGHTS / "dmphn"}, "deblur").eval()
-    for frame, (input_psnr, psnr, ssim) in table().items():
-        if frame not in tested and not pytestconfig.getoption("every_frame"):
-            continue
-        blurred = read_rgb(originals / "GOPRO_Large" / f"{frame}.png")
-        sharp = read_rgb(originals / "GOPRO_Large" / Path(frame).parents[1] / "sharp" / f"{Path(frame).name}.png")
-        assert catalogue.METRICS["psnr-rgb8"].compute(blurred, sharp) == pytest.approx(input_psnr, abs=0.01), frame
-        if frame in tested:
-            found = {name: scores[tested[frame], name] for name in ("psnr-rgb8", "ssim-gauss11")}
-        else:
-            x = torch.from_numpy(as_float(blurred)).permute(2, 0, 1)[None]
-            pred = restore(registry.method("dmphn"), networks, {"x": x})
-            restored = to_depth(pred[0].permute(1, 2, 0).numpy(), np.dtype(np.uint8))
-            found = catalogue.compute_all(["psnr-rgb8", "ssim-gauss11"], restored, sharp)
-        assert found["psnr-rgb8"] == pytest.approx(psnr, abs=0.01), frame
-        assert found["ssim-gauss11"] == pytest.approx(ssim, abs=0.0005), frame

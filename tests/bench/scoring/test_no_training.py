@@ -38,7 +38,7 @@ def holes(n: int, height: int, width: int) -> torch.Tensor:
     return mask
 
 
-def test_telea_keeps_known_pixels_to_the_bit_and_ignores_what_stands_in_the_hole():
+def test_telea_keeps_known_pixels_to_the_bit_and_ignores_the_values_in_the_hole():
     x, mask = torch.rand(2, 3, 17, 23), holes(2, 17, 23)
     pred = telea.method.restore(nn.ModuleDict(), {"x": x, "mask": mask})
     other = telea.method.restore(nn.ModuleDict(), {"x": torch.where(mask > 0, 1 - x, x), "mask": mask})
@@ -75,6 +75,6 @@ def test_telea_is_opencv_s_inpainting_of_each_image_in_rgb():
         np.testing.assert_array_equal(found[hole > 0], expected[hole > 0])
 
 
-def test_telea_says_that_an_image_without_known_pixels_cannot_be_filled():
+def test_telea_refuses_an_image_without_known_pixels():
     with pytest.raises(DataError, match="mask of 17x23 pixels is all hole"):
         telea.method.restore(nn.ModuleDict(), {"x": torch.rand(1, 3, 17, 23), "mask": torch.ones(1, 1, 17, 23)})

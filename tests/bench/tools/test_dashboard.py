@@ -20,7 +20,7 @@ from bench.tools import screenshots
 from bench.tools.dashboard import addresses, serve
 from bench.tracking import store
 from bench.tracking.addresses import experiment_page
-from tests.bench.tracking.test_tracking import made_record
+from tests.bench.tracking.toys import made_record
 
 ROOT = Path(__file__).parents[3]
 PARAMS = "profile: sample\nruns: {}\n"
