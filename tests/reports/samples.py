@@ -65,17 +65,17 @@ class Reader(html.parser.HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.open: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attributes) -> None:
-        self.found.append((tag, dict(attributes)))
+        self.elements.append((tag, dict(attributes)))
         if tag not in ("meta", "img", "link", "br", "input"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attributes) -> None:
-        self.found.append((tag, dict(attributes)))
+        self.elements.append((tag, dict(attributes)))
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
@@ -85,7 +85,7 @@ class Reader(html.parser.HTMLParser):
         names = {name.rstrip("_").replace("_", "-"): value for name, value in wanted.items()}
         return [
             attributes
-            for kind, attributes in self.found
+            for kind, attributes in self.elements
             if tag in ("", kind)
             and all(attributes.get(n) == v or (v == "" and n in attributes) for n, v in names.items())
         ]

@@ -91,10 +91,10 @@ def test_the_page_is_whole_and_needs_nothing_else(report):
 
 def test_headings_landmarks_and_tables_work_with_a_screen_reader(report):
     _, reader, _ = report
-    levels = [int(kind[1]) for kind, _ in reader.found if re.fullmatch(r"h[1-6]", kind)]
+    levels = [int(kind[1]) for kind, _ in reader.elements if re.fullmatch(r"h[1-6]", kind)]
     assert levels[0] == 1 and levels.count(1) == 1
     assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
-    kinds = [kind for kind, _ in reader.found]
+    kinds = [kind for kind, _ in reader.elements]
     assert all(kinds.count(kind) == 1 for kind in ("main", "nav", "footer")) and reader.all("html")[0]["lang"] == "en"
     assert all("scope" in attributes for attributes in reader.all("th"))
     assert all(attributes.get("aria-label") for attributes in reader.all("svg", role="img"))
