@@ -71,7 +71,7 @@ class TrainingSet:
         run: the trained run.
         dataset: its dataset.
         dataset_title: the name that tables print.
-        origin: "originals", or what stands in for them.
+        origin: "originals", or the name of the stand-in.
         partial: whether it has fewer images than the official set.
         manifest_sha256: the set's manifest.
     """
@@ -149,7 +149,7 @@ class Record:
         task: name of its task.
         dataset: the dataset it was trained on; of an evaluation the one it was scored on.
         dataset_title: the name that tables print for it.
-        origin: "originals", or what stands in for them.
+        origin: "originals", or the name of the stand-in.
         partial: whether a set it was trained or scored on has fewer images than the official one.
         profile: the profile of its settings: "paper", "sample" or "tour".
         seed: seed of the weights and of all training draws.

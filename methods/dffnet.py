@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 READINGS = (
     "Stage one learns from whole blurred images, as Section 3.2 says. Everywhere else it gets the blurred image with "
-    'its hole, 0 inside, which is all that there is in restoring; the phase "together" gives it both.',
+    'its hole, 0 inside, as in restoring; the phase "together" gives it both.',
     "Stage two fills the hole of stage one's result, and is trained on the results of the frozen stage one, because "
     'Section 3.1 gives it "sharper" patches as well as true ones. Section 3.3.2 trains both separately: that is the '
     "entry `dffnet-inpaint`.",

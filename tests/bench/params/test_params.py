@@ -417,11 +417,11 @@ def test_merging_goes_mapping_by_mapping_and_replaces_everything_else_whole():
     ],
 )
 def test_profiles_extend_each_other(bare, tmp_path, profile, channels, lr, steps, batch_size, weights):
-    found = recipe(loading.load(written(tmp_path), profile), "plain")
-    assert found.network == {"channels": channels} and found.paper_network == {"channels": 64}
-    assert (found.train.lr, found.train.steps, found.train.batch_size) == (lr, steps, batch_size)
-    assert found.train.epochs == 50 and found.train.crop_size == 256
-    assert found.train.weights == weights
+    resolved = recipe(loading.load(written(tmp_path), profile), "plain")
+    assert resolved.network == {"channels": channels} and resolved.paper_network == {"channels": 64}
+    assert (resolved.train.lr, resolved.train.steps, resolved.train.batch_size) == (lr, steps, batch_size)
+    assert resolved.train.epochs == 50 and resolved.train.crop_size == 256
+    assert resolved.train.weights == weights
 
 
 @pytest.mark.parametrize(
@@ -434,17 +434,17 @@ def test_what_a_run_says_of_a_profile_is_laid_on_what_its_method_says_there(bare
         paper={"train": {"epochs": 9, "lr": 0.25, "batch_size": 5}},
         sample={"network": {"channels": 6}, "train": {"steps": 5}},
     )
-    found = recipe(loading.load(written(tmp_path, own), profile), "plain")
-    assert (found.train.epochs, found.train.steps, found.train.lr) == (epochs, steps, lr)
-    assert found.network["channels"] == {"paper": 64, "sample": 6, "tour": 8}[profile]
-    assert found.train.batch_size == 3 and found.paper_network == {"channels": 64}
+    resolved = recipe(loading.load(written(tmp_path, own), profile), "plain")
+    assert (resolved.train.epochs, resolved.train.steps, resolved.train.lr) == (epochs, steps, lr)
+    assert resolved.network["channels"] == {"paper": 64, "sample": 6, "tour": 8}[profile]
+    assert resolved.train.batch_size == 3 and resolved.paper_network == {"channels": 64}
 
 
 def test_every_run_of_the_sample_profile_takes_minutes_at_most():
     loaded = loading.load(FILE, "sample")
     for name in (name for group in loaded.runs.values() for name in group):
-        found = recipe(loaded, name).train
-        assert 0 < (sum(found.phases.values()) or found.steps) <= 2500, name
+        resolved = recipe(loaded, name).train
+        assert 0 < (sum(resolved.phases.values()) or resolved.steps) <= 2500, name
 
 
 def test_no_run_of_the_paper_profile_has_a_length_that_its_method_does_not_know():
@@ -460,10 +460,10 @@ def test_no_run_of_the_paper_profile_has_a_length_that_its_method_does_not_know(
 
 def test_a_run_has_the_last_word(bare, tmp_path):
     own = with_run(network={"channels": 5}, train={"lr": 0.5, "weights": {"mse": 3.0}}, seed=9)
-    found = recipe(loading.load(written(tmp_path, own), "tour"), "plain")
-    assert found.network == {"channels": 5} and found.paper_network == {"channels": 5}
-    assert (found.train.lr, found.train.steps, found.seed) == (0.5, 60, 9)
-    assert found.train.weights == {"mse": 3.0, "scale_refinement": 2.0}
+    resolved = recipe(loading.load(written(tmp_path, own), "tour"), "plain")
+    assert resolved.network == {"channels": 5} and resolved.paper_network == {"channels": 5}
+    assert (resolved.train.lr, resolved.train.steps, resolved.seed) == (0.5, 60, 9)
+    assert resolved.train.weights == {"mse": 3.0, "scale_refinement": 2.0}
 
 
 # Recipes next to methods ----------------------------------------------------------------------------------------------
@@ -501,18 +501,19 @@ variants:
 
 
 def test_a_method_without_a_recipe_takes_the_defaults(tmp_path, method):
-    found = of_plainnet(tmp_path)
-    assert found.network == {} and found.train == Train()
-    assert (found.row, found.also, found.title) == ("plainnet", (), "plainnet")
+    resolved = of_plainnet(tmp_path)
+    assert resolved.network == {} and resolved.train == Train()
+    assert (resolved.row, resolved.also, resolved.title) == ("plainnet", (), "plainnet")
 
 
 def test_a_recipe_is_read_next_to_its_method(tmp_path, method):
     method.write_text(RECIPE)
-    found = of_plainnet(tmp_path)
-    assert found.network == {"channels": 4} and found.paper_network == {"channels": 64}
-    assert (found.train.lr, found.train.steps, found.train.epochs, found.train.batch_size) == (0.2, 5, 70, 3)
-    assert found.train.weights == {"a": 1.0, "b": 2.0}
-    assert (found.row, found.also, found.title) == ("one", ("two",), "plainnet")
+    resolved = of_plainnet(tmp_path)
+    assert resolved.network == {"channels": 4} and resolved.paper_network == {"channels": 64}
+    train = resolved.train
+    assert (train.lr, train.steps, train.epochs, train.batch_size) == (0.2, 5, 70, 3)
+    assert resolved.train.weights == {"a": 1.0, "b": 2.0}
+    assert (resolved.row, resolved.also, resolved.title) == ("one", ("two",), "plainnet")
 
 
 def test_a_variant_lays_its_values_on_the_recipe_and_names_row_and_title(tmp_path, method):
