@@ -118,3 +118,9 @@ def test_the_command_line_and_the_file_name_a_folder(tmp_path, monkeypatch, caps
     assert "second-net" in listed and "first-net" not in listed
     assert main(["--methods", "third", "list", "methods"]) == 2
     assert "third: no such folder of methods" in capsys.readouterr().err
+
+
+def test_registry_names_are_hyphened_and_leave_shared_files_out():
+    assert "paris-streetview" in registry.names("datasets") and "edgeconnect" in registry.names("methods")
+    assert not [name for name in registry.names("methods") if name.startswith(("-", "_"))]
+    assert registry.module_name("datasets", "paris-streetview") == "datasets.paris_streetview"

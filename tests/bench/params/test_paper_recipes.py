@@ -43,11 +43,11 @@ PAPER = loading.load(ROOT / "params.yaml", "paper")
 
 def first_runs() -> dict[str, str]:
     """The first run of every trained method, by method."""
-    found: dict[str, str] = {}
+    first: dict[str, str] = {}
     for group in PAPER.runs.values():
         for name, run in group.items():
-            found.setdefault(run.method.replace("_", "-"), name)
-    return found
+            first.setdefault(run.method.replace("_", "-"), name)
+    return first
 
 
 RUNS = first_runs()
@@ -169,9 +169,9 @@ def check(name: str, run: str, steps: int) -> None:
     assert list(losses["phase"].unique()) == wanted
     assert np.isfinite(losses["value"]).all()
     for phase in wanted:
-        found = losses[losses["phase"] == phase]
-        assert found["step"].nunique() == steps
-        assert set(found["player"]) == set(method.phases[phase].players)
+        phase_losses = losses[losses["phase"] == phase]
+        assert phase_losses["step"].nunique() == steps
+        assert set(phase_losses["player"]) == set(method.phases[phase].players)
     helped = {loss for helper in method.helpers.values() for loss in helper.losses if real["weights"].get(loss, 1.0)}
     assert helped <= set(losses["name"]), "every loss of a frozen network takes part"
 
