@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from bench.contracts import UserError
+from bench.contracts import DataError, UserError
 from bench.data import manifest
 from bench.data.batches import Crops, task_arrays
 from bench.data.build import Job, build
 from bench.data.built_images import as_float, read_png
+from tests.bench.data.toys import JOB
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +109,15 @@ def test_a_dataset_that_does_not_serve_the_task_or_the_crop_is_refused(built):
         Crops(built, "dual-pixel", 24, [], 0)
     with pytest.raises(UserError, match=r"crop_size 5000 is larger than \d+ training images; the first is"):
         Crops(built, "deblur", 5000, [], 0)
+
+
+def test_a_packed_file_of_another_length_is_refused(toys, tmp_path):
+    built = manifest.read(build(JOB, tmp_path / "set", 1).parent)
+    packed = built.folder / "packed" / "blurred.bin"
+    assert len(Crops(built, "sharp-inpaint", 16, [], 0)) == 4
+    packed.write_bytes(packed.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"blurred\.bin: found 7,997 bytes, expected 7,998; build the dataset again"):
+        Crops(built, "sharp-inpaint", 16, [], 0)
+    packed.unlink()
+    with pytest.raises(DataError, match=r"blurred\.bin: found 0 bytes"):
+        Crops(built, "sharp-inpaint", 16, [], 0)

@@ -47,3 +47,14 @@ def test_a_damaged_manifest_is_refused_wherever_it_is_damaged(tmp_path):
     path.write_bytes(data[:-20])
     with pytest.raises(DataError, match="not a manifest of Sharpbench"):
         manifest.read(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 no parquet", None])
+def test_a_damaged_or_missing_manifest_is_refused(tmp_path, content):
+    if content is None:
+        with pytest.raises(DataError, match="not built yet; run: python -m bench build set"):
+            manifest.read(tmp_path / "set")
+        return
+    (tmp_path / manifest.NAME).write_bytes(content)
+    with pytest.raises(DataError, match=r"manifest\.parquet: not a manifest of Sharpbench"):
+        manifest.read(tmp_path)
