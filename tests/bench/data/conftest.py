@@ -1,4 +1,4 @@
-"""What tests of built sets share: a registered dataset of noise."""
+"""What tests of built sets share: a registered dataset of noise, and a built set with an auxiliary map."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bench import registry
+from bench import code, registry
 from bench.contracts import Dataset, Item
+from bench.data import manifest
+from bench.data.build import Job, build
+from bench.data.manifest import BuiltSet
+from tests.bench.data.maps import offline
 from tests.bench.data.toys import Make, pixels
 
 
@@ -44,3 +48,15 @@ def toys(tmp_path, monkeypatch):
     monkeypatch.setattr(registry, "dataset", lambda name: entry)
     monkeypatch.setattr("bench.data.build.of_stage", lambda command, datasets: "the code of a dataset without a file")
     return calls, wrapped
+
+
+@pytest.fixture
+def built(tmp_path, monkeypatch) -> BuiltSet:
+    """A built set of noise in a project whose file methods/_sign.py makes the map."""
+    entry = Dataset("Toys", ("inpaint",), ("target", "mask"), lambda root, partial=False: [], offline, {}, "nowhere")
+    monkeypatch.setattr(registry, "dataset", lambda name: entry)
+    monkeypatch.setattr("bench.data.build.of_stage", lambda command, datasets: "the code of a dataset without a file")
+    monkeypatch.setattr(code, "ROOT", tmp_path)
+    (tmp_path / "methods").mkdir()
+    (tmp_path / "methods" / "_sign.py").write_text("first\n")
+    return manifest.read(build(Job("gopro", None, {}, 0, "sample"), tmp_path / "data" / "sample" / "gopro", 1).parent)
