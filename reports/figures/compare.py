@@ -47,13 +47,14 @@ class RunDifference:
     """The difference of each common image, by name, the run's worst first; None for the first one and for a cost."""
 
     def counts(self, better: str) -> tuple[int, int, int]:
-        """How many images the run restores better than, worse than and as well as the first one.
+        """How many images the run restores better than, worse than and as well as the first one (both perfect, too).
 
         Args:
             better: "higher" or "lower".
         """
         gain = np.zeros(0) if self.images is None else self.images.to_numpy() * (1 if better == "higher" else -1)
-        return int((gain > 0).sum()), int((gain < 0).sum()), int((gain == 0).sum())
+        wins, losses = int((gain > 0).sum()), int((gain < 0).sum())
+        return wins, losses, len(gain) - wins - losses
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,8 @@ def compare_metric(metric: str, given: str, runs: Sequence[Evaluation]) -> Metri
         if not len(gaps):
             return None
         gaps = gaps.sort_values(kind="stable", ascending=first.better == "higher")
-        mean = float(gaps.mean())
+        with np.errstate(invalid="ignore"):  # inf and -inf have no mean
+            mean = float(gaps.mean())
         lines.append(RunDifference(run.name, values[i], stats[i].interval, mean, bootstrap(gaps), p, gaps))
     return MetricComparison(metric, given, first.unit, first.better, tuple(lines))
 
@@ -263,7 +265,8 @@ def bars(images: pd.Series, plain: bool) -> list[str]:
     """
     values, names = images.to_numpy(float), [str(name) for name in images.index]
     groups = np.array_split(np.arange(len(values)), min(MAX_BARS, len(values)))
-    means = [float(values[group].mean()) for group in groups]
+    with np.errstate(invalid="ignore"):  # inf and -inf have no mean
+        means = [float(values[group].mean()) for group in groups]
     finite = [abs(mean) for mean in means if np.isfinite(mean)]
     longest, block, axis = max(finite, default=0.0) or 1.0, "#" if plain else "█", "|" if plain else "│"
     lines = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -109,9 +110,12 @@ def efficiency_plots(runs: Sequence[Group], key: FigureKey, published: Published
             psnr, measured = reading.measure(first, PSNR, {"input": given}), reading.measure(first, cost.id, {})
             if psnr.value is not None and measured.value:
                 points.append((name, reading.convert(measured.value, measured.unit, cost.unit), psnr.value))
+        perfect = [name for name, _, value in points if math.isinf(value)]
+        points = [point for point in points if point[0] not in perfect]
         if len(points) > 1:
             place = dataset_title(runs[0].evaluations[0])
             title = f"PSNR against {cost.title}, {key.task_of(given, inputs)} on {place}"
+            title += f"; not drawn, with an infinite PSNR: {', '.join(perfect)}" if perfect else ""
             path = folder / (key.file_name(cost.title.replace(" ", "-")) + (f"-{given}" if len(inputs) > 1 else ""))
             printed = printed_points(published, key) if cost is PARAMS else []
             plots.append(Plot(title, draw_costs(points, printed, title, path, axis_name(cost.id))))

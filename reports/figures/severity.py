@@ -56,7 +56,8 @@ def group_of_each(values: np.ndarray, most: int = MAX_GROUPS) -> np.ndarray:
 def draw_severities(runs: Mapping[str, Points], names: tuple[str, str], title: str, path: Path) -> str:
     """Draw quality by severity: a curve per run, a point per group of images, which is their mean.
 
-    The text above each group is the number of images that one run has in it.
+    The text above each group is the number of images that one run has in it. The mean of a group with a perfect image
+    is infinite and not drawn.
 
     Args:
         runs: label to the images of a run.
@@ -107,7 +108,7 @@ def severities_of(evaluation: Evaluation, metric: str, name: str, given: str) ->
     cells = rows[column].to_numpy()[chosen]
     severity = np.array([recorded(text, name) for text in cells] if column == "severity" else cells, float)
     values = rows["value"].to_numpy(float)[chosen]
-    known = np.isfinite(severity) & np.isfinite(values)
+    known = np.isfinite(severity) & ~np.isnan(values)
     return (severity[known], values[known]) if known.any() else None
 
 

@@ -6,6 +6,7 @@ together, and of their paired differences only the mean counts.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,8 +14,16 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-DRAWS = 1000
-"""The number of resamplings of the bootstrap."""
+DRAWS = 10_000
+"""Resamples that the bootstrap draws where it does not enumerate all of them."""
+ENUMERATED = 10
+"""Up to this number of images the bootstrap enumerates all resamples: C(2n - 1, n), 92,378 for ten images."""
+TAIL = 40
+"""An end of the 95 % interval leaves one in TAIL resamples, 2.5 %, outside."""
+CACHED_IMAGES = 1000
+"""Resamples of up to this number of images (10 MB) are kept for eight numbers of images, larger ones for the last."""
+CHUNK = 2**22
+"""Counts of resamples that are converted to floats at once."""
 LEVEL = 0.05
 """Two runs whose corrected p-value is not below it tie."""
 FEWEST = 6
@@ -25,15 +34,51 @@ ROUNDING = 1e-12
 """Differences below this share of the values are rounding: means over the same seeds in another order."""
 
 
-@lru_cache(maxsize=4)
-def draws(count: int) -> np.ndarray:
-    """Return the seeded resamplings of `count` images: (DRAWS, count) float32, how often each image is drawn.
+@lru_cache(maxsize=ENUMERATED)
+def all_resamples(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return every different resample of `count` images and its probability, as a whole number.
 
-    >>> draws(3).shape, set(draws(3).sum(axis=1).tolist())
-    ((1000, 3), {3.0})
+    >>> counts, chances = all_resamples(2)
+    >>> counts.tolist(), chances.tolist()  # one image twice: 1 of 4 each; both images: 2 of 4
+    ([[0, 2], [1, 1], [2, 0]], [1, 2, 1])
+
+    Returns:
+        (resamples, count) uint8, how often each image is drawn; (resamples,) int64, how many of the count^count equally
+        likely ordered draws give it.
     """
+    # A resample is a way to put count - 1 bars between `count` stars: the stars between two bars are one image's.
+    total = 2 * count - 1
+    bars = list(itertools.combinations(range(total), count - 1))
+    places = np.full((len(bars), count + 1), (-1, *[0] * (count - 1), total))
+    places[:, 1:-1] = np.array(bars, int).reshape(len(bars), count - 1)
+    counts = np.diff(places, axis=1) - 1
+    factorials = np.array([math.factorial(number) for number in range(count + 1)])
+    return counts.astype(np.uint8), factorials[count] // factorials[counts].prod(axis=1)
+
+
+def drawn_resamples(count: int) -> np.ndarray:
+    """Return the seeded resamples of `count` images: (DRAWS, count) uint8, how often each image is drawn.
+
+    >>> drawn_resamples(12).shape, set(drawn_resamples(12).sum(axis=1).tolist())
+    ((10000, 12), {12})
+    """
+    return (_few_drawn if count <= CACHED_IMAGES else _many_drawn)(count)
+
+
+def _draw(count: int) -> np.ndarray:
     rng = np.random.default_rng(0)
-    return np.stack([np.bincount(rng.integers(count, size=count), minlength=count) for _ in range(DRAWS)]).astype("f4")
+    counts = np.empty((DRAWS, count), np.uint8)  # an image is drawn 256 times with a probability below 1e-500
+    step = max(1, CHUNK // count)
+    for start in range(0, DRAWS, step):
+        lines = min(step, DRAWS - start)
+        drawn = rng.integers(count, size=(lines, count))
+        drawn += np.arange(lines)[:, None] * count
+        counts[start : start + lines] = np.bincount(drawn.ravel(), minlength=lines * count).reshape(lines, count)
+    return counts
+
+
+_few_drawn = lru_cache(maxsize=8)(_draw)
+_many_drawn = lru_cache(maxsize=1)(_draw)
 
 
 @lru_cache(maxsize=512)
@@ -60,42 +105,73 @@ def image_groups(index: pd.Index) -> tuple[np.ndarray, np.ndarray]:
 def bootstrap(images: pd.Series) -> tuple[float, float]:
     """Return the 95 % percentile interval of the mean, with images drawn with replacement.
 
-    An image that occurs under several conditions is drawn with all its rows, as they are not independent.
+    Up to ENUMERATED images all resamples are used with their probabilities, so the interval is exact; beyond, DRAWS
+    seeded ones. An image that occurs under several conditions is drawn with all its rows, as they are not independent.
 
     >>> low, high = bootstrap(pd.Series([28.0, 29.0, 30.0, 31.0, 32.0], list("abcde")))
     >>> round(low, 1), round(high, 1)
     (28.8, 31.2)
+    >>> bootstrap(pd.Series([28.0, 30.0, math.inf], list("abc")))  # a resample with the last image has an infinite mean
+    (28.0, inf)
 
     Args:
-        images: values indexed by image, or by image and condition.
+        images: values indexed by image, or by image and condition; nan is left out.
 
     Returns:
-        low and high; both are the value itself for one image, and both are infinite where a value is.
+        low and high; both are the value itself for one image, and nan without a value. Where values of both infinite
+        signs are drawn together their mean is not known: it counts as -inf for low and as inf for high.
     """
+    images = images.dropna()
+    if not len(images):
+        return math.nan, math.nan
     values = images.to_numpy(float)
-    if not np.isfinite(values).all():
-        return float(values.mean()), float(values.mean())
-    position, counts = image_groups(images.index)
-    weights = draws(len(counts))
-    centre = values.mean()  # float32 weights: only the small deviations from the mean pass through them
-    sums = weights @ np.bincount(position, values - centre)
-    low, high = quantiles(sums / (weights @ counts) + centre)
-    return low, high
+    position, rows = image_groups(images.index)
+    finite = np.isfinite(values)
+    centre = values[finite].mean() if finite.any() else 0.0  # only small deviations pass through float32
+    sums = [np.bincount(position, np.where(finite, values - centre, 0.0)), rows]
+    if not finite.all():
+        sums += [np.bincount(position, values == sign) for sign in (-math.inf, math.inf)]
+    chances = None
+    if len(rows) <= ENUMERATED:
+        counts, chances = all_resamples(len(rows))
+    else:
+        counts = drawn_resamples(len(rows))
+    drawn = _weighted_sums(counts, np.stack(sums, axis=1))
+    means = drawn[:, 0] / drawn[:, 1] + centre
+    lowest = highest = means
+    if not finite.all():
+        down, up = drawn[:, 2] > 0, drawn[:, 3] > 0
+        lowest = np.where(down, -math.inf, np.where(up, math.inf, means))
+        highest = np.where(up, math.inf, np.where(down, -math.inf, means))
+    return lower_end(lowest, chances), -lower_end(-highest, chances)
 
 
-def quantiles(means: np.ndarray) -> tuple[float, float]:
-    """Return the 2.5 and the 97.5 percentile of (n,) values, as numpy's `percentile`, in a tenth of its time.
+def _weighted_sums(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return counts @ values, (resamples, columns) float64, converting a part of the counts at a time."""
+    step = max(1, CHUNK // counts.shape[1])
+    narrow = values.astype(np.float32)
+    parts = [counts[start : start + step].astype(np.float32) @ narrow for start in range(0, len(counts), step)]
+    return np.concatenate(parts).astype(float)
 
-    >>> quantiles(np.arange(201.0))
-    (5.0, 195.0)
+
+def lower_end(means: np.ndarray, chances: np.ndarray | None = None) -> float:
+    """Return the smallest mean that 2.5 % of the resamples do not exceed.
+
+    >>> lower_end(np.arange(200.0, 0, -1))
+    5.0
+    >>> lower_end(np.array([3.0, 1.0, 2.0]), np.array([2, 1, 37]))  # 1 has a probability of 1/40, 2.5 %
+    1.0
+
+    Args:
+        means: (resamples,) the mean of each.
+        chances: (resamples,) whole numbers in proportion to the probabilities; None where all are equal.
     """
-    places = [share * (len(means) - 1) for share in (0.025, 0.975)]
-    around = sorted({math.floor(place) for place in places} | {math.ceil(place) for place in places})
-    kept = np.partition(means, around)
-    low, high = (
-        kept[math.floor(place)] + (kept[math.ceil(place)] - kept[math.floor(place)]) * (place % 1) for place in places
-    )
-    return float(low), float(high)
+    if chances is None:
+        place = -(-len(means) // TAIL) - 1
+        return float(np.partition(means, place)[place])
+    order = np.argsort(means)
+    reached = np.cumsum(chances[order]) * TAIL >= chances.sum()
+    return float(means[order[np.argmax(reached)]])
 
 
 def differences(run: pd.Series, reference: pd.Series) -> pd.Series:
@@ -110,7 +186,8 @@ def differences(run: pd.Series, reference: pd.Series) -> pd.Series:
         reference: the same of the other run.
 
     Returns:
-        sorted by name; nan where both are infinite; 0 where they differ by rounding only.
+        sorted by name. 0 where they differ by rounding only; inf or -inf where one of them is infinite. A condition
+        where both are infinite is left out, and an image without another one is nan.
     """
     values, index = _paired(run, reference)
     names = index.levels[0][np.unique(index.codes[0])]  # type: ignore[attr-defined]
@@ -125,12 +202,14 @@ def _paired(run: pd.Series, reference: pd.Series) -> tuple[np.ndarray, pd.Index]
         frame = frame.dropna()
         run, reference = frame.iloc[:, 0], frame.iloc[:, 1]
     a, b = run.to_numpy(float), reference.to_numpy(float)
-    with np.errstate(invalid="ignore"):  # two infinite values
-        gap = a - b
-        gap[np.abs(gap) <= ROUNDING * np.abs(a)] = 0.0
-    gap[np.isinf(a) & np.isinf(b)] = np.nan
-    position, counts = image_groups(run.index)
-    return np.bincount(position, gap) / counts, run.index
+    both_infinite = np.isinf(a) & (a == b)
+    with np.errstate(invalid="ignore"):
+        gap = np.where(both_infinite, 0.0, a - b)
+        rounding = np.isfinite(gap) & (np.abs(gap) <= ROUNDING * np.maximum(np.abs(a), np.abs(b)))
+    gap[rounding] = 0.0
+    position, _ = image_groups(run.index)
+    with np.errstate(invalid="ignore"):  # an image whose conditions are all infinite for both; inf and -inf
+        return np.bincount(position, gap) / np.bincount(position, ~both_infinite), run.index
 
 
 @lru_cache(maxsize=4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -42,7 +42,8 @@ def measure_cell(table: str, row: str, group: Group, head: Head, notes: Notes) -
     for member, stat, _ in parts:
         check_provenance(table, row, head.id, member, stat)
     values = np.array([value for _, _, value in parts])
-    spread = float(values.std(ddof=1)) if len(set(values.tolist())) > 1 else None
+    varies = len(set(values.tolist())) > 1 and np.isfinite(values).all()
+    spread = float(values.std(ddof=1)) if varies else None
     measured = Measured(float(values.mean()), spread=spread, parts=parts, detail=detail_of(head, *parts[0][:2]))
     fill_interval(measured, [stat for _, stat, _ in parts], convert(1.0, parts[0][1].unit, head.unit))
     return measured
@@ -70,8 +71,28 @@ def detail_of(head: Head, evaluation: Evaluation, stat: Stat) -> str:
     return f"{stat.size}, {device(evaluation.record).partition(' (')[0]}" if declared.on_device else stat.size
 
 
-def best_value(values: Iterable[float], better: str) -> float:
-    """Return the best of some values.
+Rank = tuple[float, float, float]
+"""A mean, the share of infinite images where it is infinite, and the mean of the other images then."""
+Value = TypeVar("Value", float, Rank)
+
+
+def rank_of(cell: Measured) -> Rank:
+    """Return what the measured cells of a column are ordered by.
+
+    One perfect image makes the mean PSNR of a run infinite. Of two infinite means the one with the larger share of
+    perfect images is higher, then the one with the higher mean over its other images.
+    """
+    assert cell.value is not None, "only measured cells have a rank"
+    if cell.images is None or not math.isinf(cell.value):
+        return cell.value, 0.0, 0.0
+    values = cell.images.to_numpy(float)
+    infinite = np.isinf(values)
+    share = math.copysign(float(infinite.mean()), cell.value)
+    return cell.value, share, float(values[~infinite].mean()) if not infinite.all() else 0.0
+
+
+def best_value(values: Iterable[Value], better: str) -> Value:
+    """Return the best of some values or ranks.
 
     >>> best_value([0.2, 0.1, 0.3], "lower")
     0.1
@@ -90,8 +111,8 @@ def mark_measured(head: Head, lines: Sequence[Line]) -> None:
         cells = [cell for cell in cells if all(member.record.kind != "no training" for member, *_ in cell.parts)]
     if head.better is None or len(cells) < 2:
         return
-    top = best_value((cell.value for cell in cells if cell.value is not None), head.better)
-    winners = [cell for cell in cells if cell.value == top]
+    top = best_value((rank_of(cell) for cell in cells), head.better)
+    winners = [cell for cell in cells if rank_of(cell) == top]
     for cell in winners:
         cell.best = len(winners) < len(cells)
     first = winners[0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bench.tasks import find_task
 from reports.scores.measures import MEASURES, PSNR, overview_metrics
 from reports.scores.reading import CONDITION, ORIGINALS
-from reports.tables.cells import mark_measured, measure_cell
+from reports.tables.cells import mark_measured, measure_cell, rank_of
 from reports.tables.columns import conventions_of, metric_heads
 from reports.tables.model import CONDITIONS, OVERVIEW, WIDEST, Head, Line, Notes, Table
 from reports.tables.runs import Group, caveats, describe, name_among
@@ -80,10 +79,10 @@ def flag_below_baseline(lines: Sequence[Line], task: str, head: Head) -> str:
     return ""
 
 
-def sort_key(line: Line, column: str) -> float:
+def sort_key(line: Line, column: str) -> tuple[float, ...]:
     """Return a key that sorts the highest value of a column first and what was not measured last."""
-    value = line.measured[column].value
-    return math.inf if value is None else -value
+    cell = line.measured[column]
+    return (1,) if cell.value is None else (0, *(-part for part in rank_of(cell)))
 
 
 def table_of(subject: Subject, members: Sequence[Group], kind: str, heads: Sequence[Head]) -> Table:

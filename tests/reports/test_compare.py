@@ -66,6 +66,26 @@ def test_a_run_and_its_copy_have_no_difference():
         assert line.images is None or line.counts("higher") == (0, 0, 4)
 
 
+def test_perfect_images_are_won_lost_or_tied():
+    first, second = (
+        shifted("first", [0.0, math.inf, math.inf, 0, 0, 0]),
+        shifted("second", [math.inf, math.inf, 0, 1, 2, 3]),
+    )
+    (psnr,) = compare.compare([first, second], "psnr-rgb8").metrics
+    run = psnr.runs[1]
+    assert run.counts("higher") == (4, 1, 1) and math.isnan(run.difference)  # inf and -inf have no mean
+    assert run.difference_interval == (-math.inf, math.inf)
+    assert run.images is not None and list(run.images.index[:2]) == ["0002", "0003"]  # the worst first
+    assert [line.split()[0] for line in compare.largest_differences(run.images)] == [
+        "-inf", "+inf", "+3.0000", "+2.0000", "+1.0000",
+    ]  # fmt: skip
+    both = shifted("second", [0.0, math.inf, math.inf, 1, 1, 1])
+    line = compare.compare([first, both], "psnr-rgb8").metrics[0].runs[1]
+    assert line.counts("higher") == (3, 0, 3) and line.difference == pytest.approx(0.75)  # over the four finite ones
+    low, high = line.difference_interval
+    assert 0 <= low < 0.75 < high == 1
+
+
 def test_only_common_images_are_paired_and_costs_have_no_test():
     long, short = shifted("long", [0.0] * 9), shifted("short", [1.0] * 6)
     result = compare.compare([long, short])

@@ -103,10 +103,11 @@ def test_only_common_images_count_and_rounding_is_no_difference():
     assert math.isnan(statistics.differences(infinite, infinite)["a"])
 
 
-def test_percentiles_are_numpys():
+def test_the_lower_end_is_numpys_percentile_without_interpolation():
     means = np.random.default_rng(0).normal(0, 1, 1000)
-    assert statistics.quantiles(means) == pytest.approx(np.percentile(means, [2.5, 97.5]).tolist(), abs=0)
-    assert statistics.quantiles(np.array([4.0])) == (4.0, 4.0)
+    expected = np.percentile(means, 2.5, method="inverted_cdf")
+    assert statistics.lower_end(means) == statistics.lower_end(means, np.full(1000, 3)) == expected
+    assert statistics.lower_end(np.array([4.0])) == 4.0
 
 
 # Ties -----------------------------------------------------------------------------------------------------------------
@@ -121,6 +122,17 @@ def marks(table: model.Table, column: str) -> dict[str, tuple[bool, bool, float 
 def twin(evaluation: reading.Evaluation, row: str) -> reading.Evaluation:
     """The same scores under another name."""
     return replace(evaluation, record=replace(evaluation.record, evaluation=f"{row}-twin", method=row, row=row))
+
+
+def test_of_two_infinite_means_more_perfect_images_are_better():
+    one, all_perfect, finite = real("lmfn", 31.0), real("dmphn", 25.0), real("srn", 40.0)
+    one.scores["psnr-rgb8"].iloc[0, one.scores["psnr-rgb8"].columns.get_loc("value")] = math.inf
+    all_perfect.scores["psnr-rgb8"]["value"] = math.inf
+    shown = marks(join("lmfn-1", one, all_perfect, finite), "psnr")
+    assert {row: (best, tie) for row, (best, tie, _) in shown.items()} == {
+        "lmfn": (False, False), "dmphn": (True, False), "srn": (False, False),
+    }  # fmt: skip
+    assert shown["lmfn"][2] == shown["srn"][2] == 4 / 2**12  # by Holm: 2 of 2^12 twice, and 2 of 2^11
 
 
 def test_two_identical_methods_tie():

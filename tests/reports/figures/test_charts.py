@@ -15,7 +15,7 @@ from PIL import Image
 from reports.figures import axes, charts, efficiency, losses, naming, rasterising, severity
 from reports.tables.runs import join_seeds
 from tests.make_scores import Spec
-from tests.reports.samples import in_memory
+from tests.reports.samples import PUBLISHED, in_memory
 
 
 def points_of(path: str) -> np.ndarray:
@@ -87,6 +87,15 @@ def test_the_members_of_the_front_are_ringed(tmp_path):
     ringed = [re.search("<title>([^<:]*)", part)[1] for part in svg.split("<g transform") if 'class="ring"' in part]  # type: ignore[index]
     assert ringed == ["small", "large"]
     assert "theirs, published" in svg and svg.count('class="front"') == 2  # the line, and its line in the legend
+
+
+def test_a_run_with_an_infinite_psnr_is_named_and_not_drawn(tmp_path):
+    runs = [in_memory(Spec(name, "gopro", "deblur", 29, named=name)) for name in ("one", "two", "perfect")]
+    runs[2].scores["psnr-rgb8"]["value"] = math.inf
+    key = naming.key_of(runs[0])
+    plot, *_ = efficiency.efficiency_plots(join_seeds(runs), key, PUBLISHED, tmp_path)
+    assert plot.title.endswith("on GOPRO (offline photographs); not drawn, with an infinite PSNR: Perfect")
+    assert "Perfect:" not in plot.svg and "One:" in plot.svg
 
 
 def test_severities_are_assigned_to_groups():
