@@ -1,4 +1,4 @@
-"""Samples for the tests of reports: evaluations in memory, joined tables, and a parser of pages."""
+"""Samples for the tests of reports: evaluations in memory, joined and declared tables, and a parser of pages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PIL import Image
 
 from reports.published import printed
 from reports.scores import reading
-from reports.tables import model, papers
+from reports.tables import custom, model, papers
 from reports.tables.runs import join_seeds
 from tests import make_scores
 from tests.make_scores import Spec
@@ -107,3 +107,10 @@ def holds(sheet: Image.Image, picture: Image.Image, border: int = 0) -> bool:
         np.array_equal(whole[top : top + height, left : left + width], condition)
         for top, left in zip(tops, lefts, strict=True)
     )
+
+
+def custom_file(folder: Path, rows: str, columns: str = "[psnr-rgb8]") -> custom.CustomTable:
+    """A table with these rows."""
+    text = "{id: mine, title: Mine, task: deblur, dataset: gopro, columns: " + columns + ", rows: " + rows + "}"
+    (folder / "mine.yaml").write_text(text, encoding="utf-8")
+    return custom.load(PUBLISHED, folder)[0]

@@ -57,8 +57,8 @@ def test_noise_is_the_augmentations_with_the_given_deviation():
         assert error.std() == pytest.approx((deviation**2 + 1 / 12) ** 0.5, rel=0.02)  # rounding adds 1/12
     rng = np.random.default_rng(5)
     sigma = 2.0 / abs(np.random.default_rng(5).normal())
-    own = augment.noise({"x": grey.astype(np.float32) / 255}, rng, sigma=sigma)["x"]
-    assert np.array_equal(blur_variants.noisy(grey, 2.0, seed=5), (own * 255).round().astype(np.uint8))
+    noisy_grey = augment.noise({"x": grey.astype(np.float32) / 255}, rng, sigma=sigma)["x"]
+    assert np.array_equal(blur_variants.noisy(grey, 2.0, seed=5), (noisy_grey * 255).round().astype(np.uint8))
 
 
 def test_the_overview_shows_the_images_of_the_dataset(data: Path, rendered: dict[str, PaperFigure], folder: Path):
