@@ -1,1 +1,1 @@
-"""One file a method, its name the entry's name; files that start with an underscore are shared."""
+"""One module per method, named like it, with its recipe next to it; the folders hold what several methods share."""

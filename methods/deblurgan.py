@@ -6,8 +6,9 @@ network (from commit afc149d on each residual block has one convolution instead 
 `reference`.
 
 Differs from that code: dropout is off in restoring, so that one image has one result; the authors' test script leaves
-the network in training mode, with dropout. The loss "l1" is not the paper's, where its weight is 0: the generator
-learns from it where the weights of VGG-19 are absent, as the adversarial loss alone does not bind it to its input.
+the network in training mode, with dropout. The paper does not have the loss "l1": its weight is 0 in the paper's
+recipe. The small recipe uses it because the weights of VGG-19 may be absent, and the adversarial loss alone does not
+bind the result to the input.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def signed(image: Tensor) -> Tensor:
 
 
 def initialise(network: nn.Module) -> None:
-    """Draw the kernels of convolutions from N(0, 0.02) and set biases to 0, as in the code; the paper is silent."""
+    """Draw kernels from a normal of deviation 0.02 and set biases to 0, as in the code; the paper is silent."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             draw_weights_(module, partial(nn.init.normal_, std=0.02))

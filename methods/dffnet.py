@@ -1,11 +1,12 @@
 """DFFNet: from a blurred image with a hole to a sharp, whole one, in three stages: deblur, inpaint, fuse.
 
 Paper: "Double Feature Fusion network: A Progressive Learning Framework for Sharper Inpainting" (authors, venue and year
-are not in its text). Code: zhangzhichao19020123/DFFNet (no licence file), commit 6a84a38, in TensorFlow, has stage two
-and EdgeConnect's edge model; there is none for stages one and three, alpha and the coherency algorithm.
+are not in its text). Code: zhangzhichao19020123/DFFNet (no licence file), commit 6a84a38, TensorFlow. It contains stage
+two and EdgeConnect's edge model, but not stages one and three, alpha or the coherency algorithm.
 
-Stage one is MRFNet (table 6 is its table I), stage two the code's network (table 7) with the attention of eq. 7 to 9,
-stage three figure 16. Five phases: "deblur", "edge", "inpaint", "fuse" with the other networks frozen, "together".
+Stage one is MRFNet (table 6 is MRFNet's table I). Stage two is the code's network (table 7) with the attention of eq. 7
+to 9. Stage three is the network of figure 16. Training has five phases: "deblur", "edge", "inpaint", "fuse" with the
+other networks frozen, and "together".
 
 The lightweight switch acts on stage one alone, as stage two has no 1x1 layers; the residual switch removes the paths'
 sums in stages one and two. Occluding objects and characters (Section 3.3.3) are removed by a mask that a person draws
@@ -95,12 +96,15 @@ def inpainted(networks: nn.ModuleDict, x: Tensor, mask: Tensor) -> tuple[Tensor,
 def fused(
     networks: nn.ModuleDict, x: Tensor, refined: Tensor, mask: Tensor, edges: Tensor | None = None, alpha: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Run stage three: B is `x`, the blurred image with its hole, and R's pixels. Other arguments as in `Fusion`."""
+    """Run stage three on R = `refined` and on B, the blurred image `x` with R's pixels in its hole.
+
+    Arguments and result as in `Fusion.forward`.
+    """
     return networks["stage_three"](composite(refined, x, mask), refined, mask, edges, alpha)
 
 
 def restore(networks: nn.ModuleDict, batch: Batch) -> Tensor:
-    """Deblur, inpaint and fuse; alpha is 1, so no edges are needed. All pixels are new, the known ones sharper."""
+    """Deblur, inpaint and fuse; alpha is 1, so no edges are needed. Known pixels are restored too, not copied."""
     x, mask = batch["x"], batch["mask"]
     sharp = deblurred(networks, x)
     refined, _ = inpainted(networks, sharp, mask)
@@ -138,7 +142,10 @@ def deblur_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
 
 
 def inpaint_forward(networks: nn.ModuleDict, batch: Batch) -> Outputs:
-    """Run stage two on the frozen stage one's result. `judged`, for the critic, has its pixels in the true image."""
+    """Run stage two on the result of the frozen stage one.
+
+    `judged`, which the critic gets, is the true image with stage two's pixels in the hole.
+    """
     with torch.no_grad():
         sharp = deblurred(networks, batch["x"])
     refined, coarse = inpainted(networks, sharp, batch["mask"])
@@ -204,9 +211,9 @@ def mse_over_hole(pred: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def filling_losses(batch: Batch, outputs: Outputs) -> Losses:
-    """Return L1 of both images of stage two, over the whole of them, as in the code, whose range [-1, 1] doubles it.
+    """Return L1 of both images of stage two, over the whole images, as in the code, where the range [-1, 1] doubles it.
 
-    `hole`, the squared error of both in the hole, is not the paper's: its weight is 0 unless a recipe sets it.
+    `hole`, the squared error of both in the hole, is not in the paper: its weight is 0 unless a recipe sets it.
     """
     refined, coarse, target, mask = outputs["refined"], outputs["coarse"], batch["target"], batch["mask"]
     hole = mse_over_hole(refined, target, mask) + mse_over_hole(coarse, target, mask)
@@ -214,7 +221,7 @@ def filling_losses(batch: Batch, outputs: Outputs) -> Losses:
 
 
 def inpaint_losses(networks: nn.ModuleDict, batch: Batch, outputs: Outputs) -> Losses:
-    """Return what stage two lowers, as in the code both L1 and the adversarial loss, and `hole`."""
+    """Return what stage two lowers: the losses of `filling_losses` and the adversarial loss, as in the code."""
     return filling_losses(batch, outputs) | {"adversarial": adversarial(networks, batch, outputs)}
 
 
@@ -262,10 +269,10 @@ def networks(
 
     Args:
         deblur: have stage one; False is DFFNet 1 of the ablation (4.3.3, table 4), where stage two fills the blurred
-            image: its recipe has no steps in "deblur".
+            image. Its recipe must have no steps in "deblur".
         modules: attention modules of stage two, 3 or 1; 1 is DFFNet 2.
         progressive: let alpha rise in training; False is DFFNet 3.
-        light: 1x1 layers in stage one; False, with `residual` False, is DFFNet 4; alone DFFNet 2 of Section 4.4.
+        light: 1x1 layers in stage one; False alone is DFFNet 2 of Section 4.4, together with `residual` False DFFNet 4.
         residual: the sums in the paths of stages one and two; False is DFFNet 1 of Section 4.4.
         attention: of stage two: "coherent" (eq. 7 to 9) or "contextual" (the code); neither has weights.
         deblur_channels: width of stage one, table 6.

@@ -1,15 +1,16 @@
 """The inpainting stage of DFFNet as a method.
 
-Paper: DFFNet ("double feature fusion: a progressive learning framework for sharper inpainting"), Section 3.3. Code:
-zhangzhichao19020123/DFFNet (no licence: read, not copied), commit 6a84a38, TensorFlow; a checkpoint's variables load
-through `reference`. The network is in `methods/families/gated_inpainting.py`.
+Paper: "Double Feature Fusion network: A Progressive Learning Framework for Sharper Inpainting" (DFFNet), Section 3.3.
+Code: zhangzhichao19020123/DFFNet (no licence file: read, not copied), commit 6a84a38, TensorFlow; a checkpoint's
+variables load through `reference`. The network is in `methods/families/gated_inpainting.py`.
 
 The losses are the code's; the paper names an adversarial and a multi-scale loss without weights. Differs from the code:
-- It computes its L1 in [-1, 1], which is twice ours; the recipe's weights make up for it.
+- The code computes its L1 in [-1, 1], which is twice ours; the weights of the recipe correct that.
 - Masks are the dataset's, in the bands of the tests. The code trains with the strokes of DeepFill v2 or a box, of any
   share of the image; the dataset's options `generator` and `bands` choose others.
 - The critic takes its step before the generator, whose loss calls it again. The code computes both from one pass.
-- The critic's padding is symmetric (`layers/sn_patch_critic.py`): its weights load, its scores shift by a pixel.
+- The critic's padding is symmetric (`methods/layers/sn_patch_critic.py`): the code's weights load, but the scores are
+  shifted by a pixel.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def critic_sees(image: Tensor, batch: Batch) -> Tensor:
 
 
 def critic_losses(critic: nn.Module, real: Tensor, fake: Tensor) -> Losses:
-    """Return what the critic lowers."""
+    """Return what the critic lowers: half the hinge loss, as in the code."""
     return {"adversarial": hinge_critic(critic(real), critic(fake)) / 2}
 
 

@@ -205,8 +205,8 @@ class DGFNet(nn.Module):
         """Complete a batch.
 
         Args:
-            batch: `x` (N, 3, H, W) in [0, 1], `mask` (N, 1, H, W), sides multiples of 16; with the texture branch also
-                `texture` (N, 3, H, W) in [-1, 1], whose values in the hole are ignored.
+            batch: `x` (N, 3, H, W) in [0, 1] and `mask` (N, 1, H, W), 1 = hole, sides multiples of 16; with the texture
+                branch also `texture` (N, 3, H, W) in [-1, 1], whose values in the hole are ignored.
         """
         x, mask = batch["x"], batch["mask"]
         coarse = self.coarse(x, mask)
@@ -305,12 +305,12 @@ def networks(
         texture: have a texture branch; without it and without `dpfm` this is the baseline of Table 2.
         dpfm: fuse by DPFMs; False is the second row of Table 2.
         critic_channels: width of the critic's first layer.
-        masked_texture: train on the texture of the image with its hole, as in the paper, made at every step in 0.05 s
-            of one core per image of 128x128. False: on the truth's texture with the hole cut out.
+        masked_texture: train on the texture of the image with its hole, as in the paper. Making it at every step takes
+            0.05 s of one core per image of 128x128. False: train on the truth's texture with the hole cut out.
         lam: of the texture's RTV: weight of the relative total variation.
         sigma: of the texture's RTV: its window, in pixels.
         eps: of the texture's RTV: the smallest gradient that counts.
-        iterations: of the texture's RTV: systems that are solved.
+        iterations: of the texture's RTV: number of systems that are solved.
 
     Raises:
         ParamsError: an argument is out of its range, or there are DPFMs without a texture branch.
@@ -327,7 +327,7 @@ def networks(
 
 
 def restore(networks: nn.ModuleDict, batch: Batch) -> Tensor:
-    """Complete a batch, whose `texture` was made from the image with its hole."""
+    """Return the fused image (N, 3, H, W), not composited; `texture` was made from the image with its hole."""
     return networks["generator"](batch).fusion
 
 

@@ -65,6 +65,9 @@ def encoder(channels: int) -> nn.Sequential:
     """Make an encoder (Fig. 3), an image (N, 3, H, W) to features (N, 4 channels, H/4, W/4).
 
     It has no activation outside the pairs.
+
+    Args:
+        channels: width at full resolution.
     """
     return nn.Sequential(
         nn.Conv2d(3, channels, 3, padding=1),
@@ -80,7 +83,7 @@ def encoder(channels: int) -> nn.Sequential:
 
 
 def decoder(channels: int) -> nn.Sequential:
-    """Make a decoder (Fig. 3), the encoder backwards: features (N, 4 channels, H/4, W/4) to an image (N, 3, H, W)."""
+    """Make a decoder (Fig. 3), an encoder backwards: features (N, 4 channels, H/4, W/4) to an image (N, 3, H, W)."""
     return nn.Sequential(
         Pair(4 * channels),
         Pair(4 * channels),

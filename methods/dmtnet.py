@@ -98,7 +98,11 @@ class TransformerExtraction(nn.Module):
 
 
 class ConvExtraction(nn.Sequential):
-    """Two 3x3 convolutions of stride 2, Table 2 without the transformer: (N, 6, H, W) to (N, C, H/4, W/4)."""
+    """Two 3x3 convolutions of stride 2, Table 2 without the transformer: (N, 6, H, W) to (N, C, H/4, W/4).
+
+    Args:
+        channels: C.
+    """
 
     def __init__(self, channels: int):
         super().__init__(
@@ -128,7 +132,7 @@ class RBM(nn.Module):
 
     Args:
         channels: C.
-        num_rm: RMs.
+        num_rm: number of RMs.
     """
 
     def __init__(self, channels: int, num_rm: int):
@@ -145,8 +149,8 @@ class RGM(nn.Module):
 
     Args:
         channels: C.
-        num_rbm: RBMs.
-        num_rm: RMs in each RBM.
+        num_rbm: number of RBMs.
+        num_rm: number of RMs in each RBM.
     """
 
     def __init__(self, channels: int, num_rbm: int, num_rm: int):
@@ -242,14 +246,14 @@ class DMTNet(nn.Module):
     """DMTNet, eq. 1 to 6: both views in, the all-in-focus image out. The defaults are size B.
 
     Args:
-        num_blocks: transformer blocks, N_T.
-        num_dmssrm: DMSSRMs in cascade, N_D; 0 is size T.
+        num_blocks: number of transformer blocks, N_T.
+        num_dmssrm: number of DMSSRMs in cascade, N_D; 0 is size T.
         channels: C, a multiple of `num_heads`.
         rgm_channels: width of the residual groups, a multiple of 16.
-        num_rbm: RBMs in an RGM.
-        num_rm: RMs in an RBM.
-        window_size: side of an attention window in tokens of 4 pixels.
-        num_heads: attention heads.
+        num_rbm: number of RBMs in an RGM.
+        num_rm: number of RMs in an RBM.
+        window_size: side of an attention window, in tokens of 4x4 pixels.
+        num_heads: number of attention heads.
         relative_bias: add Swin's relative position bias.
         shifted: shift every second block's windows by half a window.
         transformer: False is row 1 of the ablation, Table 2: two convolutions extract the features.
@@ -301,7 +305,7 @@ class DMTNet(nn.Module):
         start_as_mean_of_views(self)
 
     def restore(self, left: Tensor, right: Tensor, details: Details | None) -> Tensor:
-        """Return the restored image; `details`, where given, is filled with what each DMSSRM did."""
+        """Do what `forward` does; `details`, where given, is filled with the weights and maps of each DMSSRM."""
         first = self.extraction(torch.cat((right, left) if self.right_first else (left, right), 1))
         x = first
         for module in self.reconstruction:

@@ -8,10 +8,10 @@ up-convolutions.
 The authors' network gets its images as OpenCV reads them, blue first. Ours is RGB like every other: `from_keras`
 reverses the colours in the kernels of the first and the last layer instead of reversing the images.
 
-Three channels pass a ReLU before the last 1x1 convolution and the sigmoid. The inputs of the ReLU come from 576 values
-that are never negative, so a few steps of training close a kernel whose weights have a small sum, and a channel that is
-zero for every pixel gets no gradient that could open it again: with one dead a colour is lost, with three dead the
-result is one flat colour. `start_open_` prevents that.
+Three channels pass a ReLU before the last 1x1 convolution and the sigmoid. Each input of this ReLU is a weighted sum of
+576 values that are never negative. If the weights have a small sum, a few steps of training can make it negative for
+every pixel: the channel is then 0, and no gradient can bring it back. With one such channel a colour is lost, with
+three the result is one flat colour. `start_open_` prevents that.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def he_normal_(conv: nn.Conv2d) -> None:
 
 @torch.no_grad()
 def start_open_(head: nn.Conv2d, out: nn.Conv2d) -> None:
-    """Start with an open ReLU between the two layers, each of whose channels makes one colour.
+    """Start with an open ReLU between the two layers: no channel is 0 everywhere, and each makes one colour.
 
     A kernel of `head` with a negative sum gets the opposite sign, an equally likely draw; its bias starts at 1. `out`
     starts as 2 h - 2, which is 0, grey after the sigmoid, where h is 1: no channel can lower the loss by closing.
@@ -162,8 +162,8 @@ def from_keras(state: State) -> State:
     """Turn the authors' weights into ours: layers by order, axes from HWIO to OIHW, colours from BGR to RGB.
 
     Args:
-        state: `conv2d_7/kernel:0` (height, width, in, out) and `conv2d_7/bias:0` (out), any prefix and numbers.
-            Only the order of the numbers counts: Keras goes on counting within a process.
+        state: `conv2d_7/kernel:0` (height, width, in, out) and `conv2d_7/bias:0` (out), with any prefix and numbers.
+            Only the order of the numbers counts, because Keras numbers all layers of a process.
 
     Raises:
         WeightsError: these are not the 24 kernels and 24 biases.

@@ -5,14 +5,14 @@ Edge Learning", arXiv 1901.00212; ICCV Workshops 2019. Code: knazeri/edge-connec
 use), commit 3142579; released weights load through `reference`.
 
 Three phases. "edge" trains the edge generator and its critic; "inpaint" trains the colour generator and its critic on
-the true edges; "joint" goes on with these two on predicted edges, pasted into the hole of the true ones.
+the true edges; "joint" trains these two further on predicted edges, pasted into the hole of the true ones.
 
 Differs from that code:
 - Restoring pastes the predicted edges into the hole of the Canny map, as the paper's text and the training do; the
   code's test script gives the colour generator the whole predicted map, known region included.
 - The critic takes its step before the generator, whose losses call it again. The code keeps the critic's output from
-  before its step, which today's torch refuses (its weights have changed in place); the two differ by one small step of
-  the critic.
+  before its step, which current versions of torch refuse (its weights have changed in place); the two differ by one
+  small step of the critic.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def networks(channels: int = 64, num_blocks: int = 8, critic_channels: int = 64)
 
 
 def restore(networks: nn.ModuleDict, batch: Batch) -> Tensor:
-    """Complete the edges, then the colours. Canny ignores the hole, so that its border makes no edges."""
+    """Complete the edges, then the colours. Canny ignores the hole, so that the hole's border makes no edges."""
     x, mask = batch["x"], batch["mask"]
     grey = luminance(x)
     edges = predicted_edges(networks, grey, canny(grey, known=1 - mask), mask)

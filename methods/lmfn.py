@@ -212,7 +212,7 @@ class MeanShift(nn.Module):
 
 
 def mean_convolution(sign: int) -> nn.Conv2d:
-    """Make the same shift as a trained 1x1 convolution, which the code means to freeze and does not."""
+    """Make the shift of `MeanShift` as a trained 1x1 convolution: the code means to freeze it and does not."""
     conv = nn.Conv2d(3, 3, 1)
     conv.weight.data = torch.eye(3).view(3, 3, 1, 1)
     conv.bias = nn.Parameter(sign * PEAK * torch.tensor(MEAN))

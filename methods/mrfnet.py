@@ -8,9 +8,10 @@ Nekrasov et al., BMVC 2018). Section 3.3.3 is the entry `mrfnet-edges`.
 Left out: the "loss weight scheduling" with "four loss weight groups" (Section IV.D), whose values and course are not
 given: weights are constant, and a search varies them.
 
-Not reproduced: the least parameters at three paths (here they grow with every path), and the savings of over 50 % of
-the parameters and 75 % of the operations: whole networks save 42 to 44 % and 38 to 41 %, with `rcus` 69 to 71 % and 71
-to 73 %; a 3x3 convolution made 1x1 saves 89 % of both.
+Not reproduced: that three paths need the fewest parameters (here they grow with every path), and that the light form
+saves over 50 % of the parameters and 75 % of the operations. Here it saves 42 to 44 % of the parameters and 38 to 41 %
+of the operations of a whole network, with `rcus` 69 to 71 % and 71 to 73 %. A 3x3 convolution made 1x1 saves 89 % of
+both.
 """
 
 from __future__ import annotations

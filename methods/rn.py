@@ -37,6 +37,7 @@ def region_norm(x: Tensor, region: Tensor, eps: float = 1e-5) -> Tensor:
     Args:
         x: (N, C, H, W).
         region: (N, 1, H, W) bool.
+        eps: added to the variance, as in a batch norm.
 
     Returns:
         (N, C, H, W) float32, both parts together.

@@ -1,1 +1,1 @@
-"""Auxiliary maps: further images of every sample, made once per dataset."""
+"""Auxiliary maps: further images of every training sample, made once per dataset."""

@@ -43,7 +43,7 @@ def canny(grey: Tensor, known: Tensor | None = None) -> Tensor:
 
     Args:
         grey: (N, 1, H, W) in [0, 1].
-        known: (N, 1, H, W), 1 = known; no edge is detected in the rest and at its border. None is known everywhere.
+        known: (N, 1, H, W), 1 = known; no edge is detected in the rest and at its border. None: all pixels are known.
 
     Returns:
         (N, 1, H, W) of the type and device of `grey`: 1 on an edge, otherwise 0.
@@ -61,7 +61,7 @@ class Block(nn.Module):
 
     Args:
         channels: C.
-        bias: convolutions have biases.
+        bias: whether the convolutions have biases.
     """
 
     def __init__(self, channels: int, bias: bool):

@@ -79,7 +79,7 @@ class Fusion(nn.Module):
         return min(1.0, 2 * progress) if self.progressive else 1.0
 
     def mixed(self, refined: Tensor, edges: Tensor | None, alpha: float) -> Tensor:
-        """Return M (N, channels, H, W), of R, E and alpha as in `forward`."""
+        """Return M (N, channels, H, W). Arguments as in `forward`."""
         features = self.refined(refined)
         drawn = torch.zeros_like(features) if edges is None else self.edges(edges)
         return self.mix(torch.cat([alpha * features, (1 - alpha) * drawn], dim=1))

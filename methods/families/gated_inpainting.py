@@ -1,8 +1,9 @@
 """The inpainting network of DFFNet: four paths to a coarse image, then two branches and attention to a refined one.
 
-Paper: DFFNet ("double feature fusion: a progressive learning framework for sharper inpainting"), Section 3.3 and Table
-7. Code: zhangzhichao19020123/DFFNet (no licence: read, not copied), commit 6a84a38, TensorFlow. Gated convolutions: J.
-Yu, Z. Lin, J. Yang, X. Shen, X. Lu, T. Huang, "Free-Form Image Inpainting with Gated Convolution", ICCV 2019.
+Paper: "Double Feature Fusion network: A Progressive Learning Framework for Sharper Inpainting" (DFFNet), Section 3.3
+and Table 7. Code: zhangzhichao19020123/DFFNet (no licence file: read, not copied), commit 6a84a38, TensorFlow. Gated
+convolutions: J. Yu, Z. Lin, J. Yang, X. Shen, X. Lu, T. Huang, "Free-Form Image Inpainting with Gated Convolution",
+ICCV 2019.
 
 Where Table 7 and the code differ the code is followed, so that its weights load through `rename_generator`: the table
 has some sizes of other layers, dilations as paddings, and one of the four paths. The attention of the paper (equations
@@ -51,8 +52,8 @@ def double_size(x: Tensor) -> Tensor:
 class GatedConv(nn.Module):
     """A convolution whose second half of filters gates the first: (N, C, H, W) to (N, filters / 2, H / s, W / s).
 
-    It is padded by zeros like TensorFlow's SAME: with stride 2, of which the sides must be multiples, by one pixel less
-    before than after. Biases start from 0, kernels from N(0, 2 / sqrt(fan-in)), which keeps the scale of the features.
+    It is padded by zeros like TensorFlow's SAME. With stride 2 the sides must be even, and the padding before is one
+    pixel smaller than after. Biases start from 0, kernels from N(0, 2 / sqrt(fan-in)), which keeps the features' scale.
 
     Args:
         in_channels: C.
@@ -90,7 +91,7 @@ class Path(nn.Module):
     """One of the four paths: six gated convolutions, with the result of the third added to that of the fifth.
 
     Args:
-        in_channels: of the features of the coarser path and of those of the trunk together.
+        in_channels: of the coarser path's and the trunk's features together.
         filters: of each convolution.
         residual: add the result of the third layer; False is the ablation without residuals.
     """
@@ -102,7 +103,7 @@ class Path(nn.Module):
         self.convs = nn.ModuleList(inner)
 
     def forward(self, coarser: Tensor, trunk: Tensor) -> Tensor:
-        """Join `coarser` and `trunk`, both (N, ..., h, w), to (N, filters / 2, h, w)."""
+        """Join `coarser` and `trunk`, both (N, C, h, w) with `in_channels` in sum, to (N, filters / 2, h, w)."""
         x = torch.cat([coarser, trunk], dim=1)
         for conv in self.convs[:3]:
             x = conv(x)

@@ -46,7 +46,7 @@ def partial_conv(conv: nn.Conv2d, x: Tensor, valid: Tensor) -> tuple[Tensor, Ten
     >>> conv = nn.Conv2d(1, 1, 2, bias=False)
     >>> _ = nn.init.ones_(conv.weight)
     >>> y, known = partial_conv(conv, torch.full((1, 1, 2, 2), 3.0), torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]]))
-    >>> y.item(), known.item()  # one known value of 3 stands for all four
+    >>> y.item(), known.item()  # one known value of 3 counts for all four
     (12.0, 1.0)
     """
     size, stride, padding = conv.kernel_size[0], conv.stride[0], conv.padding[0]

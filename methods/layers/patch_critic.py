@@ -1,8 +1,8 @@
-"""The patch critic of EdgeConnect, which RN and MRFNet share: the 70x70 PatchGAN of pix2pix with spectral norm.
+"""The patch critic of EdgeConnect, which RN, MRFNet and DFFNet share: pix2pix's 70x70 PatchGAN with spectral norm.
 
 Papers: K. Nazeri et al., "EdgeConnect", arXiv 1901.00212; P. Isola et al., "Image-to-Image Translation with Conditional
 Adversarial Networks", CVPR 2017. Code: knazeri/edge-connect (CC BY-NC 4.0), commit 3142579; geekyutao/RN (MIT), commit
-b0a9476. Instead of a sigmoid at the end ours gives logits, and the losses contain the sigmoid: the same values, and
+b0a9476. The codes end with a sigmoid. Ours returns logits, and our losses contain the sigmoid: the same values, and
 safe in half precision.
 """
 
@@ -28,7 +28,7 @@ class PatchCritic(nn.Module):
 
     Args:
         in_channels: 3 for RGB, 2 for grey and edges together.
-        channels: width of the first; 64 in the papers.
+        channels: output channels of the first convolution; 64 in the papers.
     """
 
     def __init__(self, in_channels: int = 3, channels: int = 64):

@@ -1,4 +1,4 @@
-"""SN-PatchGAN: the critic of DeepFill v2, shared by DGFNet and by the inpainting stage of DFFNet.
+"""SN-PatchGAN: the critic of DeepFill v2, which DGFNet and DFFNet share.
 
 Paper: J. Yu, Z. Lin, J. Yang, X. Shen, X. Lu, T. Huang, "Free-Form Image Inpainting with Gated Convolution", ICCV 2019,
 Section 3.2 and Fig. 3. Code: JiahuiYu/generative_inpainting (CC BY-NC 4.0: not for commercial use), TensorFlow.

@@ -31,11 +31,12 @@ def half_channels() -> list[tuple[int, int, int, int]]:
 
 @torch.no_grad()
 def partition(conv: nn.Conv2d, norm: nn.LayerNorm) -> None:
-    """Half sums of the two views' pixels less 0.5, then half differences, each in the order of pixel-unshuffle.
+    """Let the two layers start with the mean of the views, less 0.5, and then half their difference, in place.
 
-    The norm would remove the brightness and the contrast of each token. So the channels after the pixels subtract what
-    the pixels add to the mean, and hold constants of both signs that keep the deviation near 4; the norm's weight and
-    bias undo this, within 2 % of a pixel's distance from 0.5. Without channels after the pixels all hold the constants.
+    Both are in the order of pixel-unshuffle. The norm would remove the brightness and the contrast of each token.
+    So the channels after the pixels subtract what the pixels add to the mean, and hold constants of both signs that
+    keep the deviation near 4. The norm's weight and bias undo this, within 2 % of a pixel's distance from 0.5. Without
+    channels after the pixels, all channels hold the constants.
 
     Args:
         conv: (N, 6, H, W) to (N, C, H/4, W/4), kernel and stride 4.
@@ -64,7 +65,7 @@ def partition(conv: nn.Conv2d, norm: nn.LayerNorm) -> None:
 
 
 def two_convolutions(first: nn.Conv2d, last: nn.Conv2d) -> None:
-    """Half sums of the two views' pixels less 0.5, in the order of pixel-unshuffle.
+    """Let two convolutions start with the mean of the views, less 0.5, in the order of pixel-unshuffle, in place.
 
     Args:
         first: (N, 6, H, W) to (N, C, H/2, W/2), 3x3, stride 2.
@@ -81,13 +82,15 @@ def two_convolutions(first: nn.Conv2d, last: nn.Conv2d) -> None:
 
 
 def upsampling(first: nn.Conv2d, second: nn.Conv2d, last: nn.Conv2d, gain: float) -> None:
-    """The inverse of pixel-unshuffle, plus 0.5, where a pixel-shuffle by 2 follows `first` and `second`.
+    """Let three convolutions start as the inverse of pixel-unshuffle, plus 0.5, in place.
+
+    A pixel-shuffle by 2 follows `first`, and another one `second`.
 
     Args:
         first: (N, C, h, w) to a multiple of 4 channels, 3x3.
         second: (N, ..., 2h, 2w) to a multiple of 4 channels, 3x3.
         last: (N, ..., 4h, 4w) to (N, 3, 4h, 4w), 3x3.
-        gain: factor of the pixels in the map.
+        gain: factor by which the pixels of the map are multiplied.
     """
     taps = [
         Tap(4 * o + 2 * y + x, token_channel(c, 2 * y + i, 2 * x + j), 1, 1, gain)

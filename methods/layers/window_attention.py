@@ -144,7 +144,12 @@ class WindowAttention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Two linear layers with the exact GELU between them: (..., C) to the same through `hidden` channels."""
+    """Two linear layers with the exact GELU between them: (..., C) to the same.
+
+    Args:
+        channels: C.
+        hidden: channels between the two layers.
+    """
 
     def __init__(self, channels: int, hidden: int):
         super().__init__()

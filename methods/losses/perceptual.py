@@ -49,7 +49,7 @@ class Vgg(nn.Module):
         """Compute the features of the named layers.
 
         Args:
-            x: (N, 3, H, W) in the range that the method's paper gives to VGG.
+            x: (N, 3, H, W) in the range in which the method's paper gives images to VGG.
             names: of layers, like "conv3_3", "relu2_2" or "pool1"; layers after the deepest of them are not computed.
 
         Returns:
@@ -80,7 +80,7 @@ def perceptual(
 
     Args:
         vgg: the network, called with images and layer names.
-        pred: the restored images, (N, 3, H, W) in the range that the method's paper gives to VGG.
+        pred: the restored images, (N, 3, H, W) in the range in which the method's paper gives images to VGG.
         target: the true images, the same shape and range; no gradient is computed for them.
         layers: names of the layers that are compared.
         distance: two feature maps (N, C, h, w) to a scalar.
@@ -114,7 +114,7 @@ def style(vgg: nn.Module, pred: Tensor, target: Tensor, layers: Sequence[str]) -
 
     Args:
         vgg: the network, called with images and layer names.
-        pred: the restored images, (N, 3, H, W) in the range that the method's paper gives to VGG.
+        pred: the restored images, (N, 3, H, W) in the range in which the method's paper gives images to VGG.
         target: the true images, the same shape and range; no gradient is computed for them.
         layers: names of the layers that are compared.
 
