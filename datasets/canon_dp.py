@@ -151,7 +151,8 @@ def read_patch(
 
     Args:
         files: of the scene.
-        patch, overlap: as for `patch_corners`.
+        patch: as for `patch_corners`.
+        overlap: as for `patch_corners`.
         keep_all: use all patches, else those of `sharpest_corners`.
         number: of the patch among those that are used, row by row.
         rng: not used.
@@ -236,7 +237,14 @@ def scene_size(folder: Path, split: str, scene: dict[str, Path]) -> tuple[int, i
 def stored_patch(name: str, size: tuple[int, int], patch: int | None, partial: bool) -> int | None:
     """Return the patch's side for a training or validation image; None to store the image whole.
 
-    Raises ParamsError for an image smaller than a patch, unless `partial`.
+    Args:
+        name: of the scene, for messages.
+        size: (H, W) of its images.
+        patch: the option, in pixels; None stores images whole.
+        partial: the option: store an image smaller than a patch whole, with a warning.
+
+    Raises:
+        ParamsError: the image is smaller than a patch, unless `partial`.
     """
     short, long = min(size), max(size)
     if patch is None or patch <= short:
@@ -267,7 +275,13 @@ def patches_of(name: str, files: Files, size: tuple[int, int], patch: int, overl
 
 
 def reduce(image: np.ndarray, max_side: int, interpolation: int) -> np.ndarray:
-    """Reduce an image to a longer side of `max_side` pixels; a smaller image is returned as it is."""
+    """Reduce an image to a longer side of `max_side` pixels; a smaller image is returned as it is.
+
+    Args:
+        image: (H, W) or (H, W, C).
+        max_side: in pixels.
+        interpolation: of OpenCV, such as `cv2.INTER_AREA`.
+    """
     scale = max_side / max(image.shape[:2])
     if scale >= 1:
         return image
@@ -288,9 +302,9 @@ def make_offline(
     unit, and without scaling all of the motorcycle is in front of three of the five focus distances.
 
     Args:
-        photograph: to be degraded.
+        photograph: the one to degrade.
         max_side: longer side in pixels; None for the photograph's size.
-        camera_number: of CAMERAS; None draws one.
+        camera_number: position in CAMERAS; None draws one.
         radial_distortion: distort all images by the camera's barrel.
         rng: the item's own generator.
     """

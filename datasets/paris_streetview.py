@@ -77,7 +77,20 @@ def cover(
     generator: str,
     rng: np.random.Generator,
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Make a mask for a square (256, 256, 3) uint8. Returns the images by field, and the conditions of the mask."""
+    """Make a mask for a square.
+
+    Args:
+        target: (256, 256, 3) uint8.
+        split: selects the mask files.
+        kind: "irregular" or "square".
+        band: percent of hole pixels, like "20-30".
+        masks: a folder of files for irregular masks; None draws them.
+        generator: draws irregular masks.
+        rng: the item's own generator.
+
+    Returns:
+        the images by field, and the conditions of the mask.
+    """
     shape = target.shape[:2]
     if masks is not None and kind == "irregular":
         mask, condition = choose_mask(rng, masks, shape, split, band)

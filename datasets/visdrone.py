@@ -152,9 +152,8 @@ def originals(
     for split, images in by_split.items():
         for index, (name, path) in enumerate(images.items()):
             image_size(path)  # refuses empty files and other formats before the work starts
-            scene = (
-                path.parent.name if part == "vid" else name.split("_")[0]
-            )  # the first number of the name is the scene's
+            # The first number of a photograph's name is that of its scene.
+            scene = path.parent.name if part == "vid" else name.split("_")[0]
             make = bind(read_photograph, path, scene, bands[index % len(bands)], generator)
             items.append(Item(name, split, make, path.relative_to(root).as_posix(), LICENCE, (path,)))
     return items

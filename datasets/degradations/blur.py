@@ -22,7 +22,7 @@ from bench.contracts import ParamsError
 
 
 def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
-    """MATLAB's fspecial('gaussian', size, sigma): samples of the Gaussian; those below eps times the peak are zero.
+    """Return MATLAB's fspecial('gaussian', size, sigma): the sampled Gaussian, 0 below eps times its peak.
 
     Args:
         size: side in pixels; the centre of an even side is between two pixels.
@@ -41,7 +41,7 @@ def gaussian_kernel(size: int, sigma: float) -> np.ndarray:
 
 
 def motion_kernel(length: float, angle: float) -> np.ndarray:
-    """MATLAB's fspecial('motion', length, angle): a line of one pixel's width with soft sides and ends.
+    """Return MATLAB's fspecial('motion', length, angle): a line of one pixel's width with soft sides and ends.
 
     A pixel's weight is 1 minus its distance from the line segment, and zero from a distance of 1 on. One half of the
     kernel is computed; the other half is its rotation by 180 degrees.
@@ -83,7 +83,7 @@ def motion_kernel(length: float, angle: float) -> np.ndarray:
 
 
 def convolve(image: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    """MATLAB's imfilter(image, kernel, 'replicate', 'conv') on 8 bits: a true convolution, halves rounded up.
+    """Return MATLAB's imfilter(image, kernel, 'replicate', 'conv') in 8 bits: a true convolution, halves rounded up.
 
     Args:
         image: (H, W, 3) uint8.
@@ -203,7 +203,7 @@ def camera_path(rng: np.random.Generator, num_frames: int, extent: float) -> tup
 
     Args:
         rng: the item's own generator.
-        num_frames: at least 2.
+        num_frames: number of positions, at least 2.
         extent: longest path in pixels; the length is uniform in [extent / 4, extent].
 
     Returns:
@@ -244,7 +244,12 @@ def matrices(path: np.ndarray) -> np.ndarray:
 
 
 def margin(shape: tuple[int, ...], path: np.ndarray) -> int:
-    """Return the rim, in whole pixels, that the frames of `path` need of a photograph, with 2 for the interpolation."""
+    """Return the rim, in whole pixels, that the frames of `path` need of a photograph, with 2 for the interpolation.
+
+    Args:
+        shape: (H, W, ...) of the photograph, in pixels.
+        path: (N, 3), from `camera_path`.
+    """
     height, width = shape[:2]
     corners = np.array([[x, y] for x in (-width / 2, width / 2) for y in (-height / 2, height / 2)])
     turned = matrices(path)

@@ -134,7 +134,7 @@ def kernels(coc: int, shape: Shape, smoothing: int = 7) -> Kernels:
     is the left view's kernel for a point behind the focus; for a point in front of it the views change sides.
 
     Args:
-        coc: signed radius in pixels; 0 counts as 1, so that the plane in focus is slightly soft, too.
+        coc: signed radius in pixels; 0 counts as 1, so that the plane in focus is slightly soft too.
         shape: n, q and beta of the high-pass.
         smoothing: the kernel's width divided by that of the Gaussian, 1 / kappa of the paper.
 
@@ -201,11 +201,15 @@ def barrel(image: np.ndarray, coefficients: Sequence[float]) -> np.ndarray:
     """Distort radially: the pixel at radius r comes from r (a r^3 + b r^2 + c r + d), r in halves of the shorter side.
 
     This is an option of the released generator, off by default, for views, combined image and target. Our reading:
-    bilinear (it resamples by ImageMagick's elliptical filter); pixels from outside are black, as there.
+    bilinear interpolation (that generator uses ImageMagick's elliptical filter). Pixels from outside the image are
+    black, as there.
 
     Args:
-        image: (H, W, 3).
+        image: (H, W, 3) uint8 or uint16.
         coefficients: a, b, c and d.
+
+    Returns:
+        (H, W, 3) of the image's type.
     """
     a, b, c, d = coefficients
     height, width = image.shape[:2]
@@ -226,7 +230,8 @@ def draw_depth(rng: np.random.Generator, height: int, width: int, camera: Camera
 
     Args:
         rng: the item's own generator.
-        height, width: of the photograph.
+        height: of the photograph, in pixels.
+        width: of the photograph, in pixels.
         camera: the lens.
 
     Returns:

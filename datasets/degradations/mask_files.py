@@ -24,10 +24,18 @@ PLAUSIBLE_SHARES = (0.005, 0.62)
 
 
 def read_mask_file(path: Path, shape: tuple[int, int], band: Band = PLAUSIBLE_SHARES) -> np.ndarray:
-    """Read a mask file, resized to (H, W) by nearest neighbour: uint8, 255 = hole, 0 = known.
+    """Read a mask file, resized by nearest neighbour.
+
+    Args:
+        path: an image, white = hole.
+        shape: (H, W) of the result.
+        band: the allowed hole shares at this size.
+
+    Returns:
+        (H, W) uint8, 255 = hole, 0 = known.
 
     Raises:
-        DataError: its hole share at this size is outside the band; the message tells if the inverted mask would fit.
+        DataError: the hole share is outside the band; the message says if the inverted mask would fit.
     """
     mask = read_mask(path)
     if mask.shape != shape:
@@ -68,7 +76,7 @@ def sort_mask_files(folder: Path, shape: tuple[int, int]) -> dict[tuple[str, str
         just outside all bands.
 
     Raises:
-        DataError: there is no file, or one with an impossible share or inverted.
+        DataError: there is no file, or one is inverted or has a share outside PLAUSIBLE_SHARES.
     """
     paths = list_images(folder)
     if not paths:
@@ -106,7 +114,7 @@ def checked_mask_folder(
 
 
 def check_mask_folder(folder: Path, shape: tuple[int, int], splits: Sequence[str], bands: Sequence[str]) -> None:
-    """Raise DataError for a band without mask files in a split, ParamsError for a band that files are not sorted by."""
+    """Raise DataError for a band without mask files in a split, ParamsError for a band that is not in FILE_BANDS."""
     for band in bands:
         if band not in FILE_BANDS:
             raise ParamsError(f"bands: found {band!r}, mask files are sorted by {', '.join(FILE_BANDS)}")
@@ -123,6 +131,13 @@ def choose_mask(
     rng: np.random.Generator, folder: Path, shape: tuple[int, int], split: str, band: str
 ) -> tuple[np.ndarray, dict[str, str | float]]:
     """Choose a mask file of a split and a band at random.
+
+    Args:
+        rng: the item's own generator.
+        folder: of mask files.
+        shape: (H, W) of the mask.
+        split: "train", "val" or "test".
+        band: one of FILE_BANDS.
 
     Returns:
         as for `draw_mask`; the conditions also have the file's name, mask_file.

@@ -2,7 +2,7 @@
 
 They follow the code of the methods that train with them: DeepFill v2 and CA (JiahuiYu/generative_inpainting), RFR
 (jingyuanli001/RFR-Inpainting), LBAM (Vious/LBAM_Pytorch), EdgeConnect (knazeri/edge-connect). Those draw at 256x256;
-our reading: at another size all lengths scale with the shorter side.
+our reading: at another size all lengths are scaled with the shorter side.
 """
 
 from __future__ import annotations

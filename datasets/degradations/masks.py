@@ -37,7 +37,7 @@ def parse_band(text: str) -> Band:
 
 
 def parse_bands(texts: Sequence[str]) -> tuple[str, ...]:
-    """Check a list of bands like ["20-30", "30-40"] and return it. Raises ParamsError."""
+    """Check a list of bands like ["20-30", "30-40"] and return it. Raises ParamsError for another value."""
     if isinstance(texts, str) or not texts:
         raise ParamsError(f"bands: found {texts!r}, expected a list like ['20-30', '30-40']")
     for text in texts:
@@ -109,7 +109,14 @@ def check_generator(generator: str, bands: tuple[str, ...], known: tuple[str, ..
 
 
 def mask_condition(kind: str, generator: str, share: float, band: Band) -> dict[str, str | float]:
-    """Return what tables group masks by."""
+    """Return the values by which tables group masks.
+
+    Args:
+        kind: "irregular" or "square".
+        generator: name of the generator, or "file".
+        share: of hole pixels, in [0, 1].
+        band: of the mask.
+    """
     return {
         "mask_kind": kind,
         "mask_generator": generator,

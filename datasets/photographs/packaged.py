@@ -115,6 +115,9 @@ def fill_from_far(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
         values: (H, W) depth, larger is farther; values that are not valid are ignored.
         valid: (H, W) bool; every row has a valid pixel.
 
+    Returns:
+        (H, W) depth; valid pixels are unchanged.
+
     >>> fill_from_far(np.array([[2.0, 0.0, 5.0, 0.0]]), np.array([[True, False, True, False]])).tolist()
     [[2.0, 5.0, 5.0, 5.0]]
     """

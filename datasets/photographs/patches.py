@@ -18,7 +18,8 @@ def patch_corners(height: int, width: int, patch: int, overlap: float) -> list[t
     """Return (top, left) of the patches that cover an image, row by row; the last ones end at its border.
 
     Args:
-        height, width: of the image.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
         patch: side in pixels.
         overlap: share of the side that neighbours have in common, in [0, 1); the stride is int((1 - overlap) patch).
 
@@ -68,7 +69,13 @@ def num_kept(num_patches: int) -> int:
 
 
 def sharpest_corners(target: np.ndarray, patch: int, overlap: float) -> list[tuple[int, int]]:
-    """Return the corners of the patches that are kept for training, all except the flattest, in the original order."""
+    """Return the corners of the patches that are kept for training, all except the flattest, in the original order.
+
+    Args:
+        target: (H, W, 3), RGB in its own bit depth.
+        patch: as for `patch_corners`.
+        overlap: as for `patch_corners`.
+    """
     corners = patch_corners(target.shape[0], target.shape[1], patch, overlap)
     energy = sharpness([target[top : top + patch, left : left + patch] for top, left in corners])
     flat = np.argsort(energy, kind="stable")[: len(corners) - num_kept(len(corners))]
