@@ -1,4 +1,4 @@
-"""Make a run of existing weights: those that the authors released, or a part of one of our runs, such as a stage.
+"""Make a run of existing weights: those that the authors released, or a part of one of our runs, like a stage.
 
 The files are read safely, their tensors get our names, and they must fit the network.
 """

@@ -14,7 +14,7 @@ from bench.contracts import UserError
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; default: one per core.")
 @click.pass_obj
 def command(options: GlobalOptions, dataset: str, only: str, jobs: int | None) -> None:
-    """Make the auxiliary maps of a built dataset, such as the texture of each training image.
+    """Make the auxiliary maps of a built dataset, for example the texture of each training image.
 
     Some methods take a further image per training image that is too slow to make in each training step. This command
     makes it once, into <dataset>.auxiliary next to the built dataset, for all runs on the dataset in params.yaml. Run

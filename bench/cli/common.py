@@ -52,5 +52,5 @@ def parse_yaml(text: str, message: str) -> object:
 
     try:
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # PyYAML raises ValueError for impossible dates such as 2024-02-30
+    except (yaml.YAMLError, ValueError):  # PyYAML raises ValueError for impossible dates like 2024-02-30
         raise UserError(message) from None

@@ -19,7 +19,7 @@ from bench.contracts import UserError
     default="{}",
     show_default=True,
     metavar="YAML",
-    help="Arguments of the networks, such as '{channels: 8}'.",
+    help="Arguments of the networks, for example '{channels: 8}'.",
 )
 @click.option("--dataset", required=True, metavar="NAME", help="The built dataset that the new run is scored on.")
 @click.option("--name", required=True, metavar="RUN", help="The new run's name.")

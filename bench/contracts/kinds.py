@@ -188,7 +188,7 @@ def adversarial(
             image itself; a composite, another range, or the mask as a fourth channel are made here.
         critic_updates: optimiser steps of the critic on each batch.
         outputs: names of what the generator gives, in order; the first is `pred`, the restored image.
-        phases: forward passes by name, in order, where there are several, such as one with frozen norms. The players
+        phases: forward passes by name, in order, where there are several, like one with frozen norms. The players
             of the first are called "critic" and "generator", those of another have its name before theirs
             ("finetune_critic"), so that a recipe can give them other learning rates. By default one phase, "train".
         reference: the authors' state dicts to ours, for "generator" and "critic"; those left out are `unchanged`.

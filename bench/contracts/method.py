@@ -76,7 +76,7 @@ class Helper:
 
 @dataclass(frozen=True)
 class AuxiliaryMap:
-    """A further image per sample, such as its texture, that is too slow to compute at each training step.
+    """A further image per sample, for example its texture, that is too slow to compute at each training step.
 
     The command `auxiliary` computes it once for every training image; training crops and flips it with the images. For
     an image to restore it is computed at once, from the method's input.

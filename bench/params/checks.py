@@ -43,7 +43,7 @@ def read_yaml(path: Path) -> Any:
         raise
     except OSError as error:
         raise ParamsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML raises ValueError for impossible dates such as 2024-02-30
+    except (yaml.YAMLError, ValueError) as error:  # PyYAML raises ValueError for impossible dates like 2024-02-30
         raise ParamsError(f"{path}: not YAML: {error}") from None
 
 
@@ -74,7 +74,7 @@ def _fields(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
     """Return the keys allowed next to the unknown one, by walking the models along its location."""
     models = [model]
     for part in location[:-1]:
-        # A part that is no field is a key of a mapping: the models stay those of its values.
+        # A part that names a key of a mapping instead of a field: the models stay those of its values.
         fields = [f for outer in models for name, f in outer.model_fields.items() if part in (name, f.alias)]
         models = [m for f in fields for m in _models(f.annotation)] or models
     return sorted({f.alias or name for m in models for name, f in m.model_fields.items()})

@@ -8,9 +8,9 @@ run of a search's winner is its base run with the values that the search found.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+from bench import folders
 from bench.contracts import ParamsError
 from bench.params.checks import checked, read_yaml
 from bench.params.recipe_schema import MethodProfile, Recipe, Train
@@ -38,11 +38,6 @@ def _base_run(params: Params, search: Search) -> Run:
 def all_searches(params: Params) -> dict[str, Search]:
     """Return every search by the name of its winner's run."""
     return {name: search for group in params.searches.values() for name, search in group.items()}
-
-
-def search_folder(params: Params, run: str = "") -> Path:
-    """Return the folder of the search of a run in the chosen profile, or of all searches."""
-    return Path(params.paths.out, params.profile, "search", run)
 
 
 def all_chains(params: Params) -> dict[str, Chain]:
@@ -136,7 +131,7 @@ def trained_runs(params: Params) -> list[str]:
 
 def _read_winner(params: Params, run: str) -> dict[str, Any]:
     """Read what the search of a run found, a part of a recipe. Raises ParamsError for none, or a damaged one."""
-    path = search_folder(params, run) / WINNER
+    path = folders.search_folder(params, run) / WINNER
     again = f"run: python -m bench search {run}"
     try:
         values = read_yaml(path)
@@ -185,8 +180,3 @@ def evaluation(params: Params) -> Evaluate:
         chosen = params.evaluate.get(profile, Evaluate()).model_dump(exclude_unset=True)
         values = merged(values, chosen) | {"images": chosen.get("images", {})}
     return Evaluate.model_validate(values)
-
-
-def weights_folder(params: Params) -> Path | None:
-    """Return the folder that the user names for other people's network weights, or None."""
-    return Path(params.paths.weights) if params.paths.weights else None

@@ -217,7 +217,7 @@ class Paths(Section):
     resume: str = ".resume"
     """Checkpoints of trainings and searches that have not ended."""
     weights: str = ""
-    """Files such as VGG's that are looked for before torch's own folder; "" for that folder alone."""
+    """Folder of weight files like VGG's, searched before torch's own folder; "" for torch's folder alone."""
 
 
 class Tour(Section):

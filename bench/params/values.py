@@ -32,7 +32,7 @@ Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
 TEXT_FOR_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
-"""Numbers that PyYAML reads as text, such as 1e-4."""
+"""Numbers that PyYAML reads as text, like 1e-4."""
 RowIds = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 """Ids of rows of the published tables, one or several: papers list the same method under several names."""
 

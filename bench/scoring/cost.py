@@ -107,7 +107,7 @@ def work(restore: Restore, networks: nn.Module, shapes: Mapping[str, tuple[int, 
 
     Layers and attention are told apart by where operands come from. Whatever is computed from parameters and buffers
     alone (a reshaped, tied or normalised kernel) is a weight. A product or convolution with a weight is a layer; one of
-    two activations, such as contextual attention's convolution with patches of a feature, is attention. A parameter is
+    two activations, like contextual attention's convolution with patches of a feature, is attention. A parameter is
     in use when an operation reads it.
 
     >>> from torch import nn
@@ -204,7 +204,7 @@ def make_counter(module: nn.Module) -> Any:
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
             if func.overloadpacket not in counted:
-                with self:  # inference mode hands over whole operations, such as linear: count their parts
+                with self:  # inference mode hands over whole operations, like linear: count their parts
                     parts = func.decompose(*args, **kwargs)
                 if parts is not NotImplemented:
                     return parts

@@ -23,7 +23,7 @@ from bench.data import manifest
 from bench.data.built_images import write_png
 from bench.data.manifest import BuiltSet
 from bench.files import need_writable, replace_folder
-from bench.params.resolving import evaluation, weights_folder
+from bench.params.resolving import evaluation
 from bench.params.schema import Params
 from bench.provenance import here
 from bench.record import Inside, KeptImage, Record, TrainingSet
@@ -204,7 +204,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
 
         add_costs(table, restorer, chosen, checkpoints, device)
         insides = insides_of_first(restorer, scored, device, folder)
-        perceptual = Perceptual(perceptual_metrics, weights_folder(params), task, device)
+        perceptual = Perceptual(perceptual_metrics, folders.weights_folder(params), task, device)
         images = score(partial(restored, restorer, device), scored, table, perceptual, folder, save)
         write_scores(folder, table, replace(record, insides=insides, images=images))
         if len(restorer.parts) == 1 and (losses := checkpoints[0].with_name(runs.LOSSES)).is_file():

@@ -15,7 +15,7 @@ from bench.contracts import DataError, UserError
 from bench.data import manifest
 from bench.data.user_images import image_size, read_rgb
 from bench.files import replace_folder, sha256
-from bench.params.resolving import evaluation, weights_folder
+from bench.params.resolving import evaluation
 from bench.params.schema import Params
 from bench.provenance import here
 from bench.record import RECORD, Kind, Record, read_record
@@ -123,7 +123,7 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
 
     def fill(target: Path) -> None:
         device = scoring_device() if perceptual_metrics else "cpu"  # formulas alone do not need torch
-        perceptual = Perceptual(perceptual_metrics, weights_folder(params), task, device)
+        perceptual = Perceptual(perceptual_metrics, folders.weights_folder(params), task, device)
         images = score(predict, scored, table, perceptual, target)
         write_scores(target, table, replace(record, images=images))
 

@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import folders
 from bench.code import of_stage
 from bench.contracts import UserError
 from bench.files import need_writable, replace_folder
-from bench.params.resolving import search_folder
 from bench.params.schema import Params
 from bench.search.locks import hold
 from bench.search.outcomes import DEFAULT, REASON, best_trial, counted, describe, outcome
@@ -61,7 +61,7 @@ def search(params: Params, run: str, trials: int | None = None, jobs: int | None
         ParamsError, DataError: wrong input, found before the first trial.
         UserError: no trial came to its end; a process of the search failed; the folder cannot be written.
     """
-    out = search_folder(params, run)
+    out = folders.search_folder(params, run)
     need_writable(out.parent)
     setup = prepare(params, run, trials)
     identity = identify(setup)

@@ -13,7 +13,7 @@ from bench.data import manifest
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
 from bench.params.recipe_schema import Recipe
-from bench.params.resolving import find_search, search_settings, weights_folder
+from bench.params.resolving import find_search, search_settings
 from bench.params.schema import Params, SearchSettings
 from bench.search.held_out import ValidationImage, hold_out, photograph_of, read_validation_images, take_in_turn
 from bench.search.space import WEIGHTS, Space, number_of, space_of, with_numbers
@@ -158,7 +158,7 @@ def prepare(params: Params, run: str, trials: int | None = None) -> SearchSetup:
         images=read_validation_images(built, shown, recipe, method, accelerator.device),
         photographs=tuple(sorted(set(photograph_of(crops.rows)[only_held_out]))),
         helpers=(),
-        weights=weights_folder(params),
+        weights=folders.weights_folder(params),
         accelerator=accelerator,
         threads=threads,
         tracking=params.tracking,

@@ -44,7 +44,7 @@ def addresses(client: MlflowClient, server: str, profile: str, cost_size: tuple[
     """Return title and address of each page worth opening: the views of each task with runs, and the model registry.
 
     Args:
-        server: base address of MLflow, such as "http://127.0.0.1:5000".
+        server: base address of MLflow, for example "http://127.0.0.1:5000".
         profile: only tasks with runs of this profile are listed.
         cost_size: height and width in pixels at which costs are measured, `evaluate.cost_size`.
     """
@@ -66,7 +66,7 @@ def serve(uri: str, port: int, log: IO[bytes] | int = subprocess.DEVNULL) -> Ite
     """Serve a store on the loopback address until the block ends; yield the server's address once it answers.
 
     Args:
-        uri: the store, such as "sqlite:///runs/mlflow.db".
+        uri: the store, for example "sqlite:///runs/mlflow.db".
         port: 0 for any free port.
         log: receives the server's output, as `subprocess.Popen` takes it.
 
@@ -144,7 +144,7 @@ def dashboard(params: Params, port: int, browse: bool = False) -> None:
         browse: also open the first page in the browser.
 
     Raises:
-        DataError: there is no store yet.
+        DataError: the store has not been made yet.
         UserError: the port is in use, or the store or its server does not answer.
     """
     uri = store.address(params.tracking)

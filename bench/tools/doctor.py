@@ -7,9 +7,8 @@ import shutil
 import sys
 from importlib import metadata
 
-from bench import weights
+from bench import folders, weights
 from bench.contracts import WeightsError
-from bench.params.resolving import weights_folder
 from bench.params.schema import Params
 from bench.provenance import commit
 from bench.tracking import store
@@ -37,7 +36,7 @@ def print_report(params: Params) -> None:
     print(f"tracking    {store.address(params.tracking)}")
     free = shutil.disk_usage(".").free
     print(f"free disk   {free / 2**30:.1f} GiB{': LOW' if free < LOW_DISK else ''}")
-    folder = weights_folder(params)
+    folder = folders.weights_folder(params)
     for key in weights.KNOWN:
         try:
             path = weights.find(key, folder)

@@ -98,7 +98,7 @@ def screenshots(params: Params, out: Path | None = None) -> list[Path]:
         out: the folder of the pictures; None for `out/<profile>/screenshots`.
 
     Raises:
-        DataError: there is no report or no store yet.
+        DataError: the report or the store has not been made yet.
         UserError: Chromium is missing, a page does not show its content, or the store does not answer.
     """
     report = Path(params.paths.reports, params.profile, "index.html")

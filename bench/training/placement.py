@@ -30,7 +30,7 @@ def make_accelerator(precision: str) -> Accelerator:
 
 
 def channels_last(module: NetworkT) -> NetworkT:
-    """Store the kernels of two-dimensional convolutions channels-last; three-dimensional ones have no such layout."""
+    """Store the kernels of two-dimensional convolutions channels-last; this layout has no three-dimensional form."""
     for tensor in [*module.parameters(), *module.buffers()]:
         if tensor.dim() == 4:
             tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)

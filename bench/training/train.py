@@ -21,7 +21,6 @@ from bench.data import manifest
 from bench.data.manifest import BuiltSet
 from bench.files import locked, need_writable, read_json, replace_folder, sha256, write_json
 from bench.params.recipe_schema import Recipe
-from bench.params.resolving import weights_folder
 from bench.params.schema import Params
 from bench.provenance import here
 from bench.record import RECORD, MissingLoss, Record, new_record, write_record
@@ -117,7 +116,7 @@ def _open(params: Params, name: str) -> Job:
             f"{processes} processes"
         )
     phase_steps(recipe, method, 1)  # raises for a recipe without a length
-    helpers, missing = build_helpers(method, recipe, weights_folder(params))
+    helpers, missing = build_helpers(method, recipe, folders.weights_folder(params))
     digests = {key: made.digest for key, made in crops.auxiliary.items()}
     identity = fingerprint(recipe, built, sorted(helpers), threads, processes, accelerator.device.type, digests)
     folder = Path(params.paths.resume, f"{params.profile}-{name}-{identity[:16]}")

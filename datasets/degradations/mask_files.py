@@ -76,7 +76,7 @@ def sort_mask_files(folder: Path, shape: tuple[int, int]) -> dict[tuple[str, str
         just outside all bands.
 
     Raises:
-        DataError: there is no file, or one is inverted or has a share outside PLAUSIBLE_SHARES.
+        DataError: files are missing, or one is inverted or has a share outside PLAUSIBLE_SHARES.
     """
     paths = list_images(folder)
     if not paths:
@@ -143,7 +143,7 @@ def choose_mask(
         as for `draw_mask`; the conditions also have the file's name, mask_file.
 
     Raises:
-        DataError: there is no file.
+        DataError: the folder has no mask of this split and band.
     """
     files = sort_mask_files(folder, shape).get((split, band), ())
     if not files:

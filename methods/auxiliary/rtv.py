@@ -44,7 +44,7 @@ def gaussian_window(sigma: float) -> NDArray[np.float64]:
 
 
 def channel_mean(x: Floats) -> Floats:
-    """Average the channels: (H, W, 3) to (H, W). Much faster than NumPy's mean over such a short axis."""
+    """Average the channels: (H, W, 3) to (H, W). Much faster than NumPy's mean over a short axis."""
     return (x[..., 0] + x[..., 1] + x[..., 2]) / 3
 
 

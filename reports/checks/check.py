@@ -64,7 +64,7 @@ def check(report: Path, scores_root: Path, *, profile: str, experiment_of: Exper
         experiment_of: asks the tracking store for the experiment of an MLflow run.
 
     Raises:
-        DataError: there is no report, or a cell, a number, a link or a file is wrong; the first faults are named.
+        DataError: the report is missing, or a cell, a number, a link or a file is wrong; the first faults are named.
     """
     need_report(report)
     published = printed.load()

@@ -62,7 +62,7 @@ class Comparison:
     size: tuple[int, int]
     """Width and height of the images, pixels."""
     left_out: int = 0
-    """Further runs that restored this image; there was no room for them."""
+    """Further runs that restored this image, left out for lack of room."""
 
 
 def tile_of(label: str, image: Image.Image, windows: Sequence[Window], run: str = "") -> Tile:
@@ -86,7 +86,7 @@ def compare(
         restored: label, evaluation and file of each run.
         input_run: the evaluation of the unchanged input; "" when there is none.
         max_windows: windows to enlarge, the largest error of the input first.
-        left_out: runs for which there was no room.
+        left_out: runs that were left out for lack of room.
 
     Raises:
         DataError: an image that cannot be read.

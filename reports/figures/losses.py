@@ -32,7 +32,7 @@ def thin(values: np.ndarray) -> np.ndarray:
 def restoring_loss(losses: pd.DataFrame, watched: Collection[str] = ()) -> tuple[np.ndarray, np.ndarray]:
     """What the restoring players minimise, by step: their totals, or else the sum of their losses.
 
-    Critics are left out, unless there is no other player.
+    Critics are left out, unless all players are critics.
 
     Args:
         losses: rows of step, player, name and value.

@@ -1,4 +1,4 @@
-"""Empty matplotlib plots, and their files: for the figures of searches, which are no plain charts."""
+"""Empty matplotlib plots, and their files: for the figures of searches, which need more than plain charts."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench import folders
 from bench.contracts import UserError
-from bench.params.resolving import evaluation, search_folder
+from bench.params.resolving import evaluation
 from bench.params.schema import Params
 from bench.record import RECORD, Record, read_record
 from bench.tracking import store, uploads
@@ -42,7 +42,7 @@ def report(params: Params) -> Path:
 
     out = Path(params.paths.reports, params.profile)
     appendices = [
-        search_appendices(search_folder(params)),
+        search_appendices(folders.search_folder(params)),
         figure_appendices(Path(params.paths.data, params.profile)),
     ]
     render(root, out, profile=params.profile, resolve=resolve, appendices=appendices)

@@ -201,7 +201,7 @@ def read(root: Path, profile: str) -> list[Evaluation]:
     """Read every evaluation under `root`, in the order of their folders' names.
 
     Raises:
-        UserError: there is no evaluation, or one that cannot be read.
+        UserError: evaluations are missing, or one cannot be read.
     """
     folders = sorted(path.parent for path in root.glob(f"[!.]*/{RECORD}"))
     if not folders:

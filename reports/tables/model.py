@@ -103,7 +103,7 @@ class Measured:
         p: Holm-corrected over the column, of the paired test against the best; None for the best itself, for a count,
             and where no image is common.
         difference: measured minus published, in the unit of the column; None where one of them is missing.
-        verdict: reproduced, not reproduced or not comparable; "" where there is no difference.
+        verdict: reproduced, not reproduced or not comparable; "" without a difference.
         reason: of the verdict, in full.
         parts: each evaluation with its own score and its value in the unit of the column.
     """

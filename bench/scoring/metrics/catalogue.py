@@ -13,7 +13,7 @@ from bench.registry import nearest
 from bench.scoring.metrics import errors, kohler, ssim
 from bench.scoring.metrics.measure import Image, Metric, NotMeasured, Undefined, declared
 
-METRICS: dict[str, Metric] = declared((errors, ssim, kohler), Metric)
+METRICS: dict[str, Metric] = declared((errors, ssim, kohler), Metric)  # type: ignore[type-abstract]  # no instance is made
 
 
 def find(metric_id: str) -> Metric:
@@ -28,7 +28,7 @@ def best_references(ids: Iterable[str], pred: Image, references: Iterable[Image]
 
     Raises:
         UserError: an unknown id.
-        DataError: there is no reference frame, or one does not match the image.
+        DataError: reference frames are missing, or one does not match the image.
     """
     metrics = [find(metric_id) for metric_id in ids]
     best: dict[str, float] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,12 +47,13 @@ class Measure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metric(Measure):
+class Metric(Measure, ABC):
     """A measure of one restored image. Its class says what it needs besides the image and the truth."""
 
     needs_mask: ClassVar[bool] = False
     needs_references: ClassVar[bool] = False
 
+    @abstractmethod
     def score(self, pred: Image, target: Image, mask: Image | None = None) -> float:
         """Score one image.
 
@@ -63,7 +65,6 @@ class Metric(Measure):
             Undefined: the formula has no value for these images.
             DataError: the images cannot be compared, or the mask is missing.
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

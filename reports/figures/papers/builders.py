@@ -113,7 +113,7 @@ REASONS = {
     "mrfnet-fig1": "An example photograph that the text refers to and the paper does not show; the paper does not say "
     "which photograph it is and how it was made. Figure 4 shows both kinds of its blur.",
 }
-"""By id: why a figure that is no drawing of an architecture is not rebuilt."""
+"""By id: why a figure that does not show an architecture is not rebuilt."""
 NO_DATA = (
     "A drawing of an architecture, which holds no data, and is not rendered. The page of the method describes its "
     "network."

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import yaml
 
+from bench import folders
 from bench.contracts import ParamsError
 from bench.params import loading, values
 from bench.params.resolving import (
     base_recipe,
     find_search,
     recipe,
-    search_folder,
     search_settings,
 )
 from tests.bench.params.toys import with_run, written
@@ -86,7 +86,7 @@ def test_settings_of_a_search_follow_profiles_and_its_own_have_the_last_word(tmp
 def test_a_winner_is_its_base_run_with_what_was_found(bare, tmp_path):
     loaded = loading.load(written(tmp_path, with_search(), {"paths": {"out": str(tmp_path / "out")}}))
     assert base_recipe(loaded, "plain-searched").title == "mrfnet (searched)"
-    path = search_folder(loaded, "plain") / values.WINNER
+    path = folders.search_folder(loaded, "plain") / values.WINNER
     with pytest.raises(
         ParamsError, match=rf"{path}: run plain has not been searched yet in profile sample; run: python"
     ):

@@ -374,3 +374,8 @@ def test_the_module_needs_no_torch_and_no_pandas():
         subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True).stdout
         == "[]\n"
     )
+
+
+def test_a_metric_without_a_score_cannot_be_made():
+    with pytest.raises(TypeError, match=r"abstract method '?score'?"):
+        measure.Metric(id="a", title="a", unit="", better="lower", decimals=1, protocol="none")
