@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DVC := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/dvc
 # Groups of stages that do not depend on each other, the longest first; JOBS of them run at once, each on one thread.
 GROUPS := sharp-inpaint mrfnet-studies lmfn-studies search search-texture deblur dual-pixel inpaint inpaint-texture baselines
-JOBS ?= $(shell getconf _NPROCESSORS_ONLN)
+JOBS ?= $(shell $(PYTHON) -m bench.processors)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1

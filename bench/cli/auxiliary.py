@@ -11,7 +11,7 @@ from bench.contracts import UserError
 @click.command("auxiliary")
 @click.argument("dataset")
 @click.option("--only", default="", metavar="MAP", help="Make one map; default: all that its runs need.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; default: one per core.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; default: one per usable core.")
 @click.pass_obj
 def command(options: GlobalOptions, dataset: str, only: str, jobs: int | None) -> None:
     """Make the auxiliary maps of a built dataset, for example the texture of each training image.

@@ -20,7 +20,7 @@ from bench.cli.common import GlobalOptions
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Default: data/<profile>/<dataset>.")
 @click.option("--partial", is_flag=True, help="Accept fewer files; every row and table is then marked as partial.")
 @click.option("--option", multiple=True, metavar="NAME=VALUE", help="Override an option of params.yaml. Repeatable.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; default: one per core.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; default: one per usable core.")
 @click.pass_obj
 def command(
     options: GlobalOptions,

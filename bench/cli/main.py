@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import click
 
-from bench import __version__
+from bench import __version__, stop_signals
 from bench.cli.common import GlobalOptions
 from bench.contracts import UserError
 from bench.registry import nearest
@@ -138,12 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; by default that of this process.
 
     Returns:
-        The exit status: 0, 2 after one message about bad input, 130 after Ctrl-C.
+        The exit status: 0, 2 after one message about bad input, 130 after Ctrl-C, 143 after SIGTERM.
     """
     context: click.Context | None = None
     try:
-        context = group.make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments))
-        group.invoke(context)
+        with stop_signals.handled():
+            context = group.make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments))
+            group.invoke(context)
     except click.exceptions.Exit as end:  # after --help and --version
         return end.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
@@ -155,9 +157,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"{_prefix(context)}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\n{_prefix(context)}: stopped; the same command continues", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        stop = error if isinstance(error, stop_signals.Stopped) else stop_signals.Stopped(signal.SIGINT)
+        stop_signals.write_line(stop.message(_prefix(context)))
+        return stop.status
     except BrokenPipeError:
         # The reader (head, less) has closed the pipe; what Python still flushes at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -18,7 +18,7 @@ from bench.data.auxiliary import DTYPE, MANIFEST, PACKED, code_of, folder, pixel
 from bench.data.built_images import as_float, read_png
 from bench.data.manifest import BuiltSet
 from bench.data.work_folder import ROWS, clean_up, finish, start_or_resume
-from bench.data.workers import KILLED, one_thread, prepare_to_fork, processes
+from bench.data.workers import KILLED, one_thread, processes
 from bench.files import as_user_error, locked, read_json_or_empty, restore_old_folder, write_json
 
 
@@ -32,7 +32,7 @@ def make(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap, workers: int |
         built: the set; its training images get the map.
         name: of the map.
         auxiliary_map: its declaration, with the options to use.
-        workers: number of processes; None for one per core.
+        workers: number of processes; None for one per core that this process may use.
 
     Raises:
         DataError: the map's function returned a wrong shape or range; an image that cannot be read.
@@ -99,7 +99,7 @@ def _make_all(
         (built.folder / row["file_target"], number, int(start))
         for number, (row, start) in enumerate(zip(rows.to_dict("records"), starts, strict=True))
     ]
-    prepare_to_fork()
+    one_thread()
     made: list[dict[str, Any]] = []
     title = f"auxiliary map {name} of {built.folder.name}"
     of_target = partial(auxiliary_map.of_target, **auxiliary_map.options)

@@ -27,7 +27,7 @@ from bench.contracts import DataError, Item, Made, ParamsError, UserError
 from bench.data import manifest
 from bench.data.built_images import as_float, read_png, write_png
 from bench.data.work_folder import JOB, ROWS, clean_up, finish, start_or_resume
-from bench.data.workers import KILLED, prepare_to_fork, processes
+from bench.data.workers import KILLED, one_thread, processes
 from bench.files import as_user_error, locked, read_json_or_empty, restore_old_folder, sha256, write_json
 from bench.params.checks import check_arguments, named
 from bench.params.values import PATH
@@ -81,7 +81,7 @@ def items(job: Job) -> list[Item]:
         ParamsError: an unknown option, or one out of its range.
     """
     entry = registry.dataset(job.name)
-    prepare_to_fork()
+    one_thread()
     for name, advice in GIVEN_BY_COMMAND.items():
         if name in job.options:
             raise ParamsError(f"{job.section}.{name}: not an option of a dataset; {advice.format(job.name)}")
@@ -127,7 +127,7 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     Args:
         job: what to build.
         out: folder of the built set; an older set in it is replaced.
-        workers: number of processes; None for one per core.
+        workers: number of processes; None for one per core that this process may use.
 
     Raises:
         DataError, ParamsError: see `items`; a damaged file.

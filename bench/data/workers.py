@@ -2,43 +2,47 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
+
+from bench.child_processes import NoSemaphores, process_pool
+from bench.processors import available
 
 KILLED = "a process that made images was killed, perhaps because memory ran out"
 """The start of the message when a process of the pool has died."""
 
 
-def prepare_to_fork() -> None:
-    """Stop the threads of OpenCV in this process: a forked process would wait for them for ever."""
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
 def one_thread() -> None:
-    """Prepare a new process: it computes with one thread, because the processes share the cores."""
-    import signal
+    """Let OpenCV compute with one thread, in a worker because the processes share the cores.
 
+    In a process that forks workers too: a fork would wait for ever for OpenCV's threads, which it does not have.
+    """
     import cv2
 
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which stops the others
 
 
 @contextmanager
-def processes(workers: int | None = None, prepare: Callable[[], None] = one_thread) -> Iterator[ProcessPoolExecutor]:
-    """Open a pool of processes; after an error or Ctrl-C they get no further work.
+def processes(workers: int | None = None, prepare: Callable[[], None] = one_thread) -> Iterator[Executor]:
+    """Open a pool of processes that end with this one; after an error or a signal they get no further work.
+
+    A single worker is a thread of this process: that needs neither a fork nor semaphores.
 
     Args:
-        workers: number of processes; None for one per core.
+        workers: number of processes; None for one per core that this process may use.
         prepare: called first in each process.
+
+    Raises:
+        UserError: the system has no semaphores, which several processes need.
     """
-    with ProcessPoolExecutor(workers or os.cpu_count(), initializer=prepare) as pool:
-        try:
-            yield pool
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    count = workers or available()
+    try:
+        with ThreadPoolExecutor(1, initializer=prepare) if count == 1 else process_pool(count, prepare) as pool:
+            try:
+                yield pool
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    except NoSemaphores as error:
+        raise NoSemaphores(f"{error} Make it so, or run the same command with --jobs 1") from None

@@ -11,7 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import folders
+from bench import folders, stop_signals
+from bench.child_processes import end_with_parent, interrupts_kept
 from bench.code import of_stage
 from bench.contracts import UserError
 from bench.files import need_writable, replace_folder
@@ -143,12 +144,15 @@ def _start_workers(arguments: WorkerArguments, count: int) -> None:
     """Run trials in several processes. The trial of a process that fails is tried again by the others."""
     context = multiprocessing.get_context("spawn")  # a fork would share torch's threads and MLflow's connections
     workers = [context.Process(target=_worker, args=(arguments,)) for _ in range(count)]
-    for worker in workers:
-        worker.start()
+    with interrupts_kept():
+        for worker in workers:
+            worker.start()
     try:
         for worker in workers:
             worker.join()
-    except KeyboardInterrupt:
+    except BaseException:  # a signal: each worker writes the checkpoint of its trial, then ends
+        for worker in workers:
+            worker.terminate()
         for worker in workers:
             worker.join()
         raise
@@ -156,10 +160,12 @@ def _start_workers(arguments: WorkerArguments, count: int) -> None:
 
 def _worker(arguments: WorkerArguments) -> None:
     """Be a process of a search."""
+    end_with_parent()
     try:
-        _work(arguments, prepare(arguments.params, arguments.run, arguments.trials))
+        with stop_signals.handled():
+            _work(arguments, prepare(arguments.params, arguments.run, arguments.trials))
     except UserError as error:
         print(f"sharpbench search: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    except stop_signals.Stopped as stop:  # the command prints the message
+        sys.exit(stop.status)

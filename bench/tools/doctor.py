@@ -10,6 +10,7 @@ from importlib import metadata
 from bench import folders, weights
 from bench.contracts import WeightsError
 from bench.params.schema import Params
+from bench.processors import available
 from bench.provenance import commit
 from bench.tracking import store
 
@@ -32,7 +33,8 @@ def print_report(params: Params) -> None:
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    print(f"devices     {', '.join(gpus) or 'CPU only'}; {os.cpu_count()} cores, {torch.get_num_threads()} threads")
+    cores = f"{available()} of {os.cpu_count()} cores"
+    print(f"devices     {', '.join(gpus) or 'CPU only'}; {cores}, {torch.get_num_threads()} threads")
     print(f"tracking    {store.address(params.tracking)}")
     free = shutil.disk_usage(".").free
     print(f"free disk   {free / 2**30:.1f} GiB{': LOW' if free < LOW_DISK else ''}")

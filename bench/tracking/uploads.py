@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.processors import available
 from bench.record import RECORD, Record, read_record
 from bench.tasks import find_task
 from bench.tracking.checkpoints import register
@@ -129,5 +129,5 @@ def _log_images(client: MlflowClient, run_id: str, folder: Path, when: int) -> N
     # MLflow sets this tag with each image, which two threads cannot do at once; set already, it is left alone. It also
     # encodes each image once more, outside Python's lock, which takes most of the time of an upload.
     client.set_tag(run_id, MLFLOW_LOGGED_IMAGES, True)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(available()) as pool:
         list(pool.map(log, new))

@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from bench.processors import available
+
 # Parameters of glibc's mallopt, from malloc.h.
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 
@@ -31,14 +33,14 @@ def set_threads(count: int) -> int:
     """Set the number of torch's threads and return it. Results depend on it, so it is part of a run's identity.
 
     Args:
-        count: of threads; 0 for OMP_NUM_THREADS where that is set, else one per core.
+        count: of threads; 0 for OMP_NUM_THREADS where that is set, else one per core that this process may use.
     """
     import torch
 
     if count:
         torch.set_num_threads(count)
     elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(os.cpu_count() or 1)
+        torch.set_num_threads(available())
     return torch.get_num_threads()
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from bench import stop_signals
 from bench.contracts import Batch, Outputs, Player
 from bench.training import checkpoint
 from bench.training.divergence import Diverged
@@ -72,15 +73,17 @@ class Training:
         Raises:
             UserError: the checkpoint cannot be written.
             Diverged: a loss is not finite, or far above its first value for many updates.
+            Stopped: a signal arrived; the checkpoint holds every step until then.
         """
         progress = self.state.progress
-        with self._progress_bar() as bar:
+        with stop_signals.deferred(), self._progress_bar() as bar:
             for phase in range(progress.phase, len(self.setup.method.phases)):
                 if phase > progress.phase:
                     begin_phase(self.setup, self.state, phase)
                 self._run_phase(bar, log, after_step)
-        # Killed after this, the training is resumed behind its last step, and its losses keep their times.
-        self._save(log)
+            # Killed after this, the training is resumed behind its last step, and its losses keep their times.
+            self._save(log)
+        stop_signals.raise_pending()
         return self.state
 
     def _progress_bar(self) -> tqdm:
@@ -111,6 +114,8 @@ class Training:
                 last_save = time.monotonic()
                 bar.set_postfix({loss: f"{value:.4f}" for (_, loss), value in losses.items()}, refresh=False)
             after_step(progress.total)
+            if stop_signals.pending() and setup.accelerator.is_main_process:
+                self._stop(log)
 
     def _phase_name(self) -> str:
         return list(self.setup.method.phases)[self.state.progress.phase]
@@ -184,6 +189,15 @@ class Training:
             f"(phase {self._phase_name()}): {listed}; {last}. Lower the learning rate, clip gradients or train in "
             "float32"
         )
+
+    def _stop(self, log: Log) -> None:
+        """Write the checkpoint and end the training after a signal.
+
+        Of several processes the first one does so. The others wait for it in their next step, and end with it.
+        """
+        if not self.state.watch.suspicious:
+            self._save(log)
+        stop_signals.raise_pending()
 
     def _save(self, log: Log) -> None:
         """Write the checkpoint, then log the losses that it holds: a kill between the two loses nothing."""

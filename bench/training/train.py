@@ -159,7 +159,7 @@ def _run_and_write(job: Job, training: Training) -> None:
     try:
         with _explained_memory_errors(job.setup.recipe):
             state = training.run(partial(store.log_points, client, run_id))
-    except (UserError, KeyboardInterrupt):
+    except BaseException:
         store.finish(client, run_id, "FAILED")
         raise
     provenance = replace(

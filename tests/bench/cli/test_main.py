@@ -186,17 +186,6 @@ def test_a_value_of_the_wrong_type_is_refused(name, option, capsys):
 # Exit status ----------------------------------------------------------------------------------------------------------
 
 
-def test_ctrl_c_is_one_message_and_status_130(monkeypatch, tmp_path, capsys):
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "params.yaml").write_text("profile: sample\nruns: {}\n")
-    monkeypatch.setattr("bench.training.train.train", interrupted)
-    assert main(["train", "mrfnet-gopro"]) == 130
-    assert capsys.readouterr().err == "\nsharpbench train: stopped; the same command continues\n"
-
-
 def test_a_closed_pipe_is_not_an_error(tmp_path):
     command = f"{sys.executable} -m bench list methods | head -n 1; exit ${{PIPESTATUS[0]}}"
     environment = os.environ | {"PYTHONPATH": str(ROOT)}

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench import child_processes
 from bench.contracts import DataError, Made
-from bench.data import workers
 from bench.data.build import verify
 from tests.bench.data.toys import JOB, Make, counts, failing
 
@@ -54,7 +54,7 @@ def test_verify_reads_no_more_after_a_damaged_file(toys, tmp_path, monkeypatch):
             if working:
                 working.join()
 
-    monkeypatch.setattr(workers, "ProcessPoolExecutor", Pool)
+    monkeypatch.setattr(child_processes, "ProcessPoolExecutor", Pool)
     wrapped["n0"] = lambda make: partial(failing, inner=make, marker=damaged)
     for name in [f"n{number}" for number in range(1, 60)] + ["t60", "t61"]:
         wrapped[name] = lambda make: partial(waiting, inner=make, marker=released)

@@ -25,6 +25,7 @@ RUNS = {
     "plain-killed": SUPERVISED | {"train": LONG},
     "gan-undisturbed": GAN | {"train": PHASES},
     "gan-killed": GAN | {"train": PHASES},
+    "terminated": SUPERVISED | {"train": LONG},
     "short": SUPERVISED | {"train": SHORT | {"steps": 12}},
     "random": GAN | {"train": SHORT | {"phases": {"inpaint": 1}, "random_helpers": True}},
     "shared": SUPERVISED | {"train": SHORT | {"steps": 12, "batch_size": 4, "lr": 1e-4}},

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from bench import stop_signals
 from bench.contracts import UserError
 from bench.tracking import store
 from bench.training.checkpoint import check_same_step
@@ -95,6 +96,53 @@ def test_a_training_is_resumed_exactly_from_any_step(built, tmp_path):
         assert state.progress.total == 7 and [loss.step for loss in state.losses.history[::2]] == list(range(7))
         for name, value in weights_of(undisturbed).items():
             assert torch.equal(value, state.networks.state_dict()[name])
+
+
+@pytest.mark.parametrize("steps", [1, 3, 6, 7])
+def test_a_training_that_gets_sigterm_ends_after_its_step_and_is_resumed_exactly(built, tmp_path, steps):
+    method = two_phases()
+    options = {"phases": {"one": 4, "two": 3}, "augment": ["rotate"]}
+    undisturbed = toy_training(built, tmp_path / "undisturbed", method, **options)
+    undisturbed.run()
+    done = []
+
+    def terminate(total: int) -> None:
+        done.append(total)
+        if total == steps:
+            signal.raise_signal(signal.SIGTERM)
+
+    stopped = toy_training(built, tmp_path / "stopped", method, **options)
+    with pytest.raises(stop_signals.Stopped) as stop, stop_signals.handled():
+        stopped.run(after_step=terminate)
+    assert done[-1] == steps and stop.value.status == 143
+    resumed = toy_training(built, tmp_path / "stopped", method, **options)
+    assert resumed.state.progress.total == steps
+    resumed.run()
+    for name, value in weights_of(undisturbed).items():
+        assert torch.equal(value, weights_of(resumed)[name])
+
+
+def test_a_training_that_gets_sigterm_is_marked_in_mlflow_and_continued(project, monkeypatch):
+    arguments = command(project, "-m", "bench", "train", "terminated")
+    with subprocess.Popen(**arguments, stdout=subprocess.DEVNULL) as process:
+        while not list(project.glob(".resume/sample-terminated-*/state.pt")) and process.poll() is None:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        sentence = process.stderr.read().decode()
+    assert (process.returncode, sentence) == (
+        143,
+        "sharpbench train: stopped by SIGTERM; the same command continues\n",
+    )
+    monkeypatch.chdir(project)
+    client = store.connect()
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    query = f"tags.`{store.RUN_TAG}` = 'terminated'"
+    [run] = client.search_runs(experiments, query)
+    assert run.info.status == "FAILED"
+    train_by_command(project, "terminated")
+    [run] = client.search_runs(experiments, query)
+    assert run.info.status == "FINISHED"
 
 
 def test_an_ended_training_started_again_changes_nothing(built, tmp_path):
