@@ -1,7 +1,7 @@
 """Canon dual-pixel images (DPDD): left, right and combined view through a wide aperture, and the all-in-focus target.
 
 Paper: A. Abuolaim and M. S. Brown, "Defocus Deblurring Using Dual-Pixel Data", ECCV 2020. Code:
-Abdullah-Abuolaim/defocus-deblurring-dual-pixel (MIT), commit 7ebf77e; the images have no licence of their own. 500
+Abdullah-Abuolaim/defocus-deblurring-dual-pixel (MIT), commit 7ebf77e; no licence is stated for the images. 500
 scenes of a Canon EOS 5D Mark IV, 1680x1120, 16-bit sRGB PNG:
 
     dd_dp_dataset_canon/{train,val,test}_{c,l,r}/source/1P0ANNNN.png    combined, left and right; _L or _R may follow

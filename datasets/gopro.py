@@ -95,6 +95,10 @@ def frames_averaged(sequence: str) -> int:
 def window(sequence: str, number: int) -> range:
     """Return the numbers of the raw frames, from 1, that an image averages; the middle one is the target.
 
+    Args:
+        sequence: its name, GOPRaaaa_NN_zz.
+        number: of the image, from 1.
+
     >>> list(window("GOPR0372_07_00", 2))
     [8, 9, 10, 11, 12, 13, 14]
     """
@@ -267,7 +271,15 @@ def originals(root: Path, *, partial: bool = False, response: str = "linear", fr
 
 
 def shake(photograph: Photograph, max_side: int | None, step: float, response: str, rng: np.random.Generator) -> Made:
-    """Make one item of the stand-in: a photograph, or a crop of it, averaged over 7 to 13 frames of a camera path."""
+    """Make one item of the stand-in: a photograph, or a crop of it, averaged over 7 to 13 frames of a camera path.
+
+    Args:
+        photograph: the one to blur.
+        max_side: longest side of a random crop in pixels, including the rim; None for the whole photograph.
+        step: longest camera path, in pixels per frame after the first.
+        response: "gamma" averages light, "linear" stored values.
+        rng: the item's own generator.
+    """
     image, drawn = photograph.load(), {}
     if max_side is not None:
         size = min(max_side, image.shape[0]), min(max_side, image.shape[1])

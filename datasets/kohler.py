@@ -60,7 +60,12 @@ def references(root: Path, image: int, kernel: int) -> list[Path]:
 
 
 def read_frame(shape: tuple[int, ...], path: Path) -> np.ndarray:
-    """Read a reference frame (H, W, 3). Raises DataError when it is damaged or not of the blurred image's size."""
+    """Read a reference frame (H, W, 3) uint8. Raises DataError when it is damaged or not of the size of `shape`.
+
+    Args:
+        shape: (H, W, 3) of the blurred image.
+        path: the frame's file.
+    """
     frame = read_rgb(path)
     check_sizes(str(path), {"blurred": shape, "reference": frame.shape})
     return frame
@@ -120,7 +125,15 @@ def originals(root: Path, *, partial: bool = False) -> list[Item]:
 
 
 def shake(photograph: Photograph, num_frames: range, step: float, response: str, rng: np.random.Generator) -> Made:
-    """Make one item of the stand-in: a photograph blurred along a camera path, whose frames are the references."""
+    """Make one item of the stand-in: a photograph blurred along a camera path, whose frames are the references.
+
+    Args:
+        photograph: the one to blur.
+        num_frames: possible numbers of frames, of which one is drawn.
+        step: longest camera path, in pixels per frame after the first.
+        response: "gamma" averages light, "linear" stored values.
+        rng: the item's own generator.
+    """
     blurred, frames, exposure = expose(photograph.load(), num_frames, step, response, rng)
     images = {"target": frames[(len(frames) + 1) // 2 - 1], "blurred": blurred}
     return Made(images, exposure, {"scene": photograph.name, "severity": exposure["length"]}, frames)

@@ -103,7 +103,11 @@ def cover(
 def make_original(
     path: Path, split: str, kind: str, band: str, masks: Path | None, generator: str, rng: np.random.Generator
 ) -> Made:
-    """Make one item: the central square of a file, and its mask. Raises DataError for a picture that is too small."""
+    """Make one item: the central square of the file `path`, and its mask. Other arguments as in `cover`.
+
+    Raises:
+        DataError: the picture is too small or damaged.
+    """
     image = read_rgb(path)
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE[split]:
@@ -116,7 +120,10 @@ def make_original(
 
 
 def make_offline(photograph: Photograph, kind: str, band: str, generator: str, rng: np.random.Generator) -> Made:
-    """Make one item of the stand-in: a random square of a training photograph, else the central square, and a mask."""
+    """Make one item of the stand-in: a random square of a training photograph, else the central square, and a mask.
+
+    Arguments as in `cover`.
+    """
     image = photograph.load()
     if photograph.split == "train":
         target, (top, left) = random_crop(image, (SIDE, SIDE), rng)

@@ -114,7 +114,11 @@ def check_list(root: Path, name: str, images: Sequence[str], partial: bool) -> N
 
 
 def spread(names: Sequence[str], count: int | None, option: str) -> list[str]:
-    """Select `count` of the names, evenly spaced; None selects all. Raises ParamsError for more than there are."""
+    """Select `count` of the names, evenly spaced; None selects all.
+
+    Raises:
+        ParamsError: `count` is below 1 or above the number of names; the message has the name of the `option`.
+    """
     if count is None or not names:
         return list(names)
     if not 1 <= count <= len(names):
@@ -153,7 +157,11 @@ def degrade(
 def make_original(
     path: Path, split: str, band: str, masks: Path | None, generator: str, rng: np.random.Generator
 ) -> Made:
-    """Make one item: the central square of a file, blurred and masked. Raises DataError below 256 pixels."""
+    """Make one item: the central square of the file `path`, blurred and masked. Other arguments as in `degrade`.
+
+    Raises:
+        DataError: a side is below 256 pixels, or the file is damaged.
+    """
     image = read_rgb(path)
     if min(image.shape[:2]) < SIDE:
         raise DataError(
@@ -165,7 +173,10 @@ def make_original(
 
 
 def make_offline(photograph: Photograph, band: str, generator: str, rng: np.random.Generator) -> Made:
-    """Make one item of the stand-in: a random 256x256 square of a photograph, blurred and masked."""
+    """Make one item of the stand-in: a random 256x256 square of a photograph, blurred and masked.
+
+    Arguments as in `degrade`.
+    """
     target, (top, left) = random_crop(photograph.load(), (SIDE, SIDE), rng)
     images, drawn, condition = degrade(target, photograph.split, band, None, generator, rng)
     return Made(images, drawn | {"crop_top": top, "crop_left": left}, condition)

@@ -58,7 +58,15 @@ def to_square(image: np.ndarray) -> np.ndarray:
 
 
 def degrade(image: np.ndarray, scene: str, band: str, generator: str, rng: np.random.Generator) -> Made:
-    """Blur and mask a sharp 256x256 image. The blur is drawn first, so that it does not depend on the bands."""
+    """Blur and mask a sharp image. The blur is drawn first, so that it does not depend on the bands.
+
+    Args:
+        image: (256, 256, 3) uint8.
+        scene: by which tables group it.
+        band: percent of hole pixels, like "20-30".
+        generator: draws the mask, a name of GENERATORS.
+        rng: the item's own generator.
+    """
     blurred, drawn = draw_kernel_blur(image, rng)
     mask, condition = draw_mask(rng, image.shape[:2], generator, parse_band(band))
     images = {"target": image, "blurred": blurred, "mask": mask}
@@ -113,7 +121,11 @@ def check_counts(root: Path, part: str, by_split: dict[str, dict[str, Path]], pa
 
 
 def read_photograph(path: Path, scene: str, band: str, generator: str, rng: np.random.Generator) -> Made:
-    """Make one item: a photograph resized, blurred and masked. Raises DataError for a damaged file."""
+    """Make one item: the photograph `path`, resized, blurred and masked. Other arguments as in `degrade`.
+
+    Raises:
+        DataError: the file is damaged.
+    """
     return degrade(to_square(read_rgb(path)), scene, band, generator, rng)
 
 
@@ -168,7 +180,10 @@ def square_of(photograph: Photograph, rng: np.random.Generator) -> tuple[np.ndar
 
 
 def crop_photograph(photograph: Photograph, band: str, generator: str, mixed: float, rng: np.random.Generator) -> Made:
-    """Make one item of the stand-in: a square, mixed with another photograph's with probability `mixed`."""
+    """Make one item of the stand-in: a square, mixed with another photograph's with probability `mixed`.
+
+    Validation and test squares are not mixed. Other arguments as in `degrade`.
+    """
     image, drawn = square_of(photograph, rng)
     others: tuple[tuple[str, str], ...] = ()
     if mixed and photograph.split == "train" and rng.random() < mixed:

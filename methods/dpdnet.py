@@ -58,7 +58,7 @@ def start_open_(head: nn.Conv2d, out: nn.Conv2d) -> None:
 
 
 class Double(nn.Sequential):
-    """Two 3x3 convolutions, each with a ReLU: (N, in_channels, H, W) to (N, out_channels, H, W)."""
+    """Two 3x3 convolutions, each followed by a ReLU: (N, in_channels, H, W) to (N, out_channels, H, W)."""
 
     def __init__(self, in_channels: int, out_channels: int):
         super().__init__(

@@ -60,7 +60,7 @@ def draw_mask(
     """Draw masks until one has a hole share in the band.
 
     The strokes of `deepfill` are added to each other until they pass the lower limit, and start again if they pass the
-    upper one, because a single drawing reaches 40 % in one of five hundred cases only. A `square` is drawn in the band.
+    upper one, because only one of three hundred single drawings reaches 40 %. A `square` is drawn in the band.
 
     Args:
         rng: the item's own generator.

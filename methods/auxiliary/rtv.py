@@ -150,7 +150,10 @@ def texture_of_target(
     eps: float = EPS,
     iterations: int = ITERATIONS,
 ) -> NDArray[np.float32]:
-    """Return the texture of a whole image, what `smooth` removes: (H, W, 3) in [0, 1] to the same shape, in [-1, 1]."""
+    """Return the texture of a whole image, what `smooth` removes: (H, W, 3) in [0, 1] to the same shape, in [-1, 1].
+
+    Other arguments as in `smooth`.
+    """
     return (target - smooth(target, lam, sigma, eps, iterations)).astype(np.float32)
 
 

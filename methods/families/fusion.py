@@ -91,7 +91,7 @@ class Fusion(nn.Module):
 
         Args:
             blurred: B (N, 3, H, W) in [0, 1], its hole filled.
-            refined: R, likewise.
+            refined: R, the same shape and range; its hole is filled too.
             mask: (N, 1, H, W), 1 = hole.
             edges: E (N, 1, H, W) in [0, 1], of the truth; None where alpha is 1.
             alpha: share of R in M, in [0, 1].

@@ -27,7 +27,7 @@ MAX_SCORES = 2**25
 
 
 def resize_nearest(x: Tensor, height: int, width: int) -> Tensor:
-    """Shrink `x` (N, C, H, W) as TensorFlow 1 does by nearest neighbour with align_corners.
+    """Shrink `x` (N, C, H, W) to (N, C, height, width) as TensorFlow 1 does by nearest neighbour with align_corners.
 
     Index i of n takes index round(i (size - 1) / (n - 1)), half up, computed in float32 as in TensorFlow. Enlarging by
     2 needs no function: there the result is that of torch's `nearest`.
@@ -109,7 +109,10 @@ def patch_scores(front: Tensor, back: Tensor, top: int, bottom: int) -> Tensor:
 
 
 def fuse_along_rows(front: Tensor, back: Tensor, top: int, bottom: int) -> Tensor:
-    """Sum `patch_scores` along the diagonals of the score matrix, with the places of both maps in the order of rows."""
+    """Sum `patch_scores` along the diagonals of the score matrix, with the places of both maps in the order of rows.
+
+    Arguments and result as in `fused_scores`.
+    """
     height, width = front.shape[:2]
     scores = patch_scores(front, back, max(top - 1, 0), min(bottom + 1, height))
     begin = (top - max(top - 1, 0)) * width

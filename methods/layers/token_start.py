@@ -18,6 +18,11 @@ SIDE = 4
 def token_channel(colour: int, row: int, column: int) -> int:
     """Return the channel of a token's pixel in the order of pixel-unshuffle.
 
+    Args:
+        colour: 0 to 2.
+        row: of the pixel within its token, 0 to 3.
+        column: of the pixel within its token, 0 to 3.
+
     >>> token_channel(1, 0, 2)
     18
     """
