@@ -51,21 +51,23 @@ def test_dffnets_stages_become_runs_that_give_the_same_images(whole):
         assert f"the weights fit {method}" in project.good(*part(weights, stage, stage.replace("_", "-")))
     with contextlib.chdir(project.folder):
         loaded = loading.load()
-        joint, one, two = (runs.load(loaded, name) for name in ("dffnet-places2", "stage-one", "stage-two"))
+        joint, deblurring, inpainting = (
+            runs.load(loaded, name) for name in ("dffnet-places2", "stage-one", "stage-two")
+        )
     x, mask = torch.rand(1, 3, 64, 96), torch.zeros(1, 1, 64, 96)
     mask[..., 20:40, 30:60] = 1
     with torch.inference_mode():
         sharp = deblurred(joint.networks, x)
         filled = inpainted(joint.networks, x, mask)[0]
-        assert torch.equal(one.method.restore(one.networks, {"x": x}), sharp)
-        assert torch.equal(two.method.restore(two.networks, {"x": x * (1 - mask), "mask": mask}), filled)
-    assert torch.equal(restore(one.method, one.networks, {"x": x}), sharp.clamp(0, 1))
-    record = two.record
+        assert torch.equal(deblurring.method.restore(deblurring.networks, {"x": x}), sharp)
+        assert torch.equal(inpainting.method.restore(inpainting.networks, {"x": x * (1 - mask), "mask": mask}), filled)
+    assert torch.equal(restore(deblurring.method, deblurring.networks, {"x": x}), sharp.clamp(0, 1))
+    record = inpainting.record
     assert (record.kind, record.title, record.row) == ("trained", "stage_two of dffnet-places2", "stage-two")
     carried = {"residual": True, "modules": 1, "attention": "contextual", "critic_channels": 8, "channels": 8}
     assert record.network == {name: carried[name] for name in record.network}
     assert {"modules", "attention", "critic_channels", "channels"} <= set(record.network)
-    assert one.record.network == {"light": False, "channels": 8}
+    assert deblurring.record.network == {"light": False, "channels": 8}
     assert record.part_of.run == "dffnet-places2"
     assert record.provenance.weights_sha256 != joint.record.provenance.weights_sha256
     assert all(

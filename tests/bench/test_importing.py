@@ -47,14 +47,14 @@ def ready(project):
 
 def edge_files(folder: Path) -> dict[str, dict[str, Tensor]]:
     """Write both generators of a narrow EdgeConnect, one wrapped as its authors do; return theirs by network."""
-    found = {}
+    by_network = {}
     for network, case in (("edge_generator", "edgeconnect-edge"), ("generator", "edgeconnect-inpaint")):
         theirs, ours = as_authors(case, "edgeconnect", network, **EDGECONNECT)
         torch.save(
             {"iteration": 5, "generator": theirs} if network == "generator" else theirs, folder / f"{network}.pth"
         )
-        found[network] = ours
-    return found
+        by_network[network] = ours
+    return by_network
 
 
 # What works -----------------------------------------------------------------------------------------------------------

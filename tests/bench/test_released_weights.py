@@ -61,11 +61,11 @@ def test_the_released_weights_restore_the_real_frames_as_their_authors_network(s
         sharp = read_rgb(originals / "GOPRO_Large" / Path(frame).parents[1] / "sharp" / f"{Path(frame).name}.png")
         assert catalogue.METRICS["psnr-rgb8"].compute(blurred, sharp) == pytest.approx(input_psnr, abs=0.01), frame
         if frame in tested:
-            found = {name: scores[tested[frame], name] for name in ("psnr-rgb8", "ssim-gauss11")}
+            measured = {name: scores[tested[frame], name] for name in ("psnr-rgb8", "ssim-gauss11")}
         else:
             x = torch.from_numpy(as_float(blurred)).permute(2, 0, 1)[None]
             pred = restore(registry.method("dmphn"), networks, {"x": x})
             restored = to_depth(pred[0].permute(1, 2, 0).numpy(), np.dtype(np.uint8))
-            found = catalogue.compute_all(["psnr-rgb8", "ssim-gauss11"], restored, sharp)
-        assert found["psnr-rgb8"] == pytest.approx(psnr, abs=0.01), frame
-        assert found["ssim-gauss11"] == pytest.approx(ssim, abs=0.0005), frame
+            measured = catalogue.compute_all(["psnr-rgb8", "ssim-gauss11"], restored, sharp)
+        assert measured["psnr-rgb8"] == pytest.approx(psnr, abs=0.01), frame
+        assert measured["ssim-gauss11"] == pytest.approx(ssim, abs=0.0005), frame

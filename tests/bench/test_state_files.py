@@ -21,9 +21,9 @@ def test_every_format_is_read_to_the_same_tensors(suffix, tmp_path):
         save_file(state, path)
     else:
         np.savez(path, **{name: value.numpy() for name, value in state.items()})
-    found = read_state(path)
-    assert found.keys() == {"a", "b"}
-    assert all(torch.equal(found[name], state[f"module.{name}"]) for name in found)
+    read = read_state(path)
+    assert read.keys() == {"a", "b"}
+    assert all(torch.equal(read[name], state[f"module.{name}"]) for name in read)
 
 
 def test_a_file_with_a_colon_in_its_name_is_a_file(tmp_path):

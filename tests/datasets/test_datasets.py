@@ -76,9 +76,9 @@ def test_a_stand_in_lists_every_split_that_the_pipeline_uses(name):
     assert all(item.source and item.licence for item in items)
     assert all(item.name == Path(item.name).name and not item.name.startswith(".") for item in items)
     of_split = {split: {item.source for item in items if item.split == split} for split in splits}
-    for one in splits:
-        for other in splits.keys() - {one}:
-            assert of_split[one].isdisjoint(of_split[other]), "a picture is in two splits"
+    for split in splits:
+        for other in splits.keys() - {split}:
+            assert of_split[split].isdisjoint(of_split[other]), "a picture is in two splits"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -155,14 +155,14 @@ def test_a_small_build_can_be_read_again(name, tmp_path):
 @pytest.mark.parametrize("name", ["gopro"])
 def test_the_order_and_number_of_processes_do_not_matter(name, tmp_path):
     job = Job(name, None, SMALL[name], seed=0, profile="sample")
-    one, two = (manifest.read(build(job, tmp_path / str(n), workers=n).parent) for n in (1, 2))
-    assert one.rows.equals(two.rows)
-    assert one.digest == two.digest
-    packed = [(built.folder / "packed" / "blurred.bin").read_bytes() for built in (one, two)]
+    alone, parallel = (manifest.read(build(job, tmp_path / str(n), workers=n).parent) for n in (1, 2))
+    assert alone.rows.equals(parallel.rows)
+    assert alone.digest == parallel.digest
+    packed = [(built.folder / "packed" / "blurred.bin").read_bytes() for built in (alone, parallel)]
     assert packed[0] == packed[1]
-    row = one.split("train").iloc[0]
+    row = alone.split("train").iloc[0]
     raw = np.frombuffer(packed[0], np.uint8, count=row["height"] * row["width"] * 3, offset=row["packed_blurred"])
-    assert np.array_equal(raw.reshape(row["height"], row["width"], 3), read_png(one.folder / row["file_blurred"]))
+    assert np.array_equal(raw.reshape(row["height"], row["width"], 3), read_png(alone.folder / row["file_blurred"]))
     assert as_float(raw).max() <= 1
 
 

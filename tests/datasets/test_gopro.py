@@ -209,7 +209,10 @@ def test_real_pairs_are_read():
     assert made.condition == {"scene": "GOPR0477_11_00"}
     with pytest.warns(UserWarning) as left_out:
         assert len(originals(SAMPLES, partial=True, response="gamma")) == 3
-    assert [str(one.message).split(": ")[1].split("/")[-1] for one in left_out] == ["GOPR0374_11_00", "GOPR0410_11_00"]
+    assert [str(warning.message).split(": ")[1].split("/")[-1] for warning in left_out] == [
+        "GOPR0374_11_00",
+        "GOPR0410_11_00",
+    ]
 
 
 @needs_samples

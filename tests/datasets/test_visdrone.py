@@ -145,13 +145,13 @@ def test_the_blur_does_not_depend_on_the_mask():
         for band, generator in (("20-30", "deepfill"), ("40-50", "deepfill"), ("50-60", "rfr"))
     ]
     blurred, drawn = draw_kernel_blur(image, np.random.default_rng(4))
-    for one in made:
-        assert np.array_equal(one.images["blurred"], blurred) and one.degradation == drawn
-        assert one.condition["severity"] == drawn["length"]
+    for sample in made:
+        assert np.array_equal(sample.images["blurred"], blurred) and sample.degradation == drawn
+        assert sample.condition["severity"] == drawn["length"]
     assert 0.2 < (made[0].images["mask"] == 255).mean() <= 0.3
     assert 0.4 < (made[1].images["mask"] == 255).mean() <= 0.5
     assert 0.5 < (made[2].images["mask"] == 255).mean() <= 0.6
-    assert [one.condition["mask_generator"] for one in made] == ["deepfill", "deepfill", "rfr"]
+    assert [sample.condition["mask_generator"] for sample in made] == ["deepfill", "deepfill", "rfr"]
 
 
 @needs_samples

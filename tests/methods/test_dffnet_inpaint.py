@@ -259,9 +259,9 @@ def test_the_critics_variables_keep_its_kernels_and_norms() -> None:
     assert result.keys() == critic.state_dict().keys()
     other = SNPatchCritic(4, 4).eval()
     other.load_state_dict(result)
-    for ours, own in zip(other.convs, critic.convs, strict=True):
-        torch.testing.assert_close(ours.weight, own.weight, rtol=1e-3, atol=1e-4)
-        norm = torch.linalg.matrix_norm(ours.weight.flatten(1), 2)
+    for read, ours in zip(other.convs, critic.convs, strict=True):
+        torch.testing.assert_close(read.weight, ours.weight, rtol=1e-3, atol=1e-4)
+        norm = torch.linalg.matrix_norm(read.weight.flatten(1), 2)
         assert norm.item() == pytest.approx(1, rel=0.05)
 
 

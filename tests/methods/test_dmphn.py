@@ -128,10 +128,10 @@ def test_a_pair_in_place_is_the_pair(convolve: Callable[[nn.Module, Tensor], Ten
     torch.manual_seed(0)
     pair, x = Pair(channels), torch.randn(1, channels, 17, 11)
     with torch.no_grad():
-        expected, own = pair(x), x.clone()
+        expected, image = pair(x), x.clone()
         assert winograd_available(x)
-        assert pair.add_(own, convolve) is own
-        assert relative(own, expected) < 1e-5
+        assert pair.add_(image, convolve) is image
+        assert relative(image, expected) < 1e-5
 
 
 @pytest.mark.parametrize("num_levels", [1, 2, 3, 4, 5])

@@ -45,8 +45,8 @@ def entry(name: str) -> Method:
 def used_phases(name: str) -> list[str]:
     """The phases that a run of the published network has: those without steps in its recipe are of ablations."""
     loaded = loading.load(ROOT / "params.yaml", "paper")
-    mine = [key for key, run in resolving.all_runs(loaded).items() if run.method.replace("_", "-") == name]
-    steps = resolving.recipe(loaded, mine[0]).train.phases if mine else {}
+    runs_of_method = [key for key, run in resolving.all_runs(loaded).items() if run.method.replace("_", "-") == name]
+    steps = resolving.recipe(loaded, runs_of_method[0]).train.phases if runs_of_method else {}
     return [phase for phase in registry.method(name).phases if not steps or steps.get(phase)]
 
 
@@ -126,10 +126,10 @@ def test_the_entry_is_whole(name):
         return
     assert len(method.tasks) == 1
     assert method.phases
-    own = make(name).keys()
-    assert set(method.reference) == set(own), "the authors' names of every network"
+    networks = make(name).keys()
+    assert set(method.reference) == set(networks), "the authors' names of every network"
     moved = {net for phase in method.phases.values() for player in phase.players.values() for net in player.networks}
-    assert moved == set(own), "every network is trained by a player"
+    assert moved == set(networks), "every network is trained by a player"
     known = inspect.signature(method.networks).parameters
     assert set(method.tiny) <= set(known)
     assert all(p.default is not p.empty for p in known.values()), "without arguments it is the published network"
@@ -270,9 +270,11 @@ def test_every_parameter_is_trained_by_its_players_losses(name):
                 assert all(value.dim() == 0 and value.isfinite() for value in losses.values())
                 networks.zero_grad()
                 sum(without_watched(losses, method.watched).values()).backward(retain_graph=True)
-                own = {f"{net}.{key}": p for net in player.networks for key, p in networks[net].named_parameters()}
-                assert all(p.grad.isfinite().all() for p in own.values() if p.grad is not None)
-                reached |= {key for key, p in own.items() if p.grad is not None and p.grad.any()}
+                parameters = {
+                    f"{net}.{key}": p for net in player.networks for key, p in networks[net].named_parameters()
+                }
+                assert all(p.grad.isfinite().all() for p in parameters.values() if p.grad is not None)
+                reached |= {key for key, p in parameters.items() if p.grad is not None and p.grad.any()}
         left = {key for key, _ in networks.named_parameters() if key not in reached} - score_biases(method, networks)
         if not left:
             return
@@ -309,8 +311,8 @@ def test_each_loss_moves_its_own_players_networks_alone(name, monkeypatch):
         phase = method.phases[phase_name]
         outputs = phase.forward(networks, batch)
         for player in phase.players.values():
-            own = {f"{net}.{key}": p for net in player.networks for key, p in networks[net].named_parameters()}
-            others = {key: p for key, p in networks.named_parameters() if key not in own and p.requires_grad}
+            parameters = {f"{net}.{key}": p for net in player.networks for key, p in networks[net].named_parameters()}
+            others = {key: p for key, p in networks.named_parameters() if key not in parameters and p.requires_grad}
             for p in others.values():
                 p.requires_grad_(False)
             losses = without_watched(player.losses(networks, batch, outputs), method.watched)
@@ -319,7 +321,7 @@ def test_each_loss_moves_its_own_players_networks_alone(name, monkeypatch):
                 value.backward(retain_graph=True)
                 moved = {key for key, p in networks.named_parameters() if p.grad is not None and p.grad.any()}
                 assert moved, f"{phase_name}: {loss} moves nothing"
-                assert moved <= own.keys(), f"{phase_name}: {loss} moves other players' networks"
+                assert moved <= parameters.keys(), f"{phase_name}: {loss} moves other players' networks"
             for p in others.values():
                 p.requires_grad_(True)
 

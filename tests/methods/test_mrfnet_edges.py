@@ -86,8 +86,8 @@ def test_a_switch_makes_its_networks_and_nothing_else(edges, classes):
     losses = method.phases["deblur"].players["network"].losses(networks, batch, outputs)
     assert set(losses) == {"scale_refinement", "mse", *(f"scale_{k}" for k in (1, 2, 3, 4))}
     (losses["scale_refinement"] + losses["mse"]).backward()
-    own = dict(networks["network"].named_parameters())
-    assert [name for name, parameter in own.items() if parameter.grad is None] == []
+    parameters = dict(networks["network"].named_parameters())
+    assert [name for name, parameter in parameters.items() if parameter.grad is None] == []
     others = [p for name in networks if name != "network" for p in networks[name].parameters()]
     assert all(parameter.grad is None for parameter in others), "the branches rest"
 
@@ -150,9 +150,9 @@ def test_without_the_generator_the_classifier_sees_canny_edges():
 @pytest.mark.parametrize(("progress", "alpha"), [(0.0, 0.0), (0.125, 0.25), (0.25, 0.5), (0.5, 1.0), (0.9, 1.0)])
 def test_alpha_grows_from_0_to_1_in_the_middle(progress, alpha):
     batch = blurry() | {"progress": torch.tensor(progress)}
-    own = torch.full((2, 1, 64, 64), 0.5)
+    predicted = torch.full((2, 1, 64, 64), 0.5)
     truth = canny(luminance(batch["target"]))
-    torch.testing.assert_close(mix_edges(own, batch), alpha * own + (1 - alpha) * truth)
+    torch.testing.assert_close(mix_edges(predicted, batch), alpha * predicted + (1 - alpha) * truth)
 
 
 def test_training_begins_on_true_edges_and_restoring_never_sees_them():

@@ -205,8 +205,8 @@ def test_what_is_added_or_changed_runs_and_nothing_else(tmp_path):
     # A changed method, or a part that it imports, runs what runs it.
     edit(clone / "methods" / "mine.py", "channels: int = 32", "channels: int = 16")
     edit(outside / "my_losses" / "__init__.py", "import charbonnier", "import mse as charbonnier")
-    own = {*of_runs("mine", "outside"), "report"}
-    assert set(ran(repro(clone, warm=True, also=str(site)))) == {"settings", *own}
+    changed = {*of_runs("mine", "outside"), "report"}
+    assert set(ran(repro(clone, warm=True, also=str(site)))) == {"settings", *changed}
     # Of a package in site-packages DVC sees nothing: after an upgrade `settings` is run by hand.
     edit(site / "their_package" / "network.py", "channels: int = 32", "channels: int = 8")
     repro(clone, "--force", "--single-item", "pipeline/data/dvc.yaml:settings", also=str(site))

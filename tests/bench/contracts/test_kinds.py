@@ -57,7 +57,7 @@ def batch() -> dict[str, Tensor]:
 
 def test_arguments_of_generator_and_critic_are_told_apart_by_their_names():
     networks = made().networks
-    assert {name: one.default for name, one in inspect.signature(networks).parameters.items()} == {
+    assert {name: parameter.default for name, parameter in inspect.signature(networks).parameters.items()} == {
         "factor": 2.0,
         "extra": 0,
         "critic_weight": 1.0,
@@ -107,7 +107,7 @@ def test_a_second_phase_has_players_of_other_names():
         return {"pred": networks["generator"](batch["x"])}
 
     method = made(phases={"train": forward, "finetune": forward}, reference={"critic": lambda state: {}})
-    players = {phase: list(one.players) for phase, one in method.phases.items()}
+    players = {name: list(phase.players) for name, phase in method.phases.items()}
     assert players == {"train": ["critic", "generator"], "finetune": ["finetune_critic", "finetune_generator"]}
     state = {"factor": torch.ones(())}
     assert method.reference["generator"](state) is state

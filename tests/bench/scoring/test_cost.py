@@ -37,7 +37,7 @@ def both_views(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return network(batch["left"], batch["right"])
 
 
-def one(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+def run_network(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     return network(batch["x"])
 
 
@@ -53,16 +53,16 @@ PIXELS = 12 * 16
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_a_u_net_by_hand(device: str):
     network = Small()
-    found = cost.work(both_views, network, VIEWS, device)
+    counted = cost.work(both_views, network, VIEWS, device)
     first, second, last = PIXELS * 9 * 6 * 8, PIXELS * 9 * 8 * 8, PIXELS * 4 * 3
     up = PIXELS // 4 * 8 * 4 * 4  # each input position feeds 2x2 outputs of 4 channels
-    assert found == cost.Work(
+    assert counted == cost.Work(
         layers=first + second + up + last,
         attention=0,
         parameters=(6 * 8 * 9 + 8) + (8 * 8 * 9 + 8) + (8 * 4 * 4 + 4) + (4 * 3 + 3) + 16,
     )
     unused = 10 * 10 + 10
-    assert cost.parameters(network) == found.parameters + unused  # frozen values count too
+    assert cost.parameters(network) == counted.parameters + unused  # frozen values count too
     assert network.training
     assert next(network.parameters()).device.type == "cpu"
 
@@ -80,7 +80,7 @@ def test_a_u_net_by_hand(device: str):
     ],
 )
 def test_layers_by_hand(layer: nn.Module, shape: tuple[int, ...], expected: int):
-    assert macs(one, layer, {"x": shape}) == (expected, 0)
+    assert macs(run_network, layer, {"x": shape}) == (expected, 0)
 
 
 class Attention(nn.Module):
@@ -102,9 +102,9 @@ class Attention(nn.Module):
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("device", ["meta", "cpu"])
 def test_products_of_activations_are_a_second_figure(fused: bool, device: str):
-    found = cost.work(one, Attention(fused), {"x": (3, 20, 8)}, device)
-    assert (found.layers, found.attention) == (3 * 20 * 8 * 24, 2 * 3 * 20 * 20 * 8)
-    assert found.parameters == 8 * 24 + 24 + (0 if fused else 400)
+    counted = cost.work(run_network, Attention(fused), {"x": (3, 20, 8)}, device)
+    assert (counted.layers, counted.attention) == (3 * 20 * 8 * 24, 2 * 3 * 20 * 20 * 8)
+    assert counted.parameters == 8 * 24 + 24 + (0 if fused else 400)
 
 
 def test_a_convolution_with_patches_is_attention():
@@ -114,8 +114,8 @@ def test_a_convolution_with_patches_is_attention():
         return F.conv2d(x, patches)
 
     patches, places = 4 * 4, 8 * 8
-    found = macs(contextual, nn.Conv2d(3, 4, 1), {"x": (1, 3, 10, 10)})
-    assert found == (100 * 3 * 4, places * patches * 4 * 9)
+    counted = macs(contextual, nn.Conv2d(3, 4, 1), {"x": (1, 3, 10, 10)})
+    assert counted == (100 * 3 * 4, places * patches * 4 * 9)
 
 
 class Reparametrised(nn.Module):
@@ -132,16 +132,16 @@ class Reparametrised(nn.Module):
 
 def test_a_kernel_computed_from_weights_is_a_weight():
     network = Reparametrised()
-    found = cost.work(one, network, {"x": (1, 3, 8, 8)})
-    assert (found.layers, found.attention) == (64 * (81 + 81 + 9), 0)
-    assert found.parameters == cost.parameters(network) == 81 + 3 + 9 + 3
+    counted = cost.work(run_network, network, {"x": (1, 3, 8, 8)})
+    assert (counted.layers, counted.attention) == (64 * (81 + 81 + 9), 0)
+    assert counted.parameters == cost.parameters(network) == 81 + 3 + 9 + 3
 
 
 def test_a_shared_layer_counts_its_work_twice_and_its_values_once():
     shared = nn.Conv2d(3, 3, 3, padding=1)
     network = nn.Sequential(shared, shared)
-    found = cost.work(one, network, {"x": (1, 3, 8, 8)})
-    assert (found.layers, found.parameters) == (2 * 64 * 81, 84)
+    counted = cost.work(run_network, network, {"x": (1, 3, 8, 8)})
+    assert (counted.layers, counted.parameters) == (2 * 64 * 81, 84)
 
 
 def test_inference_mode_counts_the_same():
@@ -151,13 +151,13 @@ def test_inference_mode_counts_the_same():
 
     network = nn.Sequential(nn.Linear(8, 6), Attention(False).qkv.__class__(6, 4), nn.Linear(4, 2, bias=False))
     shapes = {"x": (2, 9, 8)}
-    assert macs(inference, network, shapes) == macs(one, network, shapes) == (2 * 9 * (48 + 24 + 8), 0)
+    assert macs(inference, network, shapes) == macs(run_network, network, shapes) == (2 * 9 * (48 + 24 + 8), 0)
 
 
 def test_the_size_of_a_paper_needs_no_memory_and_no_time():
     network = nn.Sequential(nn.Conv2d(3, 512, 3, padding=1), nn.Conv2d(512, 512, 3, padding=1))
     start = time.perf_counter()
-    layers, _ = macs(one, network, {"x": (1, 3, 1120, 1680)})
+    layers, _ = macs(run_network, network, {"x": (1, 3, 1120, 1680)})
     assert layers == 1120 * 1680 * 9 * (3 * 512 + 512 * 512)
     assert time.perf_counter() - start < 5
 

@@ -136,8 +136,8 @@ def test_an_undefined_value_is_left_out_with_a_reason_and_the_evaluation_is_kept
     assert record.not_measured["l1-relative"] == (
         f"1 of {count} images, the first is {name}: the truth is black throughout: l1-relative divides by its sum"
     )
-    [one] = reading.read(tmp_path / "out" / "sample" / "scores", "sample")
-    stat = reading.measure(one, "l1-relative", {})
+    [evaluation] = reading.read(tmp_path / "out" / "sample" / "scores", "sample")
+    stat = reading.measure(evaluation, "l1-relative", {})
     known = images["value"].unstack()["l1-relative"].dropna()
     assert stat.images is not None and len(stat.images) == len(known) == count - 1
     assert stat.value == pytest.approx(known.mean())
@@ -155,17 +155,17 @@ def test_images_that_a_metric_refuses_are_named(ready, monkeypatch):
 def test_perceptual_networks_run_where_the_restoring_ones_do_in_float32(ready, monkeypatch):
     from torch.backends import cudnn
 
-    found = []
+    settings = []
 
     def factory(folder: Path | None, device: str) -> measure.NotMeasured:
-        found.append((device, cudnn.allow_tf32))
+        settings.append((device, cudnn.allow_tf32))
         return measure.NotMeasured("", "a test")
 
     for name, metric in perceptual.PERCEPTUAL.items():
         monkeypatch.setitem(perceptual.PERCEPTUAL, name, dataclasses.replace(metric, load=factory))
     before = cudnn.allow_tf32
     ready.good("evaluate", "telea-places2")
-    assert found == [(ready.record("telea-places2").provenance.evaluated_on, False)] * 2
+    assert settings == [(ready.record("telea-places2").provenance.evaluated_on, False)] * 2
     with pytest.raises(KeyError), full_float32():
         assert not cudnn.allow_tf32
         raise KeyError
@@ -209,14 +209,14 @@ def test_a_chain_deblurs_then_fills(ready, tmp_path):
     assert (record.run, record.method, record.task) == ("dmphn+rn", "dmphn+rn", "sharp-inpaint")
     assert [part.run for part in record.parts] == ["dmphn-places2", "rn-places2"]
     costs = ready.scores("dmphn+rn").query("metric == 'params-total'")["value"].iloc[0]
-    own = [
+    sizes = [
         sum(p.numel() for net in registry.method(name).networks(**arguments).values() for p in net.parameters())
         for name, arguments in (
             ("dmphn", {"channels": 4}),
             ("rn", {"channels": 8, "num_blocks": 2, "critic_channels": 8}),
         )
     ]
-    assert costs == pytest.approx(sum(own) / 1e6)
+    assert costs == pytest.approx(sum(sizes) / 1e6)
 
     from bench import runs
 
@@ -231,8 +231,8 @@ def test_a_chain_deblurs_then_fills(ready, tmp_path):
     )
     sharp = restore(first.method, first.networks, {"x": blurred * (1 - mask)})
     expected = restore(second.method, second.networks, {"x": sharp * (1 - mask), "mask": mask})
-    found = read_png(tmp_path / "blurred" / f"{row['name']}.png")
-    difference = found.astype(int) - to_depth(expected[0].permute(1, 2, 0).numpy(), np.dtype(np.uint8))
+    saved = read_png(tmp_path / "blurred" / f"{row['name']}.png")
+    difference = saved.astype(int) - to_depth(expected[0].permute(1, 2, 0).numpy(), np.dtype(np.uint8))
     assert np.abs(difference).max() <= 1
 
 
@@ -255,9 +255,9 @@ def test_sharper_inpainting_is_scored_from_the_blurred_and_from_the_sharp_image(
     ready.good("score", tmp_path, "--dataset", "places2", "--label", "both", "--task", "sharp-inpaint")
     pd.testing.assert_series_equal(image_values(ready.scores("both")), image_values(scores), check_exact=True)
     ready.good("score", tmp_path / "blurred", "--dataset", "places2", "--label", "flat", "--task", "sharp-inpaint")
-    one = image_values(ready.scores("flat"))
-    assert set(one.index.get_level_values("input")) == {"blurred"}
-    pd.testing.assert_series_equal(one, image_values(scores)[one.index], check_exact=True)
+    blurred_only = image_values(ready.scores("flat"))
+    assert set(blurred_only.index.get_level_values("input")) == {"blurred"}
+    pd.testing.assert_series_equal(blurred_only, image_values(scores)[blurred_only.index], check_exact=True)
 
 
 def test_a_dual_pixel_run_is_scored_from_both_views(ready):

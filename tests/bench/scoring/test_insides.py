@@ -41,8 +41,8 @@ def test_a_run_keeps_what_happens_inside_it(ready, saved):
     assert [kept.name for kept in record.insides] == list(expected)
     place = ready.folder / "out" / "sample" / "scores" / "mrfnet-gopro"
     for kept, value in zip(record.insides, expected.values(), strict=True):
-        found = as_float(read_png(place / kept.file)).transpose(2, 0, 1)
-        assert found.shape == value.shape[1:] and np.abs(found - value[0].numpy()).max() <= 0.6 / 255
+        kept_image = as_float(read_png(place / kept.file)).transpose(2, 0, 1)
+        assert kept_image.shape == value.shape[1:] and np.abs(kept_image - value[0].numpy()).max() <= 0.6 / 255
     assert record.watched == trained.method.watched
     ready.good("evaluate", "input-gopro")
     without = ready.record("input-gopro")

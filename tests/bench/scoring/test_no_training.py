@@ -71,8 +71,8 @@ def test_telea_is_opencv_s_inpainting_of_each_image_in_rgb():
         image = (x[i].permute(1, 2, 0).numpy() * 255).round().astype(np.uint8)
         hole = (mask[i, 0].numpy() * 255).astype(np.uint8)
         expected = cv2.inpaint(np.ascontiguousarray(image[..., ::-1]), hole, 3, cv2.INPAINT_TELEA)[..., ::-1]
-        found = (pred[i].permute(1, 2, 0).numpy() * 255).round()
-        np.testing.assert_array_equal(found[hole > 0], expected[hole > 0])
+        restored = (pred[i].permute(1, 2, 0).numpy() * 255).round()
+        np.testing.assert_array_equal(restored[hole > 0], expected[hole > 0])
 
 
 def test_telea_refuses_an_image_without_known_pixels():

@@ -31,7 +31,7 @@ def test_an_evaluation_on_another_dataset_does_not_replace_the_runs_own(tmp_path
     (tmp_path / "params.yaml").write_text(PARAMS)
     with contextlib.chdir(tmp_path):
         loaded = loading.load()
-        found = {
+        plans = {
             (name, on): (plan.name, plan.run, plan.dataset, plan.members)
             for name in ("mrfnet-gopro", "mrfnet-kohler", "dmphn+rn")
             for on in ("", "gopro", "kohler", "visdrone", "places2")
@@ -39,13 +39,13 @@ def test_an_evaluation_on_another_dataset_does_not_replace_the_runs_own(tmp_path
         }
         assert find_plan(loaded, "mrfnet-gopro", "kohler").rows == ("mrfnet-gopro-on-kohler",), "no row of a paper"
     both = ("dmphn-places2", "rn-places2")
-    assert found["dmphn+rn", ""] == found["dmphn+rn", "places2"] == ("dmphn+rn", "dmphn+rn", "places2", both)
-    assert found["dmphn+rn", "visdrone"] == ("dmphn+rn-on-visdrone", "dmphn+rn", "visdrone", both)
-    one = ("mrfnet-gopro",)
-    assert found["mrfnet-kohler", "kohler"] == ("mrfnet-kohler", "mrfnet-gopro", "kohler", one)
-    assert found["mrfnet-kohler", "gopro"] == ("mrfnet-kohler-on-gopro", "mrfnet-gopro", "gopro", one)
-    assert found["mrfnet-gopro", "gopro"] == ("mrfnet-gopro", "mrfnet-gopro", "gopro", one)
-    assert found["mrfnet-gopro", "kohler"] == ("mrfnet-gopro-on-kohler", "mrfnet-gopro", "kohler", one)
+    assert plans["dmphn+rn", ""] == plans["dmphn+rn", "places2"] == ("dmphn+rn", "dmphn+rn", "places2", both)
+    assert plans["dmphn+rn", "visdrone"] == ("dmphn+rn-on-visdrone", "dmphn+rn", "visdrone", both)
+    members = ("mrfnet-gopro",)
+    assert plans["mrfnet-kohler", "kohler"] == ("mrfnet-kohler", "mrfnet-gopro", "kohler", members)
+    assert plans["mrfnet-kohler", "gopro"] == ("mrfnet-kohler-on-gopro", "mrfnet-gopro", "gopro", members)
+    assert plans["mrfnet-gopro", "gopro"] == ("mrfnet-gopro", "mrfnet-gopro", "gopro", members)
+    assert plans["mrfnet-gopro", "kohler"] == ("mrfnet-gopro-on-kohler", "mrfnet-gopro", "kohler", members)
 
 
 def test_a_run_a_transfer_and_a_chain_may_have_several_rows(tmp_path):
@@ -54,8 +54,8 @@ def test_a_run_a_transfer_and_a_chain_may_have_several_rows(tmp_path):
     text = text.replace("{first: dmphn-places2,", "{as: three, first: dmphn-places2,")
     (tmp_path / "params.yaml").write_text(text)
     loaded = loading.load(tmp_path / "params.yaml")
-    found = resolving.recipe(loaded, "mrfnet-gopro")
-    assert (found.row, found.also) == ("mrfnet", ("dffnet",))
+    recipe = resolving.recipe(loaded, "mrfnet-gopro")
+    assert (recipe.row, recipe.also) == ("mrfnet", ("dffnet",))
     assert (resolving.recipe(loaded, "rn-places2").row, resolving.recipe(loaded, "rn-places2").also) == ("rn", ())
     assert [find_plan(loaded, name).rows for name in ("mrfnet-gopro", "mrfnet-kohler", "dmphn+rn")] == [
         (), ("one", "two"), ("three",),

@@ -124,15 +124,15 @@ def test_without_the_golden_cases_the_rest_of_a_page_is_the_same(loaded, monkeyp
 def test_every_argument_has_a_meaning(name):
     method = registry.method(name)
     arguments = method_facts.arguments(method)
-    assert [one.name for one in arguments] == list(inspect.signature(method.networks).parameters)
-    assert [one.name for one in arguments if not one.meaning] == []
+    assert [argument.name for argument in arguments] == list(inspect.signature(method.networks).parameters)
+    assert [argument.name for argument in arguments if not argument.meaning] == []
 
 
 def test_arguments_are_explained_by_generator_and_critic():
-    meanings = {one.name: one.meaning for one in method_facts.arguments(registry.method("rn"))}
+    meanings = {argument.name: argument.meaning for argument in method_facts.arguments(registry.method("rn"))}
     assert meanings["threshold"] == "of the blocks' RN-L, in [0, 1]; the decoder's is always 0.8, as in the code."
     assert meanings["critic_channels"] == "width of the critic's first convolution."
-    meanings = {one.name: one.meaning for one in method_facts.arguments(registry.method("lmfn"))}
+    meanings = {argument.name: argument.meaning for argument in method_facts.arguments(registry.method("lmfn"))}
     assert meanings["num_blocks"] == "RFDBs in the chain, 1 to 6; table 4."
 
 

@@ -113,10 +113,10 @@ def test_the_same_points_logged_twice_stay_single_and_more_than_a_batch_pass(cli
     points = [(f"loss.{i % 3}", float(i), i // 3, 1000 + i) for i in range(2 * store.BATCH + 10)]
     store.log_points(client, run_id, points[:1500])
     store.log_points(client, run_id, points)
-    found = sorted(
+    stored = sorted(
         (m.key, m.value, m.step, m.timestamp) for i in range(3) for m in client.get_metric_history(run_id, f"loss.{i}")
     )
-    assert found == sorted(points)
+    assert stored == sorted(points)
 
 
 def test_whether_a_run_exists(client):
@@ -209,9 +209,9 @@ def test_four_processes_create_the_store_at_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     client = store.connect()
     assert sorted(e.name for e in client.search_experiments()) == ["Default", "deblur"]
-    found = all_runs(client)
-    assert sorted(run.data.tags[store.KEY_TAG] for run in found) == [f"training-{n}" for n in range(4)]
-    assert all(run.info.status == "FINISHED" and run.data.metrics == {"loss": 1499.0} for run in found)
+    stored_runs = all_runs(client)
+    assert sorted(run.data.tags[store.KEY_TAG] for run in stored_runs) == [f"training-{n}" for n in range(4)]
+    assert all(run.info.status == "FINISHED" and run.data.metrics == {"loss": 1499.0} for run in stored_runs)
 
 
 @pytest.fixture

@@ -107,14 +107,14 @@ def set_scores(*sets: tuple[str, str, str, float]) -> pd.DataFrame:
 
 def test_the_distance_of_a_set_has_no_mean(client):
     common = {"test.sharp.psnr-rgb8": 30.0, "test.seconds.256x256": 0.5}
-    one, nan = ("sharp", "square", "", 10.0), float("nan")
-    assert uploads.means(set_scores(one), "inpaint") == common | {"test.fid": 10.0}
-    both = uploads.means(set_scores(one, ("blurred", "square", "", 90.0)), "inpaint")
+    sharp, nan = ("sharp", "square", "", 10.0), float("nan")
+    assert uploads.means(set_scores(sharp), "inpaint") == common | {"test.fid": 10.0}
+    both = uploads.means(set_scores(sharp, ("blurred", "square", "", 90.0)), "inpaint")
     assert both == common | {"test.sharp.fid.square": 10.0, "test.blurred.fid.square": 90.0}
     bands = [("sharp", "irregular", "20-30", 10.0), ("sharp", "irregular", "30-40", 30.0), ("blurred", "", "", 90.0)]
     by_band = {"test.sharp.fid.irregular.20-30": 10.0, "test.sharp.fid.irregular.30-40": 30.0, "test.blurred.fid": 90.0}
     assert uploads.means(set_scores(*bands), "sharp-inpaint") == common | by_band
-    left = uploads.means(set_scores(one, ("blurred", "square", "", nan)), "inpaint")
+    left = uploads.means(set_scores(sharp, ("blurred", "square", "", nan)), "inpaint")
     assert left == common | {"test.sharp.fid.square": 10.0}, "one of two is not the only one"
     assert uploads.means(set_scores(("", "", "", nan)), "inpaint") == common
     run_id = store.start(client, made_record(), "k")  # MLflow takes these names

@@ -30,8 +30,8 @@ def test_an_experiment_has_a_description_and_opens_in_the_columns_that_matter(cl
     run_id = store.start(client, made_record(task="inpaint"), "k")
     trial = store.start(client, made_record(task="inpaint", kind="trial"), "t")
     for view, expected in ((best, {run_id}), (newest, {run_id, trial})):
-        found = client.search_runs([place], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"])
-        assert {run.info.run_id for run in found} == expected
+        listed = client.search_runs([place], view["searchFilter"], order_by=[f"{view['orderByKey']} DESC"])
+        assert {run.info.run_id for run in listed} == expected
     before = database_text(tmp_path / store.DATABASE)
     assert set_up_experiment(client, "inpaint", "sample", (256, 256)) == place
     assert database_text(tmp_path / store.DATABASE) == before

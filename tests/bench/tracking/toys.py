@@ -32,7 +32,7 @@ def made_record(mlflow_run: str = "", **changes: Any) -> Record:
 
 def evaluated(folder: Path, record: Record, values: dict[str, list[float]], given: str = "blurred") -> Path:
     """Write an evaluation's files: scores of images, costs at two sizes, losses, pictures, the record."""
-    rows = [(name, f"image{i}", given, "", value) for name, found in values.items() for i, value in enumerate(found)]
+    rows = [(name, f"image{i}", given, "", value) for name, scores in values.items() for i, value in enumerate(scores)]
     rows += [("params", "", "", "", 1.5), ("seconds", "", "", "256x256", 0.25), ("seconds", "", "", "1280x720", 4.0)]
     (folder / "images" / "insides").mkdir(parents=True)
     pd.DataFrame(rows, columns=["metric", "image", "input", "size", "value"]).to_parquet(folder / "scores.parquet")

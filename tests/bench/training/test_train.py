@@ -163,6 +163,6 @@ def test_two_processes_reach_the_weights_of_one(project):
     two = load_file(folder / "weights.safetensors")
     assert '"processes": 2' in (folder / "record.json").read_text()
     train_by_command(project, "shared")
-    one = load_file(folder / "weights.safetensors")
-    assert max((one[name] - two[name]).abs().max() for name in one) < 1e-5
+    single = load_file(folder / "weights.safetensors")
+    assert max((single[name] - two[name]).abs().max() for name in single) < 1e-5
     assert all(torch.equal(ranks[0][name], two[name]) for name in two)

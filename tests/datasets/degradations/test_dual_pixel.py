@@ -39,7 +39,7 @@ def test_depth_ranges_equal_the_released_generators():
     golden = json.loads((GOLDEN / "dual-pixel-kernels.json").read_text())["layers"]
     for number, camera in enumerate(dual_pixel.CAMERAS):
         expected = golden[f"set_{number}"]["layers"]
-        assert [list(one) for one in dual_pixel.depth_ranges(camera)] == expected
+        assert [list(depth_range) for depth_range in dual_pixel.depth_ranges(camera)] == expected
     assert [len(dual_pixel.depth_ranges(camera)) for camera in dual_pixel.CAMERAS] == [19, 22, 38, 31, 45]
 
 
