@@ -11,7 +11,7 @@ export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
-.PHONY: help repro stages tour test check format docs dashboard screenshots clean
+.PHONY: help repro stages tour test drill check format docs dashboard screenshots clean
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
 
@@ -40,6 +40,9 @@ tour: $(STAMP)  ## a small example of everything, one method per task, in about 
 
 test: $(STAMP)  ## all tests
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+drill: $(STAMP)  ## kill commands, damage files, mutate parameters, in about ten minutes; prints what broke
+	$(BIN)/python -m tests.drill
 
 check: $(STAMP)  ## ruff (lint, format) and mypy
 	$(BIN)/ruff check .
