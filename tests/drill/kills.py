@@ -23,8 +23,15 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signa
 """The signals to choose from: most often the one that no program can handle."""
 EXPECTED = {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGTERM: (143,), signal.SIGINT: (130,)}
 """How a command ends by each signal, unless it had ended before."""
-LEFTOVERS = ("**/.*.part", "**/.*.old", "**/.probe*", "**/.*.building", "**/.*.making", ".resume/*")
-"""Files and folders that no finished command leaves."""
+LEFTOVERS = (
+    "**/.*.part",
+    "**/.*.old",
+    "**/.probe*",
+    "**/.*.building",
+    "**/.*.making",
+    f".resume/sample-{project.RUN}*",
+)
+"""Files and folders that no finished command leaves; the study of a search is kept for further trials."""
 FRESH_STORE = 0.3
 """The share of kills in which the command has to make MLflow's store first."""
 AT_EVENT = 0.5
@@ -191,7 +198,8 @@ def kill_once(folder: Path, reference: Reference, seed: str, number: int) -> Ite
         again = Ended(0, "", 0.0)  # a name that is in use is refused
     if again.status or again.has_traceback:
         yield f"{moment}: the same command again: status {again.status}: {again.last_line[:300]}"
-        remove(folder, command.removed)
+        shutil.rmtree(folder)  # so that the next kills find a whole project
+        project.make(folder)
         return
     if command.result(folder) != reference.results[name]:
         yield f"{moment}: the result of the same command differs from that of an undisturbed one"

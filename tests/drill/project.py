@@ -62,6 +62,10 @@ def make(folder: Path) -> None:
 
 
 def read_cells(folder: Path) -> list[dict[str, Any]]:
-    """Return the cells of the report without the MLflow runs, which a new store names anew."""
+    """Return the cells of the report without what is named or measured again: MLflow runs, times and memory."""
     cells = json.loads((folder / "reports" / "out" / "sample" / "cells.json").read_text())
-    return [{key: value for key, value in cell.items() if key != "mlflow_run"} for cell in cells]
+    hidden = {cell["metric"]: ("value", "cell") for cell in cells if cell["metric"] in ("seconds", "memory")}
+    return [
+        {key: value for key, value in cell.items() if key not in ("mlflow_run", *hidden.get(cell["metric"], ()))}
+        for cell in cells
+    ]
