@@ -38,7 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """One test a golden case: the folder's own list, so that no case is forgotten."""
+    """One test per golden case, listed from the folder, so that every case is tested."""
     if "golden_case" in metafunc.fixturenames:
         folder = metafunc.config.getoption("golden")
         metafunc.parametrize("golden_case", sorted(path.stem for path in folder.glob("*.json")))
@@ -62,7 +62,7 @@ def _fresh() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     if state := sys.modules.get("accelerate.state"):
-        state.AcceleratorState._reset_state()  # one a process, which keeps its first precision
+        state.AcceleratorState._reset_state()  # one per process; it keeps its first precision
 
 
 @pytest.fixture(scope="session")
@@ -73,10 +73,10 @@ def golden(pytestconfig: pytest.Config) -> Path:
 
 @pytest.fixture(scope="session")
 def samples() -> Path:
-    """The real files beside the checkout; the test is skipped where there are none."""
+    """The real files next to the checkout; the test is skipped without them."""
     folder = ROOT.parent / "shared" / "samples"
     if not folder.is_dir():
-        pytest.skip("no sample files beside this checkout")
+        pytest.skip("no sample files next to this checkout")
     return folder
 
 
@@ -210,7 +210,7 @@ class Project:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project of a test file's own; what its tests build stays for the next."""
+    """One project per test file; what a test builds is kept for the next test."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "params.yaml").write_text(PARAMS)
     return Project(folder)

@@ -33,7 +33,7 @@ def table() -> dict[str, tuple[float, float, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not (WEIGHTS / "dmphn").is_dir(), reason="the released weights are not beside this checkout")
+@pytest.mark.skipif(not (WEIGHTS / "dmphn").is_dir(), reason="the released weights are not next to this checkout")
 def test_the_released_weights_restore_the_real_frames_as_their_authors_network(samples, tmp_path, pytestconfig):
     """The two test frames, through `evaluate`; with --every-frame the seven others as well: two minutes more."""
     values = yaml.safe_load(PARAMS)

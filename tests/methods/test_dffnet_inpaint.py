@@ -84,7 +84,7 @@ def test_parameters_are_those_of_the_code() -> None:
 
 @pytest.mark.parametrize("modules", [1, 3])
 def test_every_variable_of_the_code_has_its_place(modules: int) -> None:
-    """Names of the golden case, and shapes; what a checkpoint holds beside them is dropped."""
+    """Names of the golden case, and shapes; everything else in a checkpoint is dropped."""
     shapes = json.loads((GOLDEN / f"{CASES[modules]}.json").read_text())["state"]
     with torch.device("meta"):
         theirs = {name: torch.empty(shape) for name, shape in shapes.items()}

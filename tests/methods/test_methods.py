@@ -364,7 +364,7 @@ def test_auxiliary_maps_are_of_one_shape_in_training_and_restoring(name):
         assert made[0].shape[:2] == (37, 50)
         assert all(np.abs(image).max() <= 1 for image in made)
         other = auxiliary_map.of_input(x + 0.3 * mask, mask)
-        np.testing.assert_array_equal(other, made[1], "what stands in the hole is not looked at")
+        np.testing.assert_array_equal(other, made[1], "the pixels of the hole are not read")
 
 
 @pytest.mark.parametrize("name", [name for name in TRAINED if registry.method(name).insides])

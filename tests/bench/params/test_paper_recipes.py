@@ -85,7 +85,7 @@ def pictures(fields: tuple[str, ...], side: int) -> list[Item]:
 
 
 def shortened(name: str, published: bool = False) -> dict[str, Any]:
-    """What the run of a method says here beside what it says in `params.yaml`; a run's own has the last word.
+    """Values added to the run of a method in `params.yaml`; they replace those of the run.
 
     Args:
         published: the paper's network and one image, instead of the paper's batch and the smallest network.
@@ -105,7 +105,7 @@ def shortened(name: str, published: bool = False) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Iterator[Path]:
-    """A project with the very params.yaml, in the profile `paper`, but for the runs' `shortened`."""
+    """A project with the real params.yaml in the profile `paper`; each run has the changes of `shortened`."""
     folder = tmp_path_factory.mktemp("paper")
     values = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     values |= {"profile": "paper", "threads": 1}

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture
 def photo(tmp_path) -> Path:
-    """A JPEG that lies on its side: 70x50 pixels stored, shown as 50x70 after a quarter turn."""
+    """A JPEG on its side: 70x50 pixels stored, shown as 50x70 after a quarter turn."""
     pixels = (picture(50, 70)[0].permute(1, 2, 0).numpy() * 255).astype(np.uint8)
     exif = Image.Exif()
     exif[274] = 6
@@ -133,7 +133,7 @@ def test_no_photograph_is_overwritten(ready, photo, tmp_path):
     arguments = ("rn-places2", photo, "--mask", mask, "--out", mask.parent)
     assert "in a folder of the images" in ready.bad("restore", *arguments)
     assert neighbour.read_bytes() == before
-    links = tmp_path / "links"  # where a link stands is a folder of the person's too
+    links = tmp_path / "links"  # the folder that holds a link belongs to the user too
     links.mkdir()
     (links / "photo.jpg").symlink_to(photo)
     shutil.copy(neighbour, links / "photo.png")
@@ -159,7 +159,7 @@ def test_a_chain_of_the_tour_is_known_by_name(tmp_path):
 
 @pytest.mark.slow
 def test_a_photograph_of_12_megapixels_fits_into_2_gigabytes(tmp_path):
-    """MRFNet at an eighth of its width on 4000x3000 pixels, in a process of its own; the peak is that process's.
+    """MRFNet at an eighth of its width on 4000x3000 pixels, in a separate process, whose peak is measured.
 
     At the paper's width the same command takes 2.8 GB.
     """

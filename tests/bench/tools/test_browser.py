@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 IGNORED = ("/mlflow/users/current", "ResizeObserver loop")
-"""Errors of MLflow's own pages: they ask who is logged in although there is no login, and redraw twice."""
+"""Errors of MLflow's own pages: they ask for the user although there is no login, and redraw twice."""
 
 
 @dataclass

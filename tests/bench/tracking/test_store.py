@@ -52,7 +52,7 @@ def test_a_server_that_does_not_answer_is_one_message(monkeypatch):
 
 
 def test_a_file_that_is_not_a_store_and_a_missing_folder_are_one_message(tmp_path, monkeypatch):
-    (tmp_path / "text.db").write_text("this is no database, it is a text" * 40)
+    (tmp_path / "text.db").write_text("this is a text and not a database" * 40)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/text.db")
     with pytest.raises(UserError, match=r"MLflow at sqlite:///.*text\.db: "):
         store.connect()
@@ -224,7 +224,7 @@ def server(tmp_path, empty_store) -> Iterator[str]:
         "--artifacts-destination", str(tmp_path / "served"), "--host", "127.0.0.1", "--port", str(port),
         "--workers", "1",
     ]  # fmt: skip
-    # A session of its own: stopping it stops its workers too.
+    # A separate session: stopping it stops its workers too.
     process = subprocess.Popen(
         command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

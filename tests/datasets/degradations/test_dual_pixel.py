@@ -71,7 +71,7 @@ def test_the_views_change_sides_in_front_of_the_focus():
     behind, before = dual_pixel.kernels(5, dual_pixel.SHAPES[0]), dual_pixel.kernels(-5, dual_pixel.SHAPES[0])
     assert np.array_equal(behind.left, before.right) and np.array_equal(behind.right, before.left)
     columns = np.arange(behind.left.shape[1]) - behind.left.shape[1] // 2
-    assert (behind.left.sum(axis=0) * columns).sum() > 0  # the left view's weight lies to the right, by correlation
+    assert (behind.left.sum(axis=0) * columns).sum() > 0  # the left view's weight is on the right, by correlation
 
 
 def test_the_plane_in_focus_has_a_radius_of_one_pixel():
@@ -100,7 +100,7 @@ def reflected(index: int, side: int) -> int:
 def by_loops(
     image: np.ndarray, depth: np.ndarray, camera: dual_pixel.Camera, shape: dual_pixel.Shape
 ) -> dict[str, np.ndarray]:
-    """The simulator written out: each pixel from the whole image, with the kernel of its own depth's slice."""
+    """The simulator written out: each pixel from the whole image, with the kernel of its depth slice."""
     height, width = depth.shape
     views = {name: np.zeros(image.shape) for name in ("centre", "left", "right")}
     for y in range(height):
