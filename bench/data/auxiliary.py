@@ -1,8 +1,9 @@
 """The auxiliary maps of a built set: a further image per training image, too slow to compute at each training step.
 
 A map is the folder `<dataset>.auxiliary/<map>/`, next to the built set: one packed file of float16, the training images
-one after the other in the order of their manifest rows, and a manifest with the set, the source file and the options
-that it was made with. A map of another build or of other options, or whose source file has changed since, is not used.
+one after the other in the order of their manifest rows; the SHA-256 of each image's values; and a manifest with the
+set, the source file and the options that it was made with. A map of another build or of other options, or whose source
+file has changed since, is not used.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ import numpy as np
 from bench import code, registry, runs
 from bench.contracts import AuxiliaryMap, DataError, ParamsError
 from bench.data.manifest import BuiltSet
-from bench.files import read_json, sha256
+from bench.data.packed import Packed, as_bytes
+from bench.files import sha256
+from bench.hashes import read_sealed, read_verified
 from bench.params.resolving import all_runs
 from bench.params.schema import Params
 from bench.params.values import PATH
@@ -23,8 +26,9 @@ from bench.registry import nearest
 
 DTYPE = np.dtype(np.float16)
 """The type of the values on disk."""
-PACKED, MANIFEST = "packed.bin", "manifest.json"
-"""The files of a map: its values, and what it was made of, by which code and with which options."""
+PACKED, DIGESTS, MANIFEST = "packed.bin", "digests.txt", "manifest.json"
+"""The files of a map: its values; the SHA-256 of each image's values, one per line; and what it was made of, by which
+code and with which options, with the SHA-256 of the digests."""
 
 
 @dataclass(frozen=True)
@@ -32,15 +36,13 @@ class MadeMap:
     """An auxiliary map on disk.
 
     Args:
-        packed: file with its values, float16 (H, W, C) per image.
+        packed: its values, float16 (H, W, C) per image, in the order of the set's training rows.
         channels: C.
-        offsets: start of each training image in the file, in bytes, in the order of the set's training rows.
         digest: of its values, its set, its code and its options: what a training with it depends on.
     """
 
-    packed: Path
+    packed: Packed
     channels: int
-    offsets: np.ndarray
     digest: str
 
 
@@ -79,25 +81,26 @@ def read(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> MadeMap:
     """Return an auxiliary map of a built set, after checking that it was made of these images by the present code.
 
     Raises:
-        DataError: it is missing, outdated or truncated; the message names the command to run.
+        DataError: it is missing, outdated, truncated or changed; the message names the command to run.
     """
     place = folder(built, name)
     again = f"run: python -m bench auxiliary {built.folder.name}"
     if not (place / MANIFEST).is_file():
         raise DataError(f"{place}: the auxiliary map {name!r} has not been made yet; {again}")
-    about = read_json(place / MANIFEST)
+    about = read_sealed(place / MANIFEST, again)
+    if about["map"] != name:
+        raise DataError(f"{place}: holds the auxiliary map {about['map']!r}; {again}")
     if about["manifest_sha256"] != built.digest:
         raise DataError(f"{place}: made of another build of {built.folder.name} than the present one; {again}")
     if about["code"] != code_of(auxiliary_map):
         raise DataError(f"{place}: the code of {auxiliary_map.module} has changed since the map was made; {again}")
     if (made := about.get("options", {})) != dict(auxiliary_map.options):
         raise DataError(f"{place}: made with {made}, expected {dict(auxiliary_map.options)}; {again}")
+    advice = f"delete the folder, then {again}"
     sizes = pixels_per_image(built) * about["channels"] * DTYPE.itemsize
-    file = place / PACKED
-    num_bytes = file.stat().st_size if file.is_file() else 0
-    if num_bytes != sizes.sum():
-        raise DataError(f"{file}: found {num_bytes:,} bytes, expected {sizes.sum():,}; delete the folder, then {again}")
-    return MadeMap(file, about["channels"], np.cumsum(sizes) - sizes, sha256(place / MANIFEST))
+    digests = as_bytes([read_verified(place / DIGESTS, about["digests_sha256"], advice).decode()])
+    packed = Packed(place / PACKED, np.cumsum(sizes) - sizes, sizes, digests, advice)
+    return MadeMap(packed, about["channels"], sha256(place / MANIFEST))
 
 
 def code_of(auxiliary_map: AuxiliaryMap) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable
 from concurrent.futures import as_completed
@@ -14,12 +13,13 @@ from typing import Any
 import numpy as np
 
 from bench.contracts import AuxiliaryMap, DataError, UserError
-from bench.data.auxiliary import DTYPE, MANIFEST, PACKED, code_of, folder, pixels_per_image, read
+from bench.data.auxiliary import DIGESTS, DTYPE, MANIFEST, PACKED, code_of, folder, pixels_per_image, read
 from bench.data.built_images import as_float, read_png
 from bench.data.manifest import BuiltSet
 from bench.data.work_folder import ROWS, clean_up, finish, start_or_resume
 from bench.data.workers import KILLED, one_thread, processes
-from bench.files import as_user_error, locked, read_json_or_empty, restore_old_folder, write_json
+from bench.files import as_user_error, locked, restore_old_folder, sha256, write_text
+from bench.hashes import digest, read_sealed_or_empty, write_sealed
 
 
 def make(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap, workers: int | None = None) -> Path:
@@ -60,8 +60,8 @@ def make(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap, workers: int |
             }
             start_or_resume(work, about)
             (work / PACKED).touch()
-            if not (work / MANIFEST).is_file():  # it is written last
-                write_json(work / MANIFEST, about | _make_all(built, name, auxiliary_map, work, workers))
+            if not read_sealed_or_empty(work / MANIFEST):  # it is written last
+                write_sealed(work / MANIFEST, about | _make_all(built, name, auxiliary_map, work, workers))
             finish(work, out)
     clean_up(out, activity)
     return out
@@ -89,14 +89,14 @@ def _up_to_date(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> bool
 def _make_all(
     built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap, work: Path, workers: int | None
 ) -> dict[str, Any]:
-    """Make the maps that are missing in the work folder; return the channels and the digest of all values."""
+    """Make the maps that are missing in the work folder, and write their digests; return facts for the manifest."""
     from tqdm import tqdm
 
     rows = built.split("train")
     sizes = pixels_per_image(built) * DTYPE.itemsize
     starts = np.cumsum(sizes) - sizes
     jobs = [
-        (built.folder / row["file_target"], number, int(start))
+        (built.folder / row["file_target"], row["sha256_target"], number, int(start))
         for number, (row, start) in enumerate(zip(rows.to_dict("records"), starts, strict=True))
     ]
     one_thread()
@@ -115,12 +115,12 @@ def _make_all(
     made.sort(key=lambda row: row["number"])
     if len({row["channels"] for row in made}) != 1:
         raise DataError(f"{auxiliary_map.module}: the auxiliary map {name!r} differs in channels between images")
-    pixels = hashlib.sha256("".join(row["sha256"] for row in made).encode()).hexdigest()
-    return {"channels": made[0]["channels"], "pixels_sha256": pixels}
+    write_text(work / DIGESTS, "".join(f"{row['digest']}\n" for row in made))
+    return {"channels": made[0]["channels"], "digests_sha256": sha256(work / DIGESTS)}
 
 
 def _make(
-    of_target: Callable[[np.ndarray], np.ndarray], work: Path, image: Path, number: int, start: int
+    of_target: Callable[[np.ndarray], np.ndarray], work: Path, image: Path, sha256: str, number: int, start: int
 ) -> dict[str, Any]:
     """Make the map of one image and write it into the packed file, unless it is there; return its row.
 
@@ -128,16 +128,17 @@ def _make(
         of_target: the map's function.
         work: the work folder.
         image: file of the target.
+        sha256: of this file, as the manifest has it.
         number: of the image among the training images.
         start: bytes of all images before this one, for one channel.
     """
     row_file = work / ROWS / f"{number}.json"
     with (work / PACKED).open("r+b") as file:
-        if row := read_json_or_empty(row_file):
+        if row := read_sealed_or_empty(row_file):
             file.seek(start * row["channels"])
-            if hashlib.sha256(file.read(row["bytes"])).hexdigest() == row["sha256"]:
+            if digest(file.read(row["bytes"])) == row["digest"]:
                 return row
-        target = as_float(read_png(image))
+        target = as_float(read_png(image, sha256))
         made = of_target(target)
         fits = made.ndim == 3 and made.shape[:2] == target.shape[:2]
         if not fits or not np.isfinite(made).all() or np.abs(made).max() > 1:
@@ -155,6 +156,6 @@ def _make(
         file.seek(start * made.shape[2])
         if file.read(len(data)) != data:
             raise DataError(f"{work / PACKED}: what was read back differs from what was written; check the disk")
-    row = {"number": number, "channels": made.shape[2], "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-    write_json(row_file, row)
+    row = {"number": number, "channels": made.shape[2], "bytes": len(data), "digest": digest(data)}
+    write_sealed(row_file, row)
     return row

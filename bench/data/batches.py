@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,8 @@ from bench.contracts import DataError
 from bench.data import augment
 from bench.data.auxiliary import DTYPE, MadeMap
 from bench.data.built_images import as_float
-from bench.data.manifest import BuiltSet
+from bench.data.manifest import REBUILD, BuiltSet
+from bench.data.packed import packed_field
 from bench.tasks import find_task
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def task_arrays(task: str, fields: Mapping[str, np.ndarray], source: str = "") -
 
 class Crops:
     """Random crops of a built set's training images and of their auxiliary maps, from memory-mapped packed files.
+
+    What a crop is cut from is compared with its recorded SHA-256 once: reading a sample raises DataError where it has
+    changed since it was built.
 
     Args:
         built: the set; its training images are used.
@@ -97,11 +100,12 @@ class Crops:
             )
         self.shapes = self.rows[["height", "width"]].to_numpy()
         self.depth = np.uint16 if self.rows["bits"].iloc[0] == 16 else np.uint8
-        self.offsets = {field: self.rows[f"packed_{field}"].to_numpy() for field in self.fields}
-        self.packed = {field: self._open(built.folder / "packed" / f"{field}.bin", field) for field in self.fields}
-        for name, made in self.auxiliary.items():
-            self.packed[name] = np.memmap(made.packed, np.uint8, "r")
-            self.offsets[name] = made.offsets
+        pixels = self.shapes.astype(np.int64).prod(axis=1)
+        self.packed = {name: made.packed for name, made in self.auxiliary.items()}
+        for field in self.fields:
+            depth, channels = self._layout(field)
+            sizes = pixels * channels * depth.itemsize
+            self.packed[field] = packed_field(built.folder, self.rows, field, sizes, REBUILD)
         self._order = (-1, np.empty(0, int))
 
     def __len__(self) -> int:
@@ -115,7 +119,7 @@ class Crops:
         """
         part, indices = copy(self), np.flatnonzero(kept)
         part.rows, part.shapes = self.rows.iloc[indices].reset_index(drop=True), self.shapes[indices]
-        part.offsets = {name: np.asarray(offsets)[indices] for name, offsets in self.offsets.items()}
+        part.packed = {name: packed.subset(indices) for name, packed in self.packed.items()}
         part._order = (-1, np.empty(0, int))
         return part
 
@@ -125,22 +129,11 @@ class Crops:
             return DTYPE, self.auxiliary[field].channels
         return (np.dtype(np.uint8), 1) if field == "mask" else (np.dtype(self.depth), 3)
 
-    def _open(self, path: Path, field: str) -> np.ndarray:
-        """Map a packed file into memory. Raises DataError when it has another size than the manifest's images."""
-        depth, channels = self._layout(field)
-        expected = int(self.shapes.prod(axis=1).sum()) * channels * depth.itemsize
-        num_bytes = path.stat().st_size if path.is_file() else 0
-        if num_bytes != expected:
-            raise DataError(f"{path}: found {num_bytes:,} bytes, expected {expected:,}; build the dataset again")
-        return np.memmap(path, np.uint8, "r")
-
     def _window(self, field: str, index: int, top: int, left: int) -> np.ndarray:
         """Return the crop of an image at (top, left), in its stored type."""
         depth, channels = self._layout(field)
         height, width = self.shapes[index]
-        start = self.offsets[field][index]
-        raw = self.packed[field][start : start + height * width * channels * depth.itemsize]
-        image = raw.view(depth).reshape(height, width, channels)
+        image = self.packed[field].image(index).view(depth).reshape(height, width, channels)
         return image[top : top + self.size, left : left + self.size]
 
     def _corner(self, rng: np.random.Generator, index: int) -> tuple[int, int]:

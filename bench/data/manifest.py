@@ -1,9 +1,12 @@
-"""The manifest of a built set: one Parquet row per image, with its files, hashes, source, condition and degradation."""
+"""The manifest of a built set: one Parquet row per image, with its files, hashes, source, condition and degradation.
+
+Next to it is its own hash, in the format of `sha256sum`: a manifest that has changed since it was built is refused.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,13 +14,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import DataError
-from bench.files import sha256
+from bench.data.built_images import read_png
+from bench.files import sha256, write_text
+from bench.hashes import check_digest
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import pyarrow as pa
 
-NAME = "manifest.parquet"
+NAME, HASH = "manifest.parquet", "manifest.sha256"
+"""The files of the manifest and of its SHA-256."""
+REBUILD = "build the dataset again"
+"""What to do about a file of a built set that has changed."""
 CONDITION = ("scene", "mask_kind", "mask_band", "mask_ratio")
 """Conditions with their own column; the column `condition` has all conditions as JSON."""
 
@@ -47,6 +56,17 @@ class BuiltSet:
         """The names of the columns; no row is read."""
         return list(_schema(self.folder / NAME).names)
 
+    def image(self, row: Mapping[Any, Any], field: str) -> np.ndarray:
+        """Read an image of a manifest row: RGB (H, W, 3) or (H, W), uint8 or uint16 as stored.
+
+        Raises:
+            DataError: the row has no image of this field, or its file is missing, damaged or has changed.
+        """
+        file = row.get(f"file_{field}")
+        if not isinstance(file, str) or not file:
+            raise DataError(f"{self.folder / NAME}: image {row['name']} has no {field}; {REBUILD}")
+        return read_png(self.folder / file, row[f"sha256_{field}"])
+
     def split(self, name: str) -> pd.DataFrame:
         """Return the rows of a split without reading the others. Raises DataError when there are none."""
         if name not in self._splits:
@@ -59,7 +79,7 @@ class BuiltSet:
 
 
 def write(path: Path, rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
-    """Write a manifest.
+    """Write a manifest and, after it, its hash.
 
     Args:
         path: of the new file.
@@ -72,16 +92,35 @@ def write(path: Path, rows: list[dict[str, Any]], about: dict[str, Any]) -> None
     table = pa.Table.from_pylist(rows)
     table = table.replace_schema_metadata({b"sharpbench": json.dumps(about, sort_keys=True).encode()})
     pq.write_table(table, path)
+    write_text(path.with_name(HASH), f"{sha256(path)}  {path.name}\n")
 
 
 def read(folder: Path) -> BuiltSet:
-    """Open the built set in `folder`. Raises DataError when its manifest is missing or damaged."""
+    """Open the built set in `folder`. Raises DataError when its manifest is missing, damaged or has changed."""
+    path = folder / NAME
+    about = read_about(folder)
+    try:
+        recorded = (folder / HASH).read_text(encoding="utf-8").split(maxsplit=1)
+    except (OSError, UnicodeDecodeError):
+        raise DataError(
+            f"{path}: {HASH} next to it, the hash that it was built with, cannot be read; {REBUILD}"
+        ) from None
+    found = sha256(path)
+    check_digest(path, found, recorded[0] if recorded else "", REBUILD)
+    return BuiltSet(folder, about, found)
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """Read the facts of the whole set in `folder`; whether they have changed is not checked.
+
+    Raises:
+        DataError: the manifest is missing or damaged.
+    """
     path = folder / NAME
     if not path.is_file():
         raise DataError(f"{path}: not built yet; run: python -m bench build {folder.name}")
     with _undamaged(path):
-        about = json.loads(_schema(path).metadata[b"sharpbench"])
-    return BuiltSet(folder, about, sha256(path))
+        return json.loads(_schema(path).metadata[b"sharpbench"])
 
 
 def _schema(path: Path) -> pa.Schema:
@@ -106,4 +145,4 @@ def _undamaged(path: Path) -> Iterator[None]:
         yield
     except (OSError, KeyError, TypeError, ValueError) as error:
         cause = str(error).partition("\n")[0]
-        raise DataError(f"{path}: not a manifest of Sharpbench ({cause}); build the dataset again") from None
+        raise DataError(f"{path}: not a manifest of Sharpbench ({cause}); {REBUILD}") from None

@@ -55,7 +55,7 @@ class Case:
     def references(self) -> Iterator[np.ndarray]:
         """Read the further truths, where the dataset has them."""
         for entry in json.loads(self.row["references"]):
-            yield read_png(self.folder / entry["file"])
+            yield read_png(self.folder / entry["file"], entry["sha256"])
 
 
 Predict = Callable[[Case], np.ndarray]
@@ -83,13 +83,13 @@ def read_case(built: BuiltSet, row: Mapping[str, Any], task: str, source: str) -
     """Read one test image under one input.
 
     Raises:
-        DataError: the set lacks an image that the task needs.
+        DataError: the set lacks an image that the task needs, or the image's file has changed since it was built.
     """
     stored = {}
     for name in find_task(task).fields_for(source):
         if not row.get(f"file_{name}"):
             raise DataError(f"{built.folder}: {row['name']} has no {name}: it cannot serve the task {task!r}")
-        stored[name] = read_png(built.folder / row[f"file_{name}"])
+        stored[name] = built.image(row, name)
     fields = {name: as_float(image) for name, image in stored.items()}
     return Case(row, source, task_arrays(task, fields, source), stored["target"], built.folder)
 

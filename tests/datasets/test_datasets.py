@@ -23,8 +23,9 @@ from bench.contracts import DataError, Item, ParamsError
 from bench.data import manifest
 from bench.data.batches import Crops, task_arrays
 from bench.data.build import Job, build, draw
-from bench.data.built_images import as_float, read_png
+from bench.data.built_images import as_float
 from bench.tasks import find_task
+from tests.images import read_png
 
 NAMES = registry.names("datasets")
 ROOT = Path(__file__).parents[2]

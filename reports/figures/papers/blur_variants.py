@@ -15,7 +15,6 @@ import numpy as np
 from bench.contracts import DataError
 from bench.data import augment
 from bench.data.manifest import NAME, BuiltSet
-from bench.data.user_images import read_rgb
 from datasets.degradations.blur import kernel_blur
 
 UNCHANGED = {"kernel_size": 1, "sigma": 1.0, "length": 1, "angle": 0}
@@ -48,10 +47,13 @@ def median_row(built: BuiltSet) -> Mapping[str, Any]:
 
 
 def stored_image(built: BuiltSet, row: Mapping[str, Any], field: str) -> np.ndarray:
-    """Read one image of a built set, (H, W, 3) uint8. Raises DataError when the set has no such field or file."""
-    if not isinstance(row.get(f"file_{field}"), str):
-        raise DataError(f"{built.folder / NAME}: image {row['name']} has no {field}; build the dataset again")
-    return read_rgb(built.folder / row[f"file_{field}"])
+    """Read one image of a built set, (H, W, 3) uint8. Raises DataError: no such field, or a file that has changed."""
+    image = built.image(row, field)
+    if image.dtype != np.uint8 or image.ndim != 3:
+        raise DataError(
+            f"{built.folder}: {field} of {row['name']}: found {image.dtype} {image.shape}, expected 8-bit RGB"
+        )
+    return image
 
 
 def noisy(image: np.ndarray, deviation: float, seed: int = 0) -> np.ndarray:

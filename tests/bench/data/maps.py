@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.contracts import AuxiliaryMap, Item, Made, Method, Phase, Player
-from bench.data.built_images import as_float, read_png
+from bench.data.built_images import as_float
 from bench.data.manifest import BuiltSet
+from tests.images import read_png
 
 TRAIN, SIDES = 4, (28, 37)  # images of different heights: 28, 29, ...
 

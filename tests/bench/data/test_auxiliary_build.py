@@ -44,11 +44,11 @@ def test_a_map_holds_each_training_image_in_the_manifests_order(built, workers):
     assert (about["images"], about["channels"], about["module"]) == (TRAIN, 2, "methods/_sign.py")
     assert about["manifest_sha256"] == built.digest
     assert sorted(path.name for path in out.parent.iterdir()) == ["sign"]
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "packed.bin"]
+    assert sorted(path.name for path in out.iterdir()) == ["digests.txt", "manifest.json", "packed.bin"]
     made = auxiliary.read(built, "sign", map_of())
     assert made.channels == 2 and made.digest == sha256(out / "manifest.json")
     areas = [28 * 37, 29 * 37, 30 * 37]
-    assert list(made.offsets) == [0, 4 * areas[0], 4 * sum(areas[:2]), 4 * sum(areas)]
+    assert list(made.packed.starts) == [0, 4 * areas[0], 4 * sum(areas[:2]), 4 * sum(areas)]
 
 
 @pytest.mark.parametrize("dies", ["", "dies"])
@@ -108,7 +108,7 @@ def test_interrupted_at_the_end_it_makes_no_map_again(built, tmp_path, monkeypat
     out = auxiliary_build.make(built, "sign", auxiliary_map, 1)
     assert calls_of(calls) == {28: 2, 29: 2, 30: 2, 31: 2}
     assert sorted(path.name for path in out.parent.iterdir()) == ["sign"]
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "packed.bin"]
+    assert sorted(path.name for path in out.iterdir()) == ["digests.txt", "manifest.json", "packed.bin"]
     digest = auxiliary.read(built, "sign", auxiliary_map).digest
     shutil.rmtree(out)
     auxiliary_build.make(built, "sign", auxiliary_map, 1)
@@ -122,9 +122,9 @@ def test_a_symbolic_link_is_kept_and_its_folder_made(built, tmp_path):
     for text in ("first\n", "second\n"):
         (tmp_path / "methods" / "_sign.py").write_text(text)
         auxiliary_build.make(built, "sign", map_of(), 1)
-        assert auxiliary.read(built, "sign", map_of()).packed == link / "packed.bin"
+        assert auxiliary.read(built, "sign", map_of()).packed.path == link / "packed.bin"
         assert link.is_symlink() and [path.name for path in disk.parent.iterdir()] == ["sign"]
-        assert sorted(path.name for path in disk.iterdir()) == ["manifest.json", "packed.bin"]
+        assert sorted(path.name for path in disk.iterdir()) == ["digests.txt", "manifest.json", "packed.bin"]
 
 
 def test_a_changed_file_keeps_nothing_of_an_interrupted_one(built, tmp_path):

@@ -10,8 +10,9 @@ from bench.contracts import DataError, UserError
 from bench.data import manifest
 from bench.data.batches import Crops, task_arrays
 from bench.data.build import Job, build
-from bench.data.built_images import as_float, read_png
+from bench.data.built_images import as_float
 from tests.bench.data.toys import JOB
+from tests.images import read_png
 
 
 @pytest.fixture(scope="module")

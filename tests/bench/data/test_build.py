@@ -11,9 +11,9 @@ from bench import registry
 from bench.contracts import DataError, Dataset, Item, Made
 from bench.data import manifest
 from bench.data.build import Job, build, draw
-from bench.data.built_images import read_png
 from bench.files import sha256
 from tests.bench.data.toys import JOB, images
+from tests.images import read_png
 
 
 def test_pixels_and_manifest_depend_on_neither_order_nor_processes(toys, tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def test_a_disk_that_fills_up_while_packing_leaves_no_set(toys, tmp_path, monkey
         raise OSError(errno.ENOSPC, "No space left on device")
 
     calls, _ = toys
-    monkeypatch.setattr(building, "_pack", full)
+    monkeypatch.setattr(building, "pack", full)
     with pytest.raises(UserError, match=r"set: the disk is full \(\d+ MiB free\)"):
         build(JOB, tmp_path / "set", 1)
     assert not (tmp_path / "set").exists()

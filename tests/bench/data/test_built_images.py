@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.data.built_images import read_png, write_png
+from bench.data.built_images import write_png
 from bench.files import sha256
+from tests.images import read_png
 
 
 def test_png_files_keep_8_and_16_bits(tmp_path):

@@ -42,7 +42,8 @@ def test_an_interrupted_build_makes_only_the_missing_images(toys, tmp_path):
     build(JOB, tmp_path / "set", 1)
     assert counts(calls) == dict.fromkeys(["n0", "n1", "n2", "n3", "t4", "t5"], 1)
     assert images(tmp_path / "set") == undisturbed
-    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == ["manifest.parquet", "packed", "test", "train"]
+    listed = ["manifest.parquet", "manifest.sha256", "packed", "test", "train"]
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == listed
     assert not (tmp_path / ".set.building").exists()
 
 

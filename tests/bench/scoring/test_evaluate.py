@@ -9,7 +9,6 @@ import math
 import shutil
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,7 +18,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from bench import registry
 from bench.contracts import DataError
 from bench.data import manifest
-from bench.data.built_images import as_float, read_png
+from bench.data.built_images import as_float, write_png
 from bench.params import loading
 from bench.record import RECORD, TrainingSet, read_record
 from bench.scoring.cases import inputs_of, read_case, to_depth
@@ -29,6 +28,7 @@ from bench.training.device import full_float32
 from reports.scores import reading
 from tests.bench.scoring.toys import image_values
 from tests.conftest import Project
+from tests.images import read_png
 
 
 def test_an_evaluation_has_one_row_per_image_and_metric(ready, saved):
@@ -118,9 +118,12 @@ def darkened(ready: Project, folder: Path) -> tuple[Project, str]:
     """A project on the same files, but with the truth of one test image of gopro black; and that image's name."""
     shutil.copy(ready.folder / "params.yaml", folder)
     shutil.copytree(ready.folder / "data" / "sample" / "gopro", folder / "data" / "sample" / "gopro")
-    row = manifest.read(folder / "data" / "sample" / "gopro").split("test").iloc[1]
-    path = folder / "data" / "sample" / "gopro" / row["file_target"]
-    cv2.imwrite(str(path), np.zeros_like(read_png(path)))
+    built = manifest.read(folder / "data" / "sample" / "gopro")
+    rows = built.rows.to_dict("records")
+    row = [row for row in rows if row["split"] == "test"][1]
+    path = built.folder / row["file_target"]
+    row["sha256_target"] = write_png(path, np.zeros_like(read_png(path)))
+    manifest.write(built.folder / manifest.NAME, rows, built.about)
     return Project(folder), row["name"]
 
 

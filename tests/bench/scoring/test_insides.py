@@ -14,13 +14,14 @@ from torch import nn
 
 from bench.contracts import UserError, supervised
 from bench.data import manifest
-from bench.data.built_images import as_float, read_png
+from bench.data.built_images import as_float
 from bench.params import loading
 from bench.record import Inside
 from bench.runs import Trained
 from bench.scoring.kept_images import look_inside
 from bench.scoring.restore import prepared
 from tests.bench.scoring.toys import Identity, picture
+from tests.images import read_png
 from tests.make_scores import Spec, record_of
 
 # Rows and insides -----------------------------------------------------------------------------------------------------

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from bench.contracts import UserError
-from bench.data.built_images import read_png
 from bench.params import loading
 from bench.scoring import photographs
 from tests.bench.scoring.toys import picture
 from tests.conftest import PARAMS, Project
+from tests.images import read_png
 
 ROOT = Path(__file__).parents[3]
 

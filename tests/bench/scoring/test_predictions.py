@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.data.built_images import read_png
 from tests.bench.scoring.toys import image_values
+from tests.images import read_png
 
 
 def test_scoring_the_saved_files_gives_the_same_values(ready, saved):

@@ -72,7 +72,7 @@ def test_held_out_photographs_are_neither_trained_on_nor_test_images(small):
     assert len(setup.images) == 2  # one drawn image of each
     for index in range(len(setup.crops)):  # each crop is of the image that its row names
         row = setup.crops.rows.iloc[index]
-        assert setup.crops.offsets["target"][index] == row["packed_target"]
+        assert setup.crops.packed["target"].starts[index] == row["packed_target"]
         assert tuple(setup.crops.shapes[index]) == (row["height"], row["width"])
 
 

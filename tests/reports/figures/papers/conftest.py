@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from bench.data import manifest
+from bench.data.built_images import write_png
 from bench.record import Inside
 from datasets import visdrone
 from reports.figures.papers.builders import PaperFigure, draw_figures
@@ -90,15 +90,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for i in range(3):
         made = visdrone.degrade(photograph((256, 256), i), "scene", "20-30", "deepfill", np.random.default_rng(i))
+        row = {"name": f"p{i}", "split": "test", "input_psnr": 20.0 + (2, 0, 1)[i]}
+        row["degradation"] = json.dumps(made.degradation)
         for field, image in made.images.items():
-            path = folder / "test" / field / f"p{i}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(image).save(path)
-        rows.append(
-            {"name": f"p{i}", "split": "test", "input_psnr": 20.0 + (2, 0, 1)[i],
-             "degradation": json.dumps(made.degradation), "file_target": f"test/target/p{i}.png",
-             "file_blurred": f"test/blurred/p{i}.png"}
-        )  # fmt: skip
+            row[f"file_{field}"] = f"test/{field}/p{i}.png"
+            row[f"sha256_{field}"] = write_png(folder / row[f"file_{field}"], image)
+        rows.append(row)
     about = {"dataset": "visdrone", "title": "VisDrone", "origin": "offline photographs"}
     manifest.write(folder / manifest.NAME, rows, about)
     return folder.parent
