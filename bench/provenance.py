@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGES = (
     "torch",
@@ -22,6 +25,17 @@ PACKAGES = (
 )
 """The installed packages that a number depends on."""
 ROOT = Path(__file__).parents[1]
+OWN_FILE = Path(__file__).relative_to(ROOT).as_posix()
+LOCAL_VARIABLES = frozenset(
+    {
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_COMMON_DIR", "GIT_CONFIG", "GIT_DIR", "GIT_GRAFT_FILE",
+        "GIT_IMPLICIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_INTERNAL_SUPER_PREFIX", "GIT_NAMESPACE",
+        "GIT_NO_REPLACE_OBJECTS", "GIT_OBJECT_DIRECTORY", "GIT_PREFIX", "GIT_REPLACE_REF_BASE", "GIT_SHALLOW_FILE",
+        "GIT_WORK_TREE",
+    }
+)  # fmt: skip
+"""Variables that name another repository: git sets them for its hooks (git rev-parse --local-env-vars, without those
+that only hold settings, such as `safe.directory`)."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +43,8 @@ class Provenance:
     """What made the numbers of a record. What does not apply is empty: predictions have no weights.
 
     Args:
-        git_commit: the commit of the code; "" outside a repository.
-        git_dirty: whether code or parameters differed from the commit.
+        git_commit: the commit of the code; "" where none could be read.
+        git_dirty: whether code or parameters differed from the commit; None where none could be read.
         python: the version of Python.
         packages: versions of `PACKAGES` by name.
         machine: system and processor, "Linux x86_64".
@@ -49,7 +63,7 @@ class Provenance:
     """
 
     git_commit: str
-    git_dirty: bool
+    git_dirty: bool | None
     python: str
     packages: Mapping[str, str]
     machine: str
@@ -67,21 +81,60 @@ class Provenance:
     finished: str = ""
 
 
+class Commit(NamedTuple):
+    """The commit of this project's code."""
+
+    revision: str
+    """40 hexadecimal digits; "" where no commit can be read."""
+    dirty: bool | None
+    """Whether code or parameters differ from it; None where no commit can be read."""
+    problem: str = ""
+    """Why no commit can be read."""
+
+
 @cache
-def commit() -> tuple[str, bool]:
-    """Return the git commit and whether code or parameters differ from it; ("", True) outside a repository.
+def commit() -> Commit:
+    """Ask git for the commit of this project's code.
 
-    Lock files of the pipeline do not count: running it writes them.
+    Only a commit that holds OWN_FILE counts: a project that was unpacked inside another repository has none. Lock
+    files of the pipeline do not make it dirty: running it writes them.
     """
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
     try:
-        return git("rev-parse", "HEAD"), bool(git("status", "--porcelain", "--", ".", ":(exclude,glob)**/dvc.lock"))
-    except (OSError, subprocess.CalledProcessError):
-        return "", True
+        if not _git("ls-tree", "--name-only", "HEAD", "--", OWN_FILE):
+            return Commit("", None, f"{ROOT} is inside a repository that does not hold this project")
+        status = _git("status", "--porcelain", "--", ".", ":(exclude,glob)**/dvc.lock")
+        return Commit(_git("rev-parse", "HEAD"), bool(status))
+    except OSError as error:
+        return Commit("", None, f"git cannot be run: {error.strerror}")
+    except subprocess.CalledProcessError as error:
+        first = next(iter(error.stderr.splitlines()), "failed").removeprefix("fatal: ")
+        advice = f"; git config --global --add safe.directory {ROOT} allows it" if "dubious ownership" in first else ""
+        return Commit("", None, f"git: {first}{advice}")
+
+
+def _git(*arguments: str) -> str:
+    """Run git on this project's repository and return what it prints; raises OSError or CalledProcessError."""
+    environment = {name: value for name, value in os.environ.items() if name not in LOCAL_VARIABLES}
+    done = subprocess.run(
+        ["git", "--no-optional-locks", *arguments],
+        cwd=ROOT,
+        env=environment | {"LC_ALL": "C"},
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def warn_without_commit() -> None:
+    """Warn, before the work starts, where the numbers that it makes will have no commit."""
+    if problem := commit().problem:
+        warnings.warn(
+            f"no git commit can be recorded ({problem}): these numbers will be marked 'no commit' and not be compared "
+            "with printed ones; work in a clone of the repository to have both",
+            stacklevel=2,
+        )
 
 
 def packages() -> dict[str, str]:
@@ -91,6 +144,6 @@ def packages() -> dict[str, str]:
 
 def here() -> Provenance:
     """Return the commit, the packages and the machine of this process."""
-    revision, dirty = commit()
+    code = commit()
     machine = f"{platform.system()} {platform.machine()}"
-    return Provenance(revision, dirty, platform.python_version(), packages(), machine)
+    return Provenance(code.revision, code.dirty, platform.python_version(), packages(), machine)

@@ -24,6 +24,8 @@ def command(options: GlobalOptions, run: str, on: str, save: Path | None) -> Non
       python -m bench evaluate mrfnet-gopro --save restored
     """
     from bench.cli.means import print_means
+    from bench.provenance import warn_without_commit
     from bench.scoring.evaluate import evaluate
 
+    warn_without_commit()
     print_means(evaluate(options.load(), run, on.replace("_", "-"), save))

@@ -40,7 +40,9 @@ def command(
       python -m bench evaluate dffnet-stage-one
     """
     from bench.importing import import_weights
+    from bench.provenance import warn_without_commit
 
+    warn_without_commit()
     sources = _sources(weights, method)
     message = f"--network: found {network!r}, expected arguments by name, as in '{{channels: 8}}'"
     arguments = parse_yaml(network, message)

@@ -25,6 +25,8 @@ def command(options: GlobalOptions, folder: Path, dataset: str, label: str, task
       python -m bench score my-results --dataset gopro --label mine
     """
     from bench.cli.means import print_means
+    from bench.provenance import warn_without_commit
     from bench.scoring.predictions import score_folder
 
+    warn_without_commit()
     print_means(score_folder(options.load(), folder, dataset.replace("_", "-"), label, task))

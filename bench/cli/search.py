@@ -37,9 +37,11 @@ def command(options: GlobalOptions, run: str, trials: int | None, jobs: int | No
       python -m bench evaluate mrfnet-gopro-searched
     """
     from bench.files import read_json
+    from bench.provenance import warn_without_commit
     from bench.search.engine import search
     from bench.search.results import STUDY
 
+    warn_without_commit()
     folder = search(options.load(), run, trials, jobs)
     study = read_json(folder / STUDY)
     default, best = study["default"], study["winner"]

@@ -18,6 +18,8 @@ def command(options: GlobalOptions, run: str) -> None:
       python -m bench train mrfnet-gopro
       torchrun --nproc-per-node 4 -m bench train mrfnet-gopro      several processes or machines
     """
+    from bench.provenance import warn_without_commit
     from bench.training.train import train
 
+    warn_without_commit()
     train(options.load(), run)

@@ -24,9 +24,10 @@ LOW_DISK = 2**31
 
 def print_report(params: Params) -> None:
     """Print versions, devices, the tracking store, free disk space and network weights, one line each."""
-    revision, dirty = commit()
+    code = commit()
     print(f"Python      {sys.version.split()[0]}")
-    print(f"commit      {revision[:12] or 'not a git repository'}{', with uncommitted changes' * dirty}")
+    changed = ", with uncommitted changes" if code.dirty else ""
+    print(f"commit      {code.revision[:12] + changed if code.revision else f'none: {code.problem}'}")
     print(f"profile     {params.profile}")
     for name in PACKAGES:
         print(f"{name:24s}{_version(name)}")

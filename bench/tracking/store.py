@@ -164,8 +164,8 @@ def _tags(record: Record) -> dict[str, str]:
         "origin": record.origin,
         "kind": record.kind,
         "partial": str(record.partial).lower(),
-        "mlflow.source.git.commit": made.git_commit,
-        "git_dirty": str(made.git_dirty).lower(),
+        **({"mlflow.source.git.commit": made.git_commit} if made.git_commit else {}),
+        "git_dirty": "no commit" if made.git_dirty is None else str(made.git_dirty).lower(),
         "manifest_sha256": made.manifest_sha256,
         "mlflow.note.content": description(record),
     }

@@ -12,7 +12,7 @@ from bench.contracts import DataError
 from reports.checks.inspection import ExperimentOf, Inspection
 from reports.checks.pages import number
 from reports.scores.measures import is_cost
-from reports.scores.reading import CONDITION, LINKS, WITH_WEIGHTS, Evaluation, convert
+from reports.scores.reading import COMMIT, CONDITION, LINKS, WITH_WEIGHTS, Evaluation, convert
 
 Entry = Mapping[str, Any]
 """An entry of `cells.json`: one evaluation's number in a table."""
@@ -53,9 +53,10 @@ def check_value(inspection: Inspection, place: str, entry: Entry, evaluation: Ev
 def check_provenance(inspection: Inspection, place: str, entry: Entry, evaluation: Evaluation) -> None:
     """Compare the links of a cell to code, data and weights with the record of its evaluation."""
     provenance = evaluation.record.provenance
-    for name in (*LINKS, *(["weights_sha256"] if evaluation.record.kind in WITH_WEIGHTS else [])):
+    needed = (*LINKS, *(["weights_sha256"] if evaluation.record.kind in WITH_WEIGHTS else []))
+    for name in (*COMMIT, *needed):
         expected = getattr(provenance, name)
-        if expected in ("", {}) or (name in entry and entry[name] != expected):
+        if (name in needed and expected in ("", {})) or (name in entry and entry[name] != expected):
             message = f"{name}: found {entry.get(name)!r}, the record of {evaluation.name} has {expected!r}"
             inspection.fault(place, message)
 

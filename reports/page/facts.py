@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from reports.scores.reading import Evaluation, device
+from reports.scores.reading import Evaluation, device, lacks_commit
 
 
 def header(evaluations: Sequence[Evaluation], profile: str) -> dict[str, Any]:
@@ -20,6 +20,7 @@ def header(evaluations: Sequence[Evaluation], profile: str) -> dict[str, Any]:
         "profile": profile,
         "origins": sorted({run.record.origin for run in evaluations}),
         "commits": all_of("git_commit"),
+        "without_commit": sum(lacks_commit(run.record) for run in evaluations),
         "dirty": any(provenance.git_dirty for provenance in provenances),
         "dates": list(dict.fromkeys([min(dates), max(dates)])) if dates else [],
         "devices": sorted({device(run.record) for run in evaluations}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from bench.params.schema import Params
 from bench.record import RECORD, Record, read_record
 from bench.tracking import store, uploads
 from bench.tracking.views import set_up_experiment
+from reports.scores.reading import lacks_commit
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,6 +35,7 @@ def report(params: Params) -> Path:
     evaluated = sorted(path.parent for path in root.glob(f"[!.]*/{RECORD}"))
     if not evaluated:
         raise UserError(f"{root}: nothing was scored yet; run: dvc repro")
+    _warn_of_records_without_commit(evaluated)
     client = store.connect(params.tracking)
     mlflow_runs = {folder.name: mlflow_run(client, uploads.sync(client, folder)) for folder in evaluated}
     for task in dict.fromkeys(read_record(folder / RECORD).task for folder in evaluated):
@@ -48,6 +52,17 @@ def report(params: Params) -> Path:
     render(root, out, profile=params.profile, resolve=resolve, appendices=appendices)
     check(out, root, profile=params.profile, experiment_of=partial(store.experiment_of, client))
     return out / "index.html"
+
+
+def _warn_of_records_without_commit(evaluated: Sequence[Path]) -> None:
+    """Warn of evaluations without a commit, which the report does not compare with printed numbers."""
+    count = sum(lacks_commit(read_record(folder / RECORD)) for folder in evaluated)
+    if count:
+        warnings.warn(
+            f"{count} of {len(evaluated)} evaluations have no git commit: they are marked so, and their verdict is "
+            "'not comparable'; train and evaluate them in a clone of the repository to have verdicts",
+            stacklevel=2,
+        )
 
 
 def mlflow_run(client: MlflowClient, run_id: str) -> dict[str, str]:

@@ -31,8 +31,10 @@ COLUMNS = ("image", *CONDITION, "metric", "value", "unit", "better", "reason", "
 """Columns that every file of scores has."""
 TEXTS = ("image", *CONDITION, "metric", "size", "unit", "better", "reason", "version")
 """Columns of text; a missing value in them is ""."""
-LINKS = ("git_commit", "git_dirty", "manifest_sha256", "python", "packages")
+LINKS = ("manifest_sha256", "python", "packages")
 """What the provenance of every measured value must have."""
+COMMIT = ("git_commit", "git_dirty")
+"""What it has where a commit could be read; without one a value is marked so and not compared with printed ones."""
 SCALES = {
     ("1", "percent"): 100.0, ("percent", "1"): 0.01, ("1", "M"): 1e-6, ("1", "G"): 1e-9, ("M", "G"): 1e-3,
     ("G", "M"): 1e3, ("B", "MB"): 1e-6, ("KB", "MB"): 1e-3, ("GB", "MB"): 1e3, ("KiB", "MB"): 1.024e-3,
@@ -320,6 +322,11 @@ def device(record: Record) -> str:
     made = record.provenance
     place = made.evaluated_on or made.device
     return f"{place} ({made.machine})" if place and made.machine else place or made.machine or "an unknown device"
+
+
+def lacks_commit(record: Record) -> bool:
+    """Return whether the code that trained or scored a run has no commit."""
+    return not record.provenance.git_commit or bool(record.trained_by and not record.trained_by.git_commit)
 
 
 def missing_link(evaluation: Evaluation, stat: Stat) -> str | None:

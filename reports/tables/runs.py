@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench.record import RandomHelper, Record
-from reports.scores.reading import ORIGINALS, Evaluation
+from reports.scores.reading import ORIGINALS, Evaluation, lacks_commit
 
 SHARED = ("rows", "method", "kind", "dataset", "task", "origin", "partial", "network", "reduced")
 """What the records of one run under several seeds have in common, besides the training settings."""
@@ -64,7 +64,7 @@ def origin_text(runs: Iterable[Group]) -> str:
 
 
 def caveats(group: Group, several_origins: bool = False) -> list[str]:
-    """Return what a reader must know of a run: partial data, a reduced network, losses left out or random.
+    """Return what a reader must know of a run: partial data, no commit, a reduced network, losses left out or random.
 
     Args:
         several_origins: whether the table has runs of several origins, which its title then cannot name for each.
@@ -73,6 +73,8 @@ def caveats(group: Group, several_origins: bool = False) -> list[str]:
     texts = [f"measured on {record.origin}"] if several_origins else []
     texts += ["partial data: fewer images than the official split"] if record.partial else []
     texts += [f"trained on {entry.dataset_title} ({entry.origin})" for entry in record.trained_on]
+    if any(lacks_commit(member.record) for member in group.evaluations):
+        texts.append("no commit: the version of the code that made these numbers is not known")
     if record.reduced:
         texts.append(f"reduced network: {'; '.join(record.reduced)}")
     texts += [f"loss {entry.loss} left out: {entry.reason}" for entry in record.missing_losses]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.record import Record
-from reports.scores.reading import ORIGINALS
+from reports.scores.reading import ORIGINALS, lacks_commit
 from reports.scores.statistics import kendall
 from reports.tables.model import Head, Line, Measured, Printed, Table, number
 
@@ -33,6 +33,8 @@ def obstacles(record: Record) -> list[str]:
     if record.profile != "paper":
         shorter = record.kind in ("trained", "chain")
         texts.append(f"shorter training ({record.profile} profile)" if shorter else f"{record.profile} profile")
+    if lacks_commit(record):
+        texts.append("no commit of the code that made it")
     if record.partial:
         texts.append("partial data")
     if record.reduced:

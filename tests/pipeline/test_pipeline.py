@@ -98,22 +98,21 @@ def ran(output: str) -> list[str]:
     return [line.split("'")[1].split(":")[-1] for line in lines]
 
 
-def cloned(folder: Path) -> Path:
-    """Clone the committed and uncommitted files, with two short runs left in `params.yaml`."""
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in listed.stdout.splitlines():
+def git(*arguments: str, cwd: Path = ROOT) -> str:
+    """Run git and return what it printed."""
+    return subprocess.run(["git", *arguments], cwd=cwd, check=True, capture_output=True, text=True).stdout
+
+
+def archived(folder: Path) -> Path:
+    """Copy the project's files, also where it is no repository, with two short runs left in `params.yaml`."""
+    empty = folder.with_suffix(".git")
+    git("init", "-q", "--bare", str(empty))
+    listed = git(f"--git-dir={empty}", f"--work-tree={ROOT}", "ls-files", "--others", "--exclude-standard")
+    for name in listed.splitlines():
         kept = not name.startswith(("tests/", "docs/images/")) and not name.endswith("dvc.lock")
         if kept and (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
-    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
-        subprocess.run(["git", *command], cwd=folder, check=True)
     values = yaml.safe_load((folder / "params.yaml").read_text())
     values["datasets"] = {"gopro": {"offline": {"draws": 1, "test_draws": 1, "max_side": 128}}}
     values["runs"] = {group: {} for group in values["runs"]} | {"deblur": one_run("mrfnet")}
@@ -128,6 +127,14 @@ def cloned(folder: Path) -> Path:
     values["evaluate"]["paper"] |= {"macs_sizes": [], "cost_size": [64, 64]}
     values["evaluate"]["sample"] = {"metrics": ["psnr-rgb8", "ssim-gauss11"], "timing_repeats": 1, "keep_images": 2}
     write_params(folder, values)
+    return folder
+
+
+def cloned(folder: Path) -> Path:
+    """Copy the project's files as `archived`, into a repository."""
+    archived(folder)
+    for command in (["init", "-q"], ["add", "-A"], ["-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "t"]):
+        git(*command, cwd=folder)
     return folder
 
 
@@ -219,6 +226,21 @@ def test_what_is_added_or_changed_runs_and_nothing_else(tmp_path):
     assert ran(repro(clone, warm=True, also=str(site))) == ["settings"]
     edit(clone / "reports" / "page" / "page.html", "</body>", "<!-- --></body>")
     assert ran(repro(clone, warm=True, also=str(site))) == ["settings", "report"]
+
+
+@pytest.mark.slow
+def test_an_archive_runs_without_git_and_says_that_it_has_no_commit(tmp_path, monkeypatch):
+    folder = archived(tmp_path / "archive")
+    values = yaml.safe_load((folder / "params.yaml").read_text())
+    values["runs"]["deblur"], values["searches"]["search"] = {}, {}
+    write_params(folder, values)
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git
+    done = repro(folder)
+    assert ran(done) == ["settings", "build@gopro", "evaluate@input-gopro", "report"]
+    assert ran(repro(folder)) == []
+    assert "no commit of 1 runs" in (folder / "reports" / "out" / "sample" / "index.html").read_text()
+    record = yaml.safe_load((folder / "out" / "sample" / "scores" / "input-gopro" / "record.json").read_text())
+    assert record["provenance"]["git_commit"] == "" and record["provenance"]["git_dirty"] is None
 
 
 def test_the_example_costs_at_most_25_lines_beyond_its_network():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +79,20 @@ def test_a_correct_report_resolves_in_full(report, store):
     assert checked.files == sum(path.is_file() for path in report.rglob("*"))
     assert len(runs) == len(set(runs)) == len(SPECS)  # the store is asked once per run
     assert {cell["evaluation"] for cell in cells} == {spec.name for spec in SPECS}
+
+
+def test_a_report_of_numbers_without_a_commit_is_rendered_and_checked(tmp_path):
+    spec = SPECS[1]
+    made = replace(make_scores.record_of(spec).provenance, git_commit="", git_dirty=None)
+    make_scores.write(tmp_path / "scores", [SPECS[0], replace(spec, record={"provenance": made})], images=4)
+    out = tmp_path / "report"
+    render.render(tmp_path / "scores", out, profile="sample", resolve=address)
+    check.check(out, tmp_path / "scores", profile="sample", experiment_of=in_experiment_7)
+    cells = json.loads((out / "cells.json").read_text(encoding="utf-8"))
+    commits = {(cell["evaluation"], cell["git_commit"], cell["git_dirty"]) for cell in cells}
+    assert commits == {("input-gopro-deblur", "3f9c" * 10, False), ("mrfnet-gopro-deblur", "", None)}
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert "; no commit of 1 runs</dd>" in page and "<dt>commit</dt><dd>no commit</dd>" in page
 
 
 def change_texts(report: Path) -> None:

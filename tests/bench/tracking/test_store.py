@@ -11,6 +11,7 @@ import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,13 @@ def test_a_run_has_parameters_tags_and_its_dataset(client):
     assert (data.dataset.name, data.dataset.digest) == ("gopro (offline photographs)", "a" * 36)
     assert {tag.key: tag.value for tag in data.tags} == {"mlflow.data.context": "training and test"}
     assert client.get_experiment(run.info.experiment_id).name == "deblur"
+
+
+def test_a_run_without_a_commit_has_no_commit_tag(client):
+    record = made_record()
+    record = replace(record, provenance=replace(record.provenance, git_commit="", git_dirty=None))
+    tags = client.get_run(store.start(client, record, "training-2")).data.tags
+    assert "mlflow.source.git.commit" not in tags and tags["git_dirty"] == "no commit"
 
 
 def test_a_key_has_one_run_even_when_its_creation_was_interrupted(client, monkeypatch):

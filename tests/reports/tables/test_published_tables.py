@@ -177,7 +177,7 @@ def test_published_text_and_every_remark_are_in_each_format():
     assert float(row["gopro-psnr.low"]) < 30 < float(row["gopro-psnr.high"])
 
 
-@pytest.mark.parametrize("link", ["git_commit", "manifest_sha256", "weights_sha256", "packages"])
+@pytest.mark.parametrize("link", ["manifest_sha256", "weights_sha256", "packages"])
 def test_a_cell_that_does_not_resolve_fails(link):
     run = real("lmfn", 30)
     provenance = replace(run.record.provenance, **{link: {} if link == "packages" else ""})

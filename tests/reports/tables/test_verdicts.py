@@ -88,3 +88,18 @@ def test_kendalls_tau_of_a_table_is_scipys():
     table = join("lmfn-1", *(real(name, value, ssim_matlab_rgb=0.9) for name, value in psnr.items()))
     taus = {head.id: tau for head, tau, _ in verdicts.orders(verdicts.representatives(table.lines), table.heads)}
     assert taus["psnr"] == pytest.approx(kendalltau(list(psnr.values()), [printed[name] for name in psnr]).statistic)
+
+
+def test_numbers_without_a_commit_are_shown_and_not_compared():
+    run = real("lmfn", 31.54)
+    made = replace(run.record.provenance, git_commit="", git_dirty=None)
+    before = join("lmfn-1", run)
+    assert verdicts.REPRODUCED in {cell.verdict for cell in line_of(before, "lmfn").measured.values()}
+    for record in (replace(run.record, provenance=made), replace(run.record, trained_by=made)):
+        table = join("lmfn-1", replace(run, record=record))
+        line = line_of(table, "lmfn")
+        assert {cell.verdict for cell in line.measured.values()} - {""} == {verdicts.NOT_COMPARABLE}
+        assert line.verdict == table.verdict == verdicts.NOT_COMPARABLE
+        assert line.reason == "because of no commit of the code that made it"
+        assert "no commit: the version of the code" in formats.markdown(table)
+    assert verdicts.obstacles(run.record) == []
