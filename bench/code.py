@@ -232,10 +232,18 @@ def _file_digest(path: Path, changed: tuple[int, int]) -> str:
     if path.suffix == ".py":
         content = json.dumps(canonical(_tree(path))).encode()
     elif path.suffix in (".yaml", ".yml"):
-        import yaml
-
-        content = json.dumps(yaml.safe_load(content), sort_keys=True, default=str).encode()
+        content = _yaml_text(path).encode()
     return hashlib.sha256(content).hexdigest()
+
+
+def _yaml_text(path: Path) -> str:
+    """Return what a YAML file says as JSON. Raises UserError when it is not YAML, or keys cannot be sorted."""
+    from bench import yaml_input
+
+    try:
+        return json.dumps(yaml_input.read(path), sort_keys=True, default=str)
+    except TypeError:
+        raise UserError(f"{path}: keys of several kinds in one mapping; write all of them as text") from None
 
 
 def canonical(node: Any) -> Any:

@@ -20,6 +20,8 @@ from pathlib import Path
 from types import ModuleType
 
 from bench.contracts import Dataset, Method, UserError
+from bench.contracts.errors import brief
+from bench.names import LONGEST
 
 ROOT = Path(__file__).parents[1]
 GROUP = "sharpbench.methods"
@@ -61,7 +63,7 @@ class Outside:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the known names that look most like `name`, or all of them, as text for an error message."""
-    known = sorted(known)
+    name, known = str(name)[:LONGEST], sorted(known)  # comparing takes time that grows with the square of the length
     return ", ".join(difflib.get_close_matches(name, known, n=3) or known)
 
 
@@ -137,7 +139,7 @@ def module_name(package: str, name: str) -> str:
     """Return the module of an entry, "methods.deblurgan_v2". Raises UserError with the nearest names."""
     known = names(package)
     if (name := name.replace("_", "-")) not in known:
-        raise UserError(f"no entry {name!r} in {package}/; the nearest are: {nearest(name, known)}")
+        raise UserError(f"no entry {brief(name)} in {package}/; the nearest are: {nearest(name, known)}")
     if package == "methods" and name in (others := outside()):
         return others[name].module
     return f"{package}.{name.replace('-', '_')}"

@@ -6,7 +6,6 @@ The folder of a run holds `weights.safetensors`, `record.json` (what is known ab
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from bench import registry
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import augment
 from bench.folders import run_folder, scores_folder
+from bench.names import check_name, clash_with
 from bench.params.checks import check_arguments, named
 from bench.params.recipe_schema import Recipe
 from bench.params.resolving import all_chains, all_runs, recipe
@@ -145,25 +145,26 @@ def check_new_name(params: Params, name: str, option: str) -> None:
         option: the option that gave it, for the message.
 
     Raises:
-        ParamsError: `params.yaml` has the name, or a folder cannot have it.
+        ParamsError: it breaks the rule of names, or a run of `params.yaml` has it, in upper or lower case.
     """
-    if name in (*all_runs(params), *all_chains(params), *params.transfers):
+    check_name(name, option)
+    if taken := clash_with(name, (*all_runs(params), *all_chains(params), *params.transfers)):
         raise ParamsError(
-            f"{option}: {name!r} is a run of params.yaml, and nothing replaces its scores but itself: choose another "
-            "name"
-        )
-    # Hidden folders are half-filled ones of killed processes, which no list and no report reads.
-    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith((".", "-")):
-        raise ParamsError(
-            f"{option}: found {name!r}, expected letters, digits and any of . _ + -, and neither . nor - at the start"
+            f"{option}: {taken!r} is a run of params.yaml, and nothing replaces its scores but itself: choose "
+            "another name"
         )
 
 
 def check_free(params: Params, run: str) -> None:
-    """Raise UserError when a run or scores with this name exist: they are not replaced silently."""
+    """Raise UserError when a run or scores have this name, in upper or lower case: they are not replaced silently."""
     scores = scores_folder(params)
-    places = [run_folder(params, run), scores / run, *sorted(scores.glob(f"{run}-on-*"))]
-    if taken := [str(place) for place in places if place.exists()]:
+    places = [*sorted(run_folder(params, run).parent.glob("[!.]*")), *sorted(scores.glob("[!.]*"))]
+    own_name, elsewhere = run.casefold(), f"{run.casefold()}-on-"
+    if taken := [
+        str(place)
+        for place in places
+        if (name := place.name.casefold()) == own_name or (place.parent == scores and name.startswith(elsewhere))
+    ]:
         raise UserError(f"--name: {run!r} is taken; choose another name, or first delete {', '.join(taken)}")
 
 

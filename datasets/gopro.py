@@ -26,6 +26,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
 from bench.data.user_images import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
+from bench.names import as_name
 from datasets.degradations.blur import average, check_response, expose
 from datasets.photographs.crops import random_crop
 from datasets.photographs.packaged import Photograph
@@ -266,7 +267,7 @@ def originals(root: Path, *, partial: bool = False, response: str = "linear", fr
                 )
                 make = bind(average_window if from_frames else read_pair, files, response)
                 source = (files[len(files) // 2] if from_frames else files[0]).relative_to(root).as_posix()
-                items.append(Item(f"{sequence}-{number:06d}", split, make, source, LICENCE, files))
+                items.append(Item(as_name(f"{sequence}-{number:06d}"), split, make, source, LICENCE, files))
     return items
 
 

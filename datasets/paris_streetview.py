@@ -22,6 +22,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
 from bench.data.user_images import describe, list_images, read_rgb
+from bench.names import as_name
 from datasets.degradations.mask_files import check_mask_folder, checked_mask_folder, choose_mask
 from datasets.degradations.mask_generators import DEFAULT_GENERATOR, FREE_FORM, SIDE
 from datasets.degradations.masks import DEFAULT_BANDS, check_generator, draw_mask, parse_band, parse_bands
@@ -169,7 +170,7 @@ def originals(
 
     train, test = listed["train"], listed["test"]
     return [
-        *(item(path, path.stem, "train", *conditions[i % len(conditions)]) for i, path in enumerate(train)),
+        *(item(path, as_name(path.stem), "train", *conditions[i % len(conditions)]) for i, path in enumerate(train)),
         *(item(path, f"{path.stem}-{kind}-{band}", "test", kind, band) for path in test for kind, band in conditions),
     ]
 

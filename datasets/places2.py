@@ -23,6 +23,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.data.user_images import EXTENSIONS, describe, read_rgb, require_folder
+from bench.names import as_name
 from datasets.degradations.blur import draw_kernel_blur
 from datasets.degradations.mask_files import check_mask_folder, checked_mask_folder, choose_mask
 from datasets.degradations.mask_generators import DEFAULT_GENERATOR, SIDE
@@ -235,7 +236,7 @@ def originals(
         for i, name in enumerate(spread(images[split], limit, f"num_{split}")):
             path = folders[split] / name
             make = bind(make_original, path, split, bands[i % len(bands)], mask_folder, generator)
-            item_name = name.rsplit(".", 1)[0].replace("/", "-")
+            item_name = as_name(name.rsplit(".", 1)[0].replace("/", "-"))
             items.append(Item(item_name, split, make, path.relative_to(root).as_posix(), TERMS, (path,)))
     return items
 

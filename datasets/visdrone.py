@@ -28,6 +28,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
 from bench.data.user_images import describe, image_size, list_images, read_rgb, require_folder
+from bench.names import as_name
 from datasets.degradations.blur import draw_kernel_blur
 from datasets.degradations.mask_generators import DEFAULT_GENERATOR
 from datasets.degradations.masks import DEFAULT_BANDS, check_generator, draw_mask, parse_band, parse_bands
@@ -167,7 +168,7 @@ def originals(
             # The first number of a photograph's name is that of its scene.
             scene = path.parent.name if part == "vid" else name.split("_")[0]
             make = bind(read_photograph, path, scene, bands[index % len(bands)], generator)
-            items.append(Item(name, split, make, path.relative_to(root).as_posix(), LICENCE, (path,)))
+            items.append(Item(as_name(name), split, make, path.relative_to(root).as_posix(), LICENCE, (path,)))
     return items
 
 

@@ -7,10 +7,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.contracts import UserError
+import click
 
 if TYPE_CHECKING:
     from bench.params.schema import Params
+
+
+class StageName(click.ParamType):
+    """A name, or the address of a stage, "pipeline/deblur/dvc.yaml:train@mrfnet-gopro", which ends with the name.
+
+    The pipeline's commands give the address, in the variable DVC_STAGE: in the text of a command, a name of
+    `params.yaml` that nobody has checked yet would be read by the shell.
+    """
+
+    name = "name"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name."""
+        return value.rpartition("@")[2]
+
+
+STAGE_NAME = StageName()
 
 
 @dataclass(frozen=True)
@@ -44,13 +61,3 @@ def print_table(title: str, rows: Iterable[Sequence[str]]) -> None:
     print(f"{title} ({len(rows)})")
     for row in rows:
         print("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def parse_yaml(text: str, message: str) -> object:
-    """Parse an option's value as `params.yaml` is parsed. Raises UserError with `message` when it is not YAML."""
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError):  # PyYAML raises ValueError for impossible dates like 2024-02-30
-        raise UserError(message) from None

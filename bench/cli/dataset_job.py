@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.cli.common import parse_yaml
+from bench import yaml_input
 from bench.contracts import UserError
+from bench.contracts.errors import brief
 
 if TYPE_CHECKING:
     from bench.data.build import Job
@@ -51,9 +52,8 @@ def _parse_options(texts: Sequence[str]) -> dict[str, object]:
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
-            raise UserError(f"--option: found {text!r}, expected NAME=VALUE, as in resolution=large")
-        message = f"--option: found {text!r}, whose value is not YAML, expected a value as in bands=[20-30, 30-40]"
-        options[name] = parse_yaml(value, message)
+            raise UserError(f"--option: found {brief(text)}, expected NAME=VALUE, as in resolution=large")
+        options[name] = yaml_input.parse(value, f"--option {brief(name)[1:-1]}")
     return options
 
 

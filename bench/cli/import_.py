@@ -7,8 +7,10 @@ from pathlib import Path
 
 import click
 
-from bench.cli.common import GlobalOptions, parse_yaml
+from bench import yaml_input
+from bench.cli.common import GlobalOptions
 from bench.contracts import UserError
+from bench.contracts.errors import brief
 
 
 @click.command("import")
@@ -44,10 +46,9 @@ def command(
 
     warn_without_commit()
     sources = _sources(weights, method)
-    message = f"--network: found {network!r}, expected arguments by name, as in '{{channels: 8}}'"
-    arguments = parse_yaml(network, message)
-    if not isinstance(arguments, dict):
-        raise UserError(message)
+    arguments = yaml_input.parse(network, "--network")
+    if not isinstance(arguments, dict) or not all(isinstance(key, str) for key in arguments):
+        raise UserError(f"--network: found {brief(network)}, expected arguments by name, as in '{{channels: 8}}'")
     out = import_weights(options.load(), method, sources, dataset.replace("_", "-"), name, arguments)
     print(f"{name}: the weights fit {method} -> {out}")
     print(f"next: python -m bench evaluate {name}")

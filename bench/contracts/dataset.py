@@ -36,7 +36,7 @@ class Item:
     """One image that a build makes.
 
     Args:
-        name: unique within its split, and a valid file name.
+        name: unique within its split, in lower case too, and valid: `bench.names.as_name` makes one of a file's name.
         split: "train", "val" or "test".
         make: called with the item's own seeded generator, returns its pixels. A module-level function or a
             `functools.partial` of one, so that it can be sent to other processes. It reads files only when called.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 
 class UserError(Exception):
     """Bad input from a person: the command prints the message alone and exits with status 2."""
@@ -17,6 +19,23 @@ class ParamsError(UserError):
 
 class WeightsError(UserError):
     """Weights that cannot be read safely or do not fit the network."""
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
+_BRIEF.maxlevel = 3
+
+
+def brief(value: object) -> str:
+    """Return a value as a message shows it: on one line and short, however large it is.
+
+    >>> brief(["a", 1, None]), len(brief("x" * 1000))
+    ("['a', 1, None]", 80)
+    """
+    try:
+        return _BRIEF.repr(value)
+    except ValueError:  # Python refuses to print whole numbers of more than 4,300 digits
+        return f"a value of the type {type(value).__name__} that is too long to print"
 
 
 def at_least(smallest: float, method: str, **arguments: float) -> None:

@@ -19,6 +19,7 @@ from bench.data.manifest import BuiltSet
 from bench.data.packed import Packed, as_bytes
 from bench.files import sha256
 from bench.hashes import read_sealed, read_verified
+from bench.names import check_name
 from bench.params.resolving import all_runs
 from bench.params.schema import Params
 from bench.params.values import PATH
@@ -63,6 +64,7 @@ def declared(params: Params, dataset: str) -> dict[str, AuxiliaryMap]:
             method = registry.method(run.method)
             method = runs.with_options(method, runs.auxiliary_options(params, dataset, method))
             for key, auxiliary_map in method.auxiliary.items():
+                check_name(key, f"{run.method}: the name of an auxiliary map")
                 if maps.setdefault(key, auxiliary_map) != auxiliary_map:
                     raise ParamsError(
                         f"{PATH}: run {name}: {run.method} declares another auxiliary map {key!r} than another run"

@@ -24,6 +24,7 @@ import numpy as np
 from bench import registry
 from bench.code import of_stage
 from bench.contracts import DataError, Item, Made, ParamsError, UserError
+from bench.contracts.errors import brief
 from bench.data import manifest
 from bench.data.built_images import as_float, write_png
 from bench.data.packed import pack
@@ -31,6 +32,7 @@ from bench.data.work_folder import JOB, ROWS, clean_up, finish, start_or_resume
 from bench.data.workers import KILLED, one_thread, processes
 from bench.files import as_user_error, locked, read_json_or_empty, restore_old_folder, sha256
 from bench.hashes import read_sealed_or_empty, write_sealed
+from bench.names import fault_of, first_clash
 from bench.params.checks import check_arguments, named
 from bench.params.values import PATH
 
@@ -79,7 +81,8 @@ def items(job: Job) -> list[Item]:
     """List the items of a job, after checking the layout of the originals.
 
     Raises:
-        DataError: the files differ from the published ones or cannot be read, or two items have one name.
+        DataError: the files differ from the published ones or cannot be read; an image has a name that breaks the
+            rule of names, or that of another one.
         ParamsError: an unknown option, or one out of its range.
     """
     entry = registry.dataset(job.name)
@@ -98,9 +101,27 @@ def items(job: Job) -> list[Item]:
             raise DataError(f"{job.originals}: no such folder. {entry.title}: {entry.source}")
     if not listed:
         raise DataError(f"{job.originals or job.name}: no image found. {entry.title}: {entry.source}")
-    if len({(item.split, item.name) for item in listed}) != len(listed):
-        raise DataError(f"{job.name}: two images of one split have the same name")
+    _check_names(job.name, listed)
     return listed
+
+
+def _check_names(dataset: str, listed: list[Item]) -> None:
+    """Raise DataError for an image or a source whose name cannot be written, or two images of one split with one name.
+
+    A dataset turns names of a user's files into valid ones by `bench.names.as_name`.
+    """
+    names: dict[str, list[str]] = {}
+    for item in listed:
+        if fault := fault_of(item.name):
+            raise DataError(f"{dataset}: {item.split}: an image of the name {brief(item.name)}, {fault}")
+        if any("\ud800" <= letter <= "\udfff" for letter in item.source):  # how Python reads a name that is not UTF-8
+            raise DataError(f"{dataset}: the file {brief(item.source)}: its name is not UTF-8; rename it")
+        names.setdefault(item.split, []).append(item.name)
+    for split, of_split in names.items():
+        if equal := first_clash(of_split):
+            first, second = equal
+            both = f"the name {first}" if first == second else f"the names {first} and {second}, one file on some disks"
+            raise DataError(f"{dataset}: two images of split {split} have {both}; rename one of the files")
 
 
 @contextmanager

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import DataError
+from bench.contracts.errors import brief
 from bench.data.built_images import read_png
 from bench.files import sha256, write_text
 from bench.hashes import check_digest
+from bench.names import PATTERN, RULE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,6 +31,17 @@ REBUILD = "build the dataset again"
 """What to do about a file of a built set that has changed."""
 CONDITION = ("scene", "mask_kind", "mask_band", "mask_ratio")
 """Conditions with their own column; the column `condition` has all conditions as JSON."""
+ABOUT: dict[str, type] = {
+    "dataset": str, "title": str, "origin": str, "partial": bool, "profile": str, "seed": int, "scoring": str,
+    "options": dict, "images": dict, "published_images": dict,
+}  # fmt: skip
+"""The facts of a whole set, by name, with their types."""
+TEXTS = (
+    "name", "split", "origin", "condition", "degradation", "source", "source_sha256", "licence", "references",
+    "file_target", "sha256_target",
+)  # fmt: skip
+NUMBERS = ("height", "width", "bits", "input_psnr")
+"""The columns that every manifest has: texts, and numbers."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +133,11 @@ def read_about(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"{path}: not built yet; run: python -m bench build {folder.name}")
     with _undamaged(path):
-        return json.loads(_schema(path).metadata[b"sharpbench"])
+        schema = _schema(path)
+        about = json.loads(schema.metadata[b"sharpbench"])
+        _check_columns(schema)
+        _check_about(about)
+    return about
 
 
 def _schema(path: Path) -> pa.Schema:
@@ -135,7 +152,43 @@ def _rows(path: Path, split: str = "") -> pd.DataFrame:
     import pyarrow.parquet as pq
 
     with _undamaged(path):
-        return pq.read_table(path, filters=[("split", "==", split)] if split else None).to_pandas()
+        rows = pq.read_table(path, filters=[("split", "==", split)] if split else None).to_pandas()
+        _check_names(rows)
+    return rows
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    """Raise ValueError for a column that is missing or has values of another kind."""
+    import pyarrow.types as kinds
+
+    for name in (*TEXTS, *NUMBERS):
+        if name not in schema.names:
+            raise ValueError(f"no column {name!r}")
+        kind, wanted = schema.field(name).type, "texts" if name in TEXTS else "numbers"
+        is_text, is_number = kinds.is_string(kind), kinds.is_integer(kind) or kinds.is_floating(kind)
+        if not (is_text if wanted == "texts" else is_number):
+            raise ValueError(f"column {name!r} has values of type {kind}, expected {wanted}")
+
+
+def _check_about(about: Any) -> None:
+    """Raise ValueError for a fact of the whole set that is missing or of another type."""
+    if not isinstance(about, dict):
+        raise ValueError(f"its facts are {brief(about)}")
+    for name, kind in ABOUT.items():
+        if not isinstance(about.get(name), kind):
+            raise ValueError(f"{name!r} among its facts is {brief(about.get(name))}, expected {kind.__name__}")
+
+
+def _check_names(rows: pd.DataFrame) -> None:
+    """Raise ValueError for an image whose name breaks the rule, or whose file is outside of the set's folder."""
+    wrong = ~rows["name"].str.fullmatch(PATTERN).eq(True)
+    if wrong.any():
+        raise ValueError(f"an image of the name {brief(rows['name'][wrong].iloc[0])}, expected {RULE}")
+    for column in rows.columns[rows.columns.str.startswith("file_")]:
+        files = rows[column].dropna()
+        outside = files.str.contains(r"^/|(?:^|/)\.\.(?:/|$)").eq(True)
+        if outside.any():
+            raise ValueError(f"an image in the file {brief(files[outside].iloc[0])}, outside of its folder")
 
 
 @contextmanager

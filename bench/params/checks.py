@@ -5,46 +5,19 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from bench.contracts import ParamsError
+from bench.contracts.errors import brief
+from bench.names import LONGEST
 from bench.params.values import TEXT_FOR_NUMBER
 from bench.registry import nearest
 
 Model = TypeVar("Model", bound=BaseModel)
-
-
-class UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML's loader, which silently takes the last of two equal keys; this one refuses them."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                mark = node.value[number][0].start_mark
-                raise yaml.constructor.ConstructorError(problem=f"key {key!r} is given twice", problem_mark=mark)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path) -> Any:
-    """Read a YAML file in which no key is given twice.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ParamsError: it cannot be read, or is not YAML.
-    """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise ParamsError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, ValueError) as error:  # PyYAML raises ValueError for impossible dates like 2024-02-30
-        raise ParamsError(f"{path}: not YAML: {error}") from None
+MOST_FAULTS = 10
+"""Faults that one message names."""
 
 
 def checked(model: type[Model], values: Any, where: str) -> Model:
@@ -52,17 +25,25 @@ def checked(model: type[Model], values: Any, where: str) -> Model:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        raise ParamsError("\n".join(_explain(model, entry, where) for entry in error.errors())) from None
+        faults = [_explain(model, entry, where) for entry in error.errors(include_url=False)]
+        more = [f"{where}: {len(faults) - MOST_FAULTS:,} further faults"] if len(faults) > MOST_FAULTS else []
+        raise ParamsError("\n".join(faults[:MOST_FAULTS] + more)) from None
 
 
 def _explain(model: type[BaseModel], error: Mapping[str, Any], where: str) -> str:
-    key = ".".join(str(part) for part in error["loc"])
+    key = ".".join(_part(part) for part in error["loc"] if part != "[key]")
     if error["type"] == "extra_forbidden":
         known = _fields(model, error["loc"])
         return f"{where}: {key}: unknown key; the nearest are: {nearest(str(error['loc'][-1]), known)}"
     value, message = error["input"], error["msg"].removeprefix("Value error, ")
     place = f"{where}: {key}" if key else where
-    return f"{place}: found {value!r}; {message[0].lower()}{message[1:]}{_hint(value)}"
+    return f"{place}: found {brief(value)}; {message[0].lower()}{message[1:]}{_hint(value)}"
+
+
+def _part(part: int | str) -> str:
+    """Return a key as a message shows it: a strange one shortened and in quotes."""
+    text = str(part)
+    return text if text.isprintable() and len(text) <= LONGEST else brief(text)
 
 
 def _hint(value: Any) -> str:
@@ -124,7 +105,7 @@ def check_arguments(
         if name not in known and not open_ended:
             raise ParamsError(f"{where}.{name}: unknown argument; the nearest are: {nearest(name, known)}")
         if name in known and not _like_default(value, known[name]):
-            raise ParamsError(f"{where}.{name}: found {value!r}, expected {_expected(name, value, known[name])}")
+            raise ParamsError(f"{where}.{name}: found {brief(value)}, expected {_expected(name, value, known[name])}")
 
 
 def _expected(name: str, value: Any, parameter: inspect.Parameter) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench import yaml_input
 from bench.contracts import ParamsError
-from bench.params.checks import checked, read_yaml
+from bench.contracts.errors import brief
+from bench.names import first_clash
+from bench.params.checks import checked
 from bench.params.resolving import all_chains, all_searches
 from bench.params.schema import Choice, Params, Search
 from bench.params.values import OWN_METHODS, PATH, PROFILES
@@ -28,14 +31,14 @@ def load(path: Path = PATH, profile: str | None = None, methods: Path | None = N
         UserError: there is no such folder of methods.
     """
     try:
-        values = read_yaml(path)
+        values = yaml_input.read(path)
     except FileNotFoundError:
         raise ParamsError(f"{path}: no such file; run the command in the project's folder or give --params") from None
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: empty, or not a mapping of keys to values")
     chosen = profile or os.environ.get("SHARPBENCH_PROFILE") or values.get("profile", "sample")
     if not isinstance(chosen, str) or chosen not in PROFILES:
-        raise ParamsError(f"{path}: profile: found {chosen!r}, the nearest are: {nearest(str(chosen), PROFILES)}")
+        raise ParamsError(f"{path}: profile: found {brief(chosen)}, the nearest are: {nearest(str(chosen), PROFILES)}")
     params = checked(Params, values | {"profile": chosen}, str(path))
     if methods is not None:
         use_folder(methods)
@@ -71,7 +74,7 @@ def _check_entries(params: Params, path: Path) -> None:
 
 
 def _check_run_names(params: Params, path: Path) -> None:
-    """Raise ParamsError where two runs have one name."""
+    """Raise ParamsError where two runs have one name, or names that differ in upper and lower case alone."""
     groups: list[Mapping[str, Any]] = [
         *params.runs.values(),
         params.baselines,
@@ -81,10 +84,12 @@ def _check_run_names(params: Params, path: Path) -> None:
         *params.searches.values(),
         all_chains(params),
     ]
-    used = [name for group in groups for name in group]
-    for name in used:
-        if used.count(name) > 1:
-            raise ParamsError(f"{path}: two runs have the name {name!r}; the name of a run is that of its folder")
+    if equal := first_clash(name for group in groups for name in group):
+        first, second = equal
+        written = f"the name {first!r}" if first == second else f"the names {first!r} and {second!r}"
+        raise ParamsError(f"{path}: two runs have {written}; the name of a run is that of its folder")
+    if equal := first_clash(params.auxiliary):
+        raise ParamsError(f"{path}: auxiliary: two stages have the names {equal[0]!r} and {equal[1]!r}: one file")
 
 
 def _check_search(params: Params, search: Search, where: str) -> None:

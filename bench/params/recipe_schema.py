@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from bench.params.values import Count, DatasetName, Fraction, Positive, Rate, RowIds, Section, Weight
+from bench.params.values import Count, DatasetName, Fraction, Name, Positive, Rate, RowIds, Section, Weight
 
 # Recipes --------------------------------------------------------------------------------------------------------------
 
@@ -160,7 +160,7 @@ class MethodRecipe(Profiles):
     """The method's rows in the published tables; default: its name."""
     datasets: dict[DatasetName, Part] = {}
     """What differs on one dataset, by its name."""
-    variants: dict[str, Variant] = {}
+    variants: dict[Name, Variant] = {}
     """Ablations and sizes by name; a run asks for one by `variant`."""
 
 

@@ -7,9 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench import registry
+from bench import registry, yaml_input
 from bench.contracts import ParamsError
-from bench.params.checks import checked, read_yaml
+from bench.params.checks import checked
 from bench.params.recipe_schema import MethodRecipe, Part, Profiles, Variant
 from bench.params.schema import Params, Run
 from bench.registry import nearest
@@ -41,7 +41,7 @@ def method_recipe(name: str) -> MethodRecipe:
 @cache
 def _read(path: Path, changed: int) -> MethodRecipe:
     """Read a recipe once per change of its file: a method may have tens of runs."""
-    return checked(MethodRecipe, read_yaml(path) or {}, shown(path))
+    return checked(MethodRecipe, yaml_input.read(path) or {}, shown(path))
 
 
 def shown(path: Path) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench import folders
+from bench import folders, yaml_input
 from bench.contracts import ParamsError
-from bench.params.checks import checked, read_yaml
+from bench.params.checks import checked
 from bench.params.recipe_schema import MethodProfile, Recipe, Train
 from bench.params.recipes import find_variant, merged, method_rows, parts_of, recipes_of
 from bench.params.schema import Chain, DatasetParams, Evaluate, Params, Run, Search, SearchSettings
@@ -134,7 +134,7 @@ def _read_winner(params: Params, run: str) -> dict[str, Any]:
     path = folders.search_folder(params, run) / WINNER
     again = f"run: python -m bench search {run}"
     try:
-        values = read_yaml(path)
+        values = yaml_input.read(path)
     except FileNotFoundError:
         raise ParamsError(f"{path}: run {run} has not been searched yet in profile {params.profile}; {again}") from None
     except ParamsError as error:

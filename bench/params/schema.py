@@ -15,7 +15,9 @@ from bench.params.values import (
     OWN_METHODS,
     Count,
     DatasetName,
+    Folder,
     MethodName,
+    Name,
     Positive,
     PositiveFloat,
     Profile,
@@ -39,7 +41,7 @@ class Run(Part):
     """The dataset's name, with hyphens."""
     task: TaskName | None = None
     """What the run does, where both the method and the dataset allow more than one task."""
-    variant: str | None = None
+    variant: Name | None = None
     """A variant of the method's recipe."""
     rows: RowIds = Field((), alias="as")
     """Its rows in the published tables; default: those of its variant or method."""
@@ -52,7 +54,7 @@ class Run(Part):
 class Transfer(Section):
     """A trained run scored on another dataset than its own."""
 
-    run: str
+    run: Name
     """The trained run."""
     dataset: DatasetName
     """The dataset whose test images are scored."""
@@ -63,9 +65,9 @@ class Transfer(Section):
 class Chain(Section):
     """Two trained runs in a row: the first deblurs, the second fills the hole."""
 
-    first: str
+    first: Name
     """The run that deblurs."""
-    second: str
+    second: Name
     """The run that fills the hole in the first one's result."""
     dataset: DatasetName
     """The dataset whose test images are scored."""
@@ -136,9 +138,9 @@ class SearchSettings(Section):
 class Base(Section):
     """The run that a search starts from."""
 
-    group: str
+    group: Name
     """Its group under `runs`."""
-    run: str
+    run: Name
     """Its name."""
 
 
@@ -180,7 +182,7 @@ class AuxiliaryStage(Section):
 
     dataset: DatasetName
     """The dataset whose training images it is made of."""
-    map: str
+    map: Name
     """Its name in the methods' declarations."""
     options: dict[str, Any] = {}
     """Values laid on its own options."""
@@ -199,22 +201,22 @@ class Evaluate(Section):
     """How often an image is restored for its time, the median of which counts. More give steadier times."""
     keep_images: Positive = 2
     """Restored images that are kept for the report: the median input, the worst, further ones."""
-    images: dict[str, list[str]] = {}
+    images: dict[DatasetName, list[Name]] = {}
     """By dataset, names of test images that are kept besides those."""
 
 
 class Paths(Section):
     """Folders, relative to the folder in which a command runs."""
 
-    originals: str = "originals"
+    originals: Folder = "originals"
     """`<originals>/<dataset>` holds the official files."""
-    data: str = "data"
+    data: Folder = "data"
     """Built datasets, by profile."""
-    out: str = "out"
+    out: Folder = "out"
     """Trained runs, scores and searches, by profile."""
-    reports: str = "reports/out"
+    reports: Folder = "reports/out"
     """Rendered reports, by profile."""
-    resume: str = ".resume"
+    resume: Folder = ".resume"
     """Checkpoints of trainings and searches that have not ended."""
     weights: str = ""
     """Folder of weight files like VGG's, searched before torch's own folder; "" for torch's folder alone."""
@@ -223,13 +225,13 @@ class Paths(Section):
 class Tour(Section):
     """The datasets and runs of `make tour`; their keys are those of the file itself."""
 
-    datasets: dict[str, bool] = {}
+    datasets: dict[DatasetName, Annotated[bool, Field(strict=True)]] = {}
     """Names of the datasets that are built; every value is true (DVC's templates need a mapping)."""
-    runs: dict[str, Run] = {}
+    runs: dict[Name, Run] = {}
     """What is trained."""
-    baselines: dict[str, Run] = {}
+    baselines: dict[Name, Run] = {}
     """What needs no training."""
-    chains: dict[str, Chain] = {}
+    chains: dict[Name, Chain] = {}
     """Two runs in a row."""
 
 
@@ -246,7 +248,7 @@ class Params(Section):
     """Least time between two checkpoints of a training, in seconds; 0 writes one at every step."""
     tracking: str = ""
     """An MLflow server; "" for a file next to `params.yaml`. The variable MLFLOW_TRACKING_URI wins over it."""
-    methods: str = OWN_METHODS
+    methods: Folder = OWN_METHODS
     """A folder of further methods, one file each; "methods" for none but the project's own."""
     paths: Paths = Paths()
     """Folders."""
@@ -258,19 +260,19 @@ class Params(Section):
     """Values laid on the methods' own recipes, in the same form."""
     datasets: dict[DatasetName, DatasetParams] = {}
     """The datasets that are built, and their options."""
-    auxiliary: dict[str, AuxiliaryStage] = {}
+    auxiliary: dict[Name, AuxiliaryStage] = {}
     """The auxiliary maps that are made of datasets, by the name of their stage."""
-    runs: dict[str, dict[str, Run]] = {}
+    runs: dict[Name, dict[Name, Run]] = {}
     """What is trained, by group and name."""
-    baselines: dict[str, Run] = {}
+    baselines: dict[Name, Run] = {}
     """Methods without training, by name."""
-    transfers: dict[str, Transfer] = {}
+    transfers: dict[Name, Transfer] = {}
     """Runs scored on another dataset, by name."""
-    chains: dict[str, Chain] = {}
+    chains: dict[Name, Chain] = {}
     """Two runs in a row, by name."""
     search: dict[Profile, SearchSettings] = {}
     """How runs are searched, by profile."""
-    searches: dict[str, dict[str, Search]] = {}
+    searches: dict[Name, dict[Name, Search]] = {}
     """What is searched, by group and by the name of the winner's run."""
     tour: Tour = Tour()
     """What `make tour` runs."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from bench.names import fault_of
 from bench.tasks import find_task
 
 Profile = Literal["paper", "sample", "tour"]
@@ -37,6 +38,20 @@ RowIds = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if is
 """Ids of rows of the published tables, one or several: papers list the same method under several names."""
 
 
+def _valid(name: str) -> str:
+    """Raise ValueError for a name that breaks the rule of names."""
+    if fault := fault_of(name):
+        raise ValueError(fault)
+    return name
+
+
+def _one_line(path: str) -> str:
+    """Raise ValueError for a path that is empty or that no message can show on one line."""
+    if not path or not path.isprintable():
+        raise ValueError("expected a path of printable characters, without a line break")
+    return path
+
+
 def _named_like_its_file(method: str) -> str:
     """Raise ValueError for a method's name with hyphens: `params.yaml` names the file."""
     if "-" in method:
@@ -52,8 +67,12 @@ def _named_like_its_folder(dataset: str) -> str:
 
 
 TaskName = Annotated[str, AfterValidator(lambda name: find_task(name).name)]
-MethodName = Annotated[str, AfterValidator(_named_like_its_file)]
-DatasetName = Annotated[str, AfterValidator(_named_like_its_folder)]
+Name = Annotated[str, AfterValidator(_valid)]
+"""A name that becomes a file, a folder, an entry of MLflow or a word of a command: see `bench.names`."""
+Folder = Annotated[str, AfterValidator(_one_line)]
+"""A folder that commands use as it is, wherever it is: no shell ever reads it."""
+MethodName = Annotated[Name, AfterValidator(_named_like_its_file)]
+DatasetName = Annotated[Name, AfterValidator(_named_like_its_folder)]
 
 
 class Section(BaseModel):

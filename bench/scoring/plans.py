@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bench import folders, registry, runs
 from bench.contracts import UserError
 from bench.data.manifest import BuiltSet
+from bench.names import check_name, clash_with
 from bench.params.resolving import all_chains, all_runs
 from bench.params.schema import Params
 from bench.record import RECORD, Record, Source, new_record, read_record
@@ -140,4 +141,7 @@ def find_plan(params: Params, name: str, dataset: str = "") -> Plan:
     if dataset in ("", own_dataset):
         return Plan(name, run, own_dataset, members, rows)
     title = f"{name}-on-{dataset}"
+    check_name(title, "--on")
+    if taken := clash_with(title, (*known, *chains, *params.transfers)):
+        raise UserError(f"--on: these scores would replace those of the run {taken!r}: rename that run")
     return Plan(title, run, dataset, members, (title,))

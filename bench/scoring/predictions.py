@@ -15,6 +15,7 @@ from bench.contracts import DataError, UserError
 from bench.data import manifest
 from bench.data.user_images import image_size, read_rgb
 from bench.files import replace_folder, sha256
+from bench.names import clash_with
 from bench.params.resolving import evaluation
 from bench.params.schema import Params
 from bench.provenance import here
@@ -165,8 +166,11 @@ def predictions_record(params: Params, built: BuiltSet, label: str, task: str, d
 def check_label(params: Params, label: str) -> None:
     """Raise UserError for a label that is not a valid name, or the name of a run or of an evaluation of one."""
     runs.check_new_name(params, label, "--label")
-    if label in runs.known(params):
-        raise UserError(f"--label: {label!r} is the name of a run; choose another one")
+    if run := clash_with(label, runs.known(params)):
+        raise UserError(f"--label: {run!r} is the name of a run; choose another one")
+    present = [place.name for place in folders.scores_folder(params).glob("[!.]*")]
+    if (other := clash_with(label, present)) not in ("", label):
+        raise UserError(f"--label: {label!r} and the scores {other!r} are one folder on some disks; choose another one")
     place = folders.scores_folder(params, label) / RECORD
     if place.is_file() and (kind := read_record(place).kind) != KIND:
         raise UserError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
 from bench.data.user_images import list_images, read_rgb, same_size
+from bench.names import as_name
 from datasets.degradations.blur import kernel_blur
 from datasets.photographs.packaged import Photograph
 from datasets.photographs.stand_in import stand_in
@@ -36,7 +37,7 @@ def originals(root: Path, *, partial: bool = False) -> list[Item]:
         for path in sharp:
             files = (path, root / split / "blurred" / path.name)
             source = path.relative_to(root).as_posix()
-            items.append(Item(path.stem, split, bind(read_pair, *files), source, "my own photographs", files))
+            items.append(Item(as_name(path.stem), split, bind(read_pair, *files), source, "my own photographs", files))
     return items
 
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from bench.contracts import DataError
+from bench import yaml_input
+from bench.contracts import DataError, ParamsError
 from bench.registry import nearest
 from bench.tasks import TASKS
 from reports.scores.measures import MEASURES
@@ -190,10 +189,10 @@ class Published:
 
 def read_yaml(path: Path) -> Any:
     """Read one file. Raises DataError when it is missing or no YAML."""
-    try:  # the C reader is ten times faster where PyYAML was built with it
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read as YAML ({error}); restore the file from the repository") from error
+    try:
+        return yaml_input.read(path)
+    except (OSError, ParamsError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); restore the file from the repository") from error
 
 
 def table_files(folder: Path = FOLDER) -> list[Path]:

@@ -16,6 +16,8 @@ from typing import Any
 
 from bench import registry
 from bench.contracts import DataError
+from bench.contracts.errors import brief
+from bench.names import check_name
 from bench.registry import nearest
 from bench.tasks import TASKS, find_task
 from reports.published.printed import Published, read_yaml
@@ -78,6 +80,7 @@ def read_file(path: Path, published: Published) -> CustomTable:
     """
     raw = read_yaml(path)
     check_fields(path, raw)
+    check_name(raw["id"], f"{path}: id")
     if raw["id"] != path.stem or raw["id"] in published.tables:
         raise DataError(f"{path}: id: found {raw['id']!r}, expected the file's name, and that of no published table")
     for name, value, expected in (
@@ -107,7 +110,7 @@ def check_fields(path: Path, raw: object) -> None:
             raise DataError(f"{path}: {name}: unknown field; the nearest are: {nearest(str(name), known)}")
         if not isinstance(value, known[name]):
             kinds = " or ".join(kind.__name__ for kind in known[name])
-            raise DataError(f"{path}: {name}: found {value!r}, expected {kinds}")
+            raise DataError(f"{path}: {name}: found {brief(value)}, expected {kinds}")
     if missing := [name for name in REQUIRED if name not in raw]:
         raise DataError(f"{path}: lacks {', '.join(missing)}")
 
@@ -117,10 +120,10 @@ def listed_rows(path: Path, entries: Sequence[Any]) -> dict[str, str]:
     rows: dict[str, str] = {}
     for entry in entries:
         if not isinstance(entry, dict) or set(entry) != {"run", "label"}:
-            raise DataError(f"{path}: rows: found {entry!r}, expected run and label")
-        if entry["run"] in rows:
-            raise DataError(f"{path}: rows: {entry['run']} is listed twice")
-        rows[str(entry["run"])] = str(entry["label"])
+            raise DataError(f"{path}: rows: found {brief(entry)}, expected run and label")
+        if (run := str(entry["run"])) in rows:
+            raise DataError(f"{path}: rows: {brief(run)} is listed twice")
+        rows[run] = str(entry["label"])
     return rows
 
 
@@ -130,11 +133,11 @@ def selection(path: Path, raw: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     for name, value in raw.items():
         if name not in SELECTORS:
             raise DataError(
-                f"{path}: rows: cannot select by {name!r}; the nearest are: {nearest(str(name), SELECTORS)}"
+                f"{path}: rows: cannot select by {brief(name)}; the nearest are: {nearest(str(name), SELECTORS)}"
             )
         patterns = value if isinstance(value, list) else [value]
         if not patterns or not all(isinstance(pattern, str) for pattern in patterns):
-            raise DataError(f"{path}: rows: {name}: found {value!r}, expected a name, a pattern or a list of them")
+            raise DataError(f"{path}: rows: {name}: found {brief(value)}, expected a name, a pattern or a list of them")
         patterns_of[str(name)] = tuple(patterns)
     if not patterns_of:
         raise DataError(f"{path}: rows: selects by nothing; expected some of {', '.join(SELECTORS)}")

@@ -13,13 +13,14 @@ from bench.params.loading import load
 from bench.params.resolving import evaluation
 from bench.params.schema import Evaluate
 from bench.scoring.kept_images import choose_images
+from tests.manifests import ABOUT, ROW
 
 
 def built_set(folder: Path, names: list[str]) -> manifest.BuiltSet:
     """A built set whose inputs get worse from name to name."""
     psnr = np.linspace(30, 20, len(names))
-    rows = [{"name": name, "split": "test", "input_psnr": value} for name, value in zip(names, psnr, strict=True)]
-    manifest.write(folder / manifest.NAME, rows, {"dataset": "gopro"})
+    rows = [ROW | {"name": name, "input_psnr": value} for name, value in zip(names, psnr, strict=True)]
+    manifest.write(folder / manifest.NAME, rows, ABOUT)
     return manifest.read(folder)
 
 

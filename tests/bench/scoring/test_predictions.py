@@ -75,9 +75,9 @@ def test_predictions_with_more_bits_with_transparency_or_in_grey(ready, predicti
     [
         (("--label", "mrfnet-gopro"), "is a run of params.yaml"),
         (("--label", "dmphn+rn"), "is a run of params.yaml"),
-        (("--label", "../up"), "expected letters, digits"),
-        (("--label", ".."), "expected letters, digits"),
-        (("--label", ".mine"), "expected letters, digits"),
+        (("--label", "../up"), "expected ASCII letters"),
+        (("--label", ".."), "expected ASCII letters"),
+        (("--label", ".mine"), "expected ASCII letters"),
         (("--label", "ok", "--task", "inpaint"), "gopro serves deblur, not 'inpaint'"),
         (("--label", "ok", "--dataset", "gopr"), "the nearest are: gopro"),
         (("--label", "ok", "--dataset", "visdrone"), "not built yet; run: python -m bench build visdrone"),

@@ -16,6 +16,7 @@ from datasets import visdrone
 from reports.figures.papers.builders import PaperFigure, draw_figures
 from reports.scores import reading
 from tests.make_scores import Spec, photograph, write
+from tests.manifests import ABOUT, ROW
 from tests.reports.samples import PUBLISHED
 
 
@@ -90,14 +91,13 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for i in range(3):
         made = visdrone.degrade(photograph((256, 256), i), "scene", "20-30", "deepfill", np.random.default_rng(i))
-        row = {"name": f"p{i}", "split": "test", "input_psnr": 20.0 + (2, 0, 1)[i]}
+        row = ROW | {"name": f"p{i}", "input_psnr": 20.0 + (2, 0, 1)[i]}
         row["degradation"] = json.dumps(made.degradation)
         for field, image in made.images.items():
             row[f"file_{field}"] = f"test/{field}/p{i}.png"
             row[f"sha256_{field}"] = write_png(folder / row[f"file_{field}"], image)
         rows.append(row)
-    about = {"dataset": "visdrone", "title": "VisDrone", "origin": "offline photographs"}
-    manifest.write(folder / manifest.NAME, rows, about)
+    manifest.write(folder / manifest.NAME, rows, ABOUT | {"dataset": "visdrone", "title": "VisDrone"})
     return folder.parent
 
 
