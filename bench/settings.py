@@ -14,6 +14,8 @@ import yaml
 from pydantic import BaseModel
 
 from bench import code, registry, runs
+from bench.contracts import ParamsError
+from bench.contracts.errors import brief
 from bench.data.auxiliary import code_of, declared
 from bench.files import replace_folder, write_text
 from bench.params.recipe_schema import Recipe
@@ -26,7 +28,12 @@ from bench.params.resolving import (
     evaluation,
     search_settings,
 )
-from bench.params.schema import Params
+from bench.params.schema import Params, Paths
+from bench.params.values import PATH
+
+CHECKED = "checked.yaml"
+"""The file on which all stages depend, so that none runs before `params.yaml` with all its names has been checked."""
+CHECKED_TEXT = "# params.yaml is valid. This file is always the same: stages depend on it for their order.\n"
 
 
 def as_yaml(values: BaseModel | Mapping[str, Any]) -> str:
@@ -47,8 +54,26 @@ def write(params: Params, out: Path) -> None:
     def fill(folder: Path) -> None:
         for name, values in settings.items():
             write_text(folder / f"{name}.yaml", as_yaml(values))
+        write_text(folder / CHECKED, CHECKED_TEXT)
 
     replace_folder(out, fill)
+
+
+def write_for_pipeline(params: Params) -> None:
+    """Write the settings to the folder in which the stages of `dvc.yaml` expect them.
+
+    Raises:
+        ParamsError: `paths` moves a folder whose place is fixed in `dvc.yaml`; see `write`.
+        UserError: see `write`.
+    """
+    for name in ("data", "out", "reports"):
+        chosen, fixed = getattr(params.paths, name), getattr(Paths(), name)
+        if Path(chosen) != Path(fixed):
+            raise ParamsError(
+                f"{PATH}: paths.{name}: found {brief(chosen)}, but the pipeline has this folder in {fixed}; take the "
+                "value out, or run the commands by hand"
+            )
+    write(params, Path(params.paths.out, params.profile, "settings"))
 
 
 def stages(params: Params) -> dict[str, dict[str, Any]]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from bench.cli.common import GlobalOptions
+from bench.cli.common import STAGE_NAME, GlobalOptions
 from bench.contracts import UserError
 
 
 @click.command("auxiliary")
-@click.argument("dataset")
+@click.argument("dataset", type=STAGE_NAME, metavar="DATASET|STAGE")
 @click.option("--only", default="", metavar="MAP", help="Make one map; default: all that its runs need.")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Processes; default: one per usable core.")
 @click.pass_obj
@@ -19,16 +19,20 @@ def command(options: GlobalOptions, dataset: str, only: str, jobs: int | None) -
     Some methods take a further image per training image that is too slow to make in each training step. This command
     makes it once, into <dataset>.auxiliary next to the built dataset, for all runs on the dataset in params.yaml. Run
     it after `build` and before `train`; if it is stopped, the same command continues. `restore` makes the maps of its
-    images itself.
+    images itself. STAGE is a name of the section `auxiliary` in params.yaml, for the one map that it names.
 
     \b
-    Example:
+    Examples:
       python -m bench auxiliary paris-streetview
+      python -m bench auxiliary paris-texture
     """
     from bench import folders, registry
     from bench.data import auxiliary, auxiliary_build, manifest
 
     params, name = options.load(), dataset.replace("_", "-")
+    if dataset in params.auxiliary and not only:
+        stage = params.auxiliary[dataset]
+        name, only = stage.dataset, stage.map
     registry.module_name("datasets", name)
     declared = auxiliary.declared(params, name)
     if not declared:

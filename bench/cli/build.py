@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from bench.cli.common import GlobalOptions
+from bench.cli.common import STAGE_NAME, GlobalOptions
 
 
 @click.command("build")
-@click.argument("dataset")
+@click.argument("dataset", type=STAGE_NAME)
 @click.option(
     "--originals",
     type=click.Path(path_type=Path),

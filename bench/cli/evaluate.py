@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from bench.cli.common import GlobalOptions
+from bench.cli.common import STAGE_NAME, GlobalOptions
 
 
 @click.command("evaluate")
-@click.argument("run")
+@click.argument("run", type=STAGE_NAME)
 @click.option("--on", default="", metavar="DATASET", help="Score it on another dataset than its own.")
 @click.option("--save", type=click.Path(path_type=Path), metavar="DIR", help="Write every restored image to DIR.")
 @click.pass_obj

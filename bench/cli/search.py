@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from bench.cli.common import GlobalOptions, print_table
+from bench.cli.common import STAGE_NAME, GlobalOptions, print_table
 
 
 @click.command("search")
-@click.argument("run")
+@click.argument("run", type=STAGE_NAME)
 @click.option(
     "--trials",
     type=click.IntRange(min=1),
@@ -28,7 +28,8 @@ def command(options: GlobalOptions, run: str, trials: int | None, jobs: int | No
     `searches` in params.yaml defines what is varied, tied or fixed; `search` defines how long and by which metric. A
     trial is a short training of the run with other weights. It is scored on training photographs that are held out from
     it, and pruned when it falls behind the others. The test images are not used. The first trial has the run's own
-    weights. The best trial's weights become a new run. A second process with the same command works on the same study.
+    weights. The best trial's weights become a new run, whose name may be given in place of RUN. A second process with
+    the same command works on the same study.
 
     \b
     Example:
@@ -37,12 +38,16 @@ def command(options: GlobalOptions, run: str, trials: int | None, jobs: int | No
       python -m bench evaluate mrfnet-gopro-searched
     """
     from bench.files import read_json
+    from bench.params.resolving import all_searches
     from bench.provenance import warn_without_commit
     from bench.search.engine import search
     from bench.search.results import STUDY
 
     warn_without_commit()
-    folder = search(options.load(), run, trials, jobs)
+    params = options.load()
+    if run in (by_winner := all_searches(params)):
+        run = by_winner[run].of.run
+    folder = search(params, run, trials, jobs)
     study = read_json(folder / STUDY)
     default, best = study["default"], study["winner"]
     rows = [("", "default", f"trial {best['number']}")]

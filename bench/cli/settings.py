@@ -17,8 +17,9 @@ from bench.cli.common import GlobalOptions
     metavar="DIR",
     help="Write the settings of every stage of the pipeline, with the digests of their code, to this folder.",
 )
+@click.option("--pipeline", is_flag=True, help="Write them to the profile's own folder, out/<profile>/settings.")
 @click.pass_obj
-def command(options: GlobalOptions, name: str | None, out: Path | None) -> None:
+def command(options: GlobalOptions, name: str | None, out: Path | None, pipeline: bool) -> None:
     """Show the resolved recipe of a run in the profile, or how runs are scored.
 
     The profile's defaults, the method's recipe and the run's own values are merged in this order; names and types are
@@ -30,14 +31,16 @@ def command(options: GlobalOptions, name: str | None, out: Path | None) -> None:
       python -m bench settings mrfnet-gopro
       python -m bench --profile paper settings mrfnet-gopro
       python -m bench settings evaluate
-      python -m bench settings --out out/sample/settings
+      python -m bench settings --out my-settings
     """
-    if (name is None) == (out is None):
-        raise click.UsageError("expected either RUN, or evaluate, or --out DIR")
+    if (name is not None) + (out is not None) + pipeline != 1:
+        raise click.UsageError("expected one of RUN, evaluate, --out DIR and --pipeline")
     from bench import settings
 
     params = options.load()
-    if out is not None:
+    if pipeline:
+        settings.write_for_pipeline(params)
+    elif out is not None:
         settings.write(params, out)
     elif name == "evaluate":
         from bench.params import resolving

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from bench.cli.common import GlobalOptions
+from bench.cli.common import STAGE_NAME, GlobalOptions
 
 
 @click.command("train")
-@click.argument("run")
+@click.argument("run", type=STAGE_NAME)
 @click.pass_obj
 def command(options: GlobalOptions, run: str) -> None:
     """Train a run of params.yaml, or continue it where it was stopped.

@@ -42,10 +42,11 @@ def test_make_repro_runs_every_group_at_once_with_the_others():
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_no_stage_names_a_source_file_and_each_depends_on_its_settings(file):
     for name, stage in stages_of(file).items():
-        command = re.split(r"--profile \S+ ", stage["cmd"])[1].split()[0]
+        command = re.split(r"-m bench (?:--profile tour )?", stage["cmd"])[1].split()[0]
         if command == "settings":
             continue
         assert sum(f"/settings/{command}" in dep for dep in stage["deps"]) == 1, name
+        assert sum(dep.endswith("/settings/checked.yaml") for dep in stage["deps"]) == 1, name
         assert not [dep for dep in stage["deps"] if not dep.startswith(("out/", "data/", "network-weights"))], name
         assert "params" not in stage, name
 
