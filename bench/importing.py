@@ -20,9 +20,9 @@ from bench.params.checks import check_arguments
 from bench.params.recipe_schema import Recipe, Train
 from bench.params.recipes import method_rows, paper_network, recipes_of
 from bench.params.schema import Params
-from bench.record import RECORD, Kind, Record, Source, new_record, read_record, write_record
+from bench.record import RECORD, Kind, Record, Source, files_of, new_record, read_record, write_record
 from bench.registry import nearest
-from bench.state_files import file_and_part, parts_of, read_state
+from bench.state_files import file_and_part, parts_of, read_state, take_part
 
 if TYPE_CHECKING:
     from torch import nn
@@ -97,14 +97,12 @@ def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, 
         if part in given:
             raise UserError(f"two files for the network {part!r} of {name}: give NETWORK=FILE for each")
         given.add(part)
-        state, source = read_state(path), run_of_file(path)
+        source = run_of_file(path)
         if source is None:
-            runs.fit(networks[part], renamed(method, part, state, path), str(path))
+            runs.fit(networks[part], renamed(method, part, read_state(path), path), str(path))
             continue
-        if not file_and_part(path)[1]:
-            raise UserError(f"{path}: the weights of a run: name a part, as in {path}:{' or :'.join(parts_of(state))}")
         try:
-            runs.fit(networks[part], state, str(path))
+            runs.fit(networks[part], part_of_run(path, source), str(path))
         except WeightsError as error:
             raise WeightsError(
                 f"{error}; {source.method} has {source.network}, this is {name} with {arguments}: give arguments that "
@@ -117,6 +115,21 @@ def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, 
             f"{' '.join(f'{part}=FILE' for part in missing)}"
         )
     return networks
+
+
+def part_of_run(path: Path, source: Record) -> State:
+    """Read a part of the weights of one of our runs, FILE:PART, after comparing the file with the run's record.
+
+    Raises:
+        UserError: no part is named, or the file has no such part.
+        WeightsError: the file has changed since it was written.
+    """
+    file, part = file_and_part(path)
+    state = runs.read_weights(file.parent, source)
+    if not part:
+        parts = " or :".join(sorted(parts_of(state)))
+        raise UserError(f"{path}: the weights of a run: name a part, as in {path}:{parts}")
+    return take_part(state, file, part)
 
 
 def renamed(method: Method, part: str, state: State, path: Path) -> State:
@@ -175,8 +188,9 @@ def import_weights(
 
     def fill(folder: Path) -> None:
         save_file(state, folder / runs.WEIGHTS)
-        provenance = replace(record.provenance, weights_sha256=sha256(folder / runs.WEIGHTS))
-        write_record(folder / RECORD, replace(record, provenance=provenance))
+        files = files_of(folder)
+        provenance = replace(record.provenance, weights_sha256=files[runs.WEIGHTS])
+        write_record(folder / RECORD, replace(record, files=files, provenance=provenance))
 
     out = folders.run_folder(params, run)
     replace_folder(out, fill)

@@ -1,7 +1,8 @@
 """What is known about a run: one record per training and per evaluation, in the file `record.json` of its folder.
 
 Every writer makes a `Record` and every reader gets one: `write_record` and `read_record` are the only functions that
-know the file. Records of another version are refused, never guessed at.
+know the file. Records of another version are refused, never guessed at. A record carries the digest of its own fields
+and those of the files next to it: a record that was edited is refused, and `read_file` refuses a changed file.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from bench.contracts import DataError, Method
-from bench.files import write_text
+from bench.files import sha256, write_text
+from bench.hashes import check_seal, read_verified, seal_of
 from bench.provenance import Provenance, here
 from bench.tasks import find_task
 
@@ -26,10 +28,14 @@ if TYPE_CHECKING:
     from bench.params.recipe_schema import Recipe
 
 RECORD = "record.json"
-VERSION = 1
+VERSION = 2
 """Increase it when a field is added, removed or changes its meaning."""
+DIGEST = "digest"
+"""The field with the digest of all others."""
 JSON_KEYS = {"row": "as", "also": "also_as"}
 """Fields that have another key in the file: `as` is a keyword of Python."""
+AGAIN = "train or evaluate the run again"
+"""What to do about a record or a file of it that has changed."""
 
 Kind = Literal["trained", "no training", "chain", "authors' weights", "predictions", "search", "trial"]
 """What made the images of a run. "search" and "trial" are only logged to MLflow and never scored."""
@@ -165,7 +171,6 @@ class Record:
         part_of: the run whose networks were imported as this run.
         sources: SHA-256 of the imported files by name.
         evaluation: name of the evaluation; "" in the record of a training.
-        evaluation_id: hash of the scores and their provenance.
         trained_by: provenance of the training behind an evaluation.
         trained_on: sets that its networks were trained on, where these are not the one it was scored on.
         parts: the two runs of a chain.
@@ -173,6 +178,8 @@ class Record:
         images: test images that the report shows.
         watched: losses that are logged for their curves alone.
         insides: what happened inside its network.
+        files: SHA-256 of every other file of its folder, by its path in the folder.
+        digest: SHA-256 of all other fields, and so of all files; `write_record` computes it.
         version: of this layout.
     """
 
@@ -201,7 +208,6 @@ class Record:
     part_of: Source | None = None
     sources: Mapping[str, str] = field(default_factory=dict)
     evaluation: str = ""
-    evaluation_id: str = ""
     trained_by: Provenance | None = None
     trained_on: tuple[TrainingSet, ...] = ()
     parts: tuple[Source, ...] = ()
@@ -209,6 +215,8 @@ class Record:
     images: tuple[KeptImage, ...] = ()
     watched: tuple[str, ...] = ()
     insides: tuple[Inside, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    digest: str = ""
     version: int = VERSION
 
     @property
@@ -218,9 +226,9 @@ class Record:
 
 
 def to_json(record: Record) -> str:
-    """Return a record as the text of its file."""
+    """Return a record as the text of its file, with its digest."""
     values = {JSON_KEYS.get(name, name): value for name, value in asdict(record).items()}
-    return json.dumps(values, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(values | {DIGEST: seal_of(values, DIGEST)}, indent=1, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str, place: Path) -> Record:
@@ -231,31 +239,33 @@ def from_json(text: str, place: Path) -> Record:
         place: the file, for messages.
 
     Raises:
-        DataError: not JSON, another version, or a key that is missing, unknown or of the wrong type.
+        DataError: not JSON, another version, a key that is missing, unknown or of the wrong type, or a value that has
+            changed since it was written.
     """
-    again = "train or evaluate the run again"
     try:
         values = json.loads(text)
     except ValueError as error:
-        raise DataError(f"{place}: cannot be read as JSON ({error}); {again}") from error
+        raise DataError(f"{place}: cannot be read as JSON ({error}); {AGAIN}") from error
     if not isinstance(values, dict):
-        raise DataError(f"{place}: found {type(values).__name__}, expected the keys of a record; {again}")
+        raise DataError(f"{place}: found {type(values).__name__}, expected the keys of a record; {AGAIN}")
     if (version := values.get("version", "none")) != VERSION:
-        raise DataError(f"{place}: found version {version} of the record, expected {VERSION}; {again}")
+        raise DataError(f"{place}: found version {version} of the record, expected {VERSION}; {AGAIN}")
     keys = {JSON_KEYS.get(part.name, part.name): part.name for part in fields(Record)}
     expected = [*keys, *(f"provenance.{part.name}" for part in fields(Provenance))]
     made = values.get("provenance")
     present = [*values, *(f"provenance.{key}" for key in (made if isinstance(made, dict) else ()))]
     if missing := [key for key in expected if key not in present]:
-        raise DataError(f"{place}: lacks {', '.join(missing)}; {again}")
+        raise DataError(f"{place}: lacks {', '.join(missing)}; {AGAIN}")
     if unknown := [key for key in present if key not in expected]:
-        raise DataError(f"{place}: unknown {', '.join(unknown)}; {again}")
+        raise DataError(f"{place}: unknown {', '.join(unknown)}; {AGAIN}")
     try:
-        return _adapter().validate_json(json.dumps({keys[key]: value for key, value in values.items()}), strict=True)
+        record = _adapter().validate_json(json.dumps({keys[key]: value for key, value in values.items()}), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(JSON_KEYS.get(str(part), str(part)) for part in first["loc"])
-        raise DataError(f"{place}: {where}: found {str(first['input'])[:80]!r}: {first['msg']}; {again}") from error
+        raise DataError(f"{place}: {where}: found {str(first['input'])[:80]!r}: {first['msg']}; {AGAIN}") from error
+    check_seal(place, values, AGAIN, DIGEST)
+    return record
 
 
 @cache
@@ -277,7 +287,27 @@ def read_record(place: Path) -> Record:
     try:
         return from_json(place.read_text(encoding="utf-8"), place)
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place}: cannot be read ({error}); train or evaluate the run again") from error
+        raise DataError(f"{place}: cannot be read ({error}); {AGAIN}") from error
+
+
+def files_of(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a folder but its record, by the path in the folder."""
+    paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return {name: sha256(paths[name]) for name in sorted(paths) if name != RECORD}
+
+
+def read_file(folder: Path, record: Record, name: str) -> bytes:
+    """Read a file of the folder of a run or an evaluation.
+
+    Args:
+        folder: with the record and the file.
+        record: of the folder.
+        name: of the file, a path in the folder.
+
+    Raises:
+        DataError: the file is missing or cannot be read, or is not the one that the record lists.
+    """
+    return read_verified(folder / name, record.files.get(name, ""), AGAIN)
 
 
 def new_record(recipe: Recipe, method: Method, built: BuiltSet, kind: Kind) -> Record:

@@ -15,6 +15,7 @@ from bench import registry
 from bench.contracts import Method, ParamsError, UserError, WeightsError
 from bench.data import augment
 from bench.folders import run_folder, scores_folder
+from bench.hashes import read_verified
 from bench.names import check_name, clash_with
 from bench.params.checks import check_arguments, named
 from bench.params.recipe_schema import Recipe
@@ -173,7 +174,7 @@ def load(params: Params, name: str, device: str = "cpu") -> Trained:
 
     Raises:
         UserError: the run has not been trained yet, or does not exist.
-        WeightsError: the weights do not fit the network or cannot be read.
+        WeightsError: the weights do not fit the network, cannot be read, or have changed since they were written.
     """
     place = run_folder(params, name)
     if not (place / RECORD).is_file():
@@ -184,7 +185,7 @@ def load(params: Params, name: str, device: str = "cpu") -> Trained:
     method = settled(registry.method(record.method), record.network)
     if method.networks is None:
         return Trained(record, method, no_networks())
-    return Trained(record, method, build(method, record.network, place / WEIGHTS, device))
+    return Trained(record, method, build(method, record.network, read_weights(place, record), place / WEIGHTS, device))
 
 
 def no_networks() -> nn.ModuleDict:
@@ -208,25 +209,48 @@ def settled(method: Method, arguments: Mapping[str, Any]) -> Method:
     return replace(method, margin=method.margin(**{name: arguments[name] for name in arguments if name in names}))
 
 
-def build(method: Method, arguments: Mapping[str, Any], weights: Path, device: str) -> nn.ModuleDict:
-    """Build a method's networks with the weights of a file, in eval mode.
+def read_weights(folder: Path, record: Record) -> State:
+    """Read the weights of a run: the very bytes whose SHA-256 its record has.
+
+    Args:
+        folder: of the run.
+        record: of the run.
 
     Raises:
-        WeightsError: the weights do not fit or cannot be read.
+        WeightsError: they are missing, cannot be read, or have changed since they were written.
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
+
+    path = folder / WEIGHTS
+    again = f"restore this file, or make the run {record.run} again"
+    data = read_verified(path, record.provenance.weights_sha256, again, WeightsError)
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: cannot be read ({error}); {again}") from None
+
+
+def build(method: Method, arguments: Mapping[str, Any], state: State, where: Path, device: str) -> nn.ModuleDict:
+    """Build a method's networks with given weights, in eval mode.
+
+    Args:
+        method: with networks.
+        arguments: of its networks.
+        state: all their tensors by name.
+        where: the file of the weights, for messages.
+        device: "cpu" or "cuda".
+
+    Raises:
+        WeightsError: the weights do not fit.
+    """
     from torch import nn
 
     from bench.training.placement import channels_last
 
     assert method.networks is not None
     networks = nn.ModuleDict(method.networks(**arguments))
-    try:
-        state = load_file(weights)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{weights}: cannot be read ({error})") from None
-    fit(networks, state, str(weights))
+    fit(networks, state, str(where))
     return nn.ModuleDict({name: channels_last(net.to(device)).eval() for name, net in networks.items()})
 
 

@@ -36,11 +36,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """
     path, part = file_and_part(path)
     if part:
-        whole = read_state(path)
-        state = {name[len(part) + 1 :]: value for name, value in whole.items() if name.startswith(f"{part}.")}
-        if not state:
-            raise UserError(f"{path}: no part {part!r}; the nearest are: {nearest(part, parts_of(whole))}")
-        return state
+        return take_part(read_state(path), path, part)
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
         if not files:
@@ -53,6 +49,23 @@ def read_state(path: Path) -> dict[str, Tensor]:
     if path.stat().st_size == 0:
         raise WeightsError(f"{path}: the file is empty; fetch it again")
     return _unwrapped(_read(path), path)
+
+
+def take_part(state: Mapping[str, Tensor], path: Path, part: str) -> dict[str, Tensor]:
+    """Return the tensors whose names begin with "PART.", under the rest of their names.
+
+    Args:
+        state: all tensors of a file.
+        path: of the file, for the message.
+        part: its name.
+
+    Raises:
+        UserError: the file has no such part; the message has the nearest.
+    """
+    chosen = {name[len(part) + 1 :]: value for name, value in state.items() if name.startswith(f"{part}.")}
+    if not chosen:
+        raise UserError(f"{path}: no part {part!r}; the nearest are: {nearest(part, parts_of(state))}")
+    return chosen
 
 
 def parts_of(state: Mapping[str, Tensor]) -> list[str]:

@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from bench.provenance import Provenance
-from bench.record import RECORD, Inside, KeptImage, Kind, MissingLoss, Record, write_record
+from bench.record import RECORD, Inside, KeptImage, Kind, MissingLoss, Record, files_of, read_record, write_record
 from bench.scoring.table import common_columns
 
 OFFLINE = "offline photographs"
@@ -259,7 +259,6 @@ def write(
         folder = root / spec.name
         folder.mkdir(parents=True)
         record = record_of(spec)
-        write_record(folder / RECORD, record)
         score_rows(spec, images).to_parquet(folder / "scores.parquet")
         write_images(spec, record, folder, pictures, blurred)
         if spec.kind == "trained":
@@ -277,6 +276,12 @@ def write(
                 if name in ("total", "l1", "perceptual", *record.watched)
             ]  # fmt: skip
             pd.concat(frames).sort_values("step", kind="stable").to_parquet(folder / "losses.parquet")
+        write_record(folder / RECORD, replace(record, files=files_of(folder)))
+
+
+def record_files(folder: Path) -> None:
+    """Let the record of an evaluation list the files as they are now, after a test has changed them on purpose."""
+    write_record(folder / RECORD, replace(read_record(folder / RECORD), files=files_of(folder)))
 
 
 def few() -> list[Spec]:

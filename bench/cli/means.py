@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 
@@ -13,9 +14,10 @@ def print_means(folder: Path) -> None:
     """
     import pandas as pd
 
-    from bench.record import RECORD, read_record
+    from bench.record import RECORD, read_file, read_record
 
-    scores = pd.read_parquet(folder / "scores.parquet")
+    record = read_record(folder / RECORD)
+    scores = pd.read_parquet(io.BytesIO(read_file(folder, record, "scores.parquet")))
     images = scores[(scores["image"] != "") & scores["value"].notna()]
     means = images.groupby(["metric", "input"], sort=False)["value"].mean().unstack()
     first = scores.iloc[0]
@@ -28,6 +30,6 @@ def print_means(folder: Path) -> None:
     for score in sets.to_dict("records"):
         condition = " ".join(filter(None, (score["input"], score["mask_kind"], score["mask_band"])))
         print(f"  {score['metric']:18s}{condition}: {score['value']:.4f}")
-    for metric, reason in read_record(folder / RECORD).not_measured.items():
+    for metric, reason in record.not_measured.items():
         print(f"  {metric:18s}not measured: {reason}")
     print(f"-> {folder / 'scores.parquet'}")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from bench.contracts import DataError
@@ -28,6 +27,8 @@ def write_png(path: Path, image: np.ndarray) -> str:
         DataError: the bytes read back differ from the bytes written.
         UserError: the disk is full or the folder cannot be written.
     """
+    import cv2
+
     if image.dtype not in (np.uint8, np.uint16):
         raise TypeError(f"{path}: found {image.dtype}, expected uint8 or uint16")
     pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR) if image.ndim == 3 else image
@@ -49,6 +50,8 @@ def read_png(path: Path, sha256: str) -> np.ndarray:
     Raises:
         DataError: the file is missing or has changed.
     """
+    import cv2
+
     data = read_verified(path, sha256, "build the dataset again")
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if image is None:

@@ -26,7 +26,7 @@ from bench.files import need_writable, replace_folder
 from bench.params.resolving import evaluation
 from bench.params.schema import Params
 from bench.provenance import here
-from bench.record import Inside, KeptImage, Record, TrainingSet
+from bench.record import Inside, KeptImage, Record, TrainingSet, read_file
 from bench.registry import nearest
 from bench.scoring.cases import Case, Predict, cases, condition, errors_name, image_rows, inputs_of, read_case, to_depth
 from bench.scoring.kept_images import choose_images, look_inside, write_images
@@ -206,9 +206,10 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
         insides = insides_of_first(restorer, scored, device, folder)
         perceptual = Perceptual(perceptual_metrics, folders.weights_folder(params), task, device)
         images = score(partial(restored, restorer, device), scored, table, perceptual, folder, save)
+        if len(restorer.parts) == 1 and runs.LOSSES in (trained := restorer.parts[0].record).files:
+            losses = read_file(folders.run_folder(params, trained.run), trained, runs.LOSSES)
+            (folder / runs.LOSSES).write_bytes(losses)
         write_scores(folder, table, replace(record, insides=insides, images=images))
-        if len(restorer.parts) == 1 and (losses := checkpoints[0].with_name(runs.LOSSES)).is_file():
-            (folder / runs.LOSSES).write_bytes(losses.read_bytes())
 
     out = folders.scores_folder(params, plan.name)
     with full_float32():

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.files import sha256
-from bench.record import RECORD, Record, write_record
+from bench.record import RECORD, Record, files_of, write_record
 from bench.scoring.metrics.measure import Measure, NotMeasured
 
 if TYPE_CHECKING:
@@ -85,12 +82,10 @@ def common_columns(record: Record) -> dict[str, Any]:
 
 
 def write_scores(folder: Path, table: ScoreTable, record: Record) -> None:
-    """Write the scores of one evaluation, and its record with what was not measured and the evaluation's id."""
+    """Write the scores of one evaluation, and last its record, with what was not measured and with all files."""
     frame = table.frame()
     frame.to_parquet(folder / SCORES, index=False)
-    provenance = json.dumps(asdict(record.provenance), sort_keys=True)
-    identity = hashlib.sha256((sha256(folder / SCORES) + provenance).encode()).hexdigest()
-    write_record(folder / RECORD, replace(record, not_measured=not_measured(frame), evaluation_id=identity))
+    write_record(folder / RECORD, replace(record, not_measured=not_measured(frame), files=files_of(folder)))
 
 
 def not_measured(frame: pd.DataFrame) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.processors import available
-from bench.record import RECORD, Record, read_record
+from bench.record import RECORD, Record, read_file, read_record
 from bench.tasks import find_task
 from bench.tracking.checkpoints import register
 from bench.tracking.store import description, exists, explained_errors, log_points, start
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 LOGGED_TAG = "sharpbench.logged"
 """Tag: `LAYOUT` and the id of the evaluation that was logged last to a run."""
+IMAGES = "images/"
+"""The folder of an evaluation's images within its folder."""
 LAYOUT = "3"
 """Version of what is logged of an evaluation: runs with an older one are logged again."""
 
@@ -32,19 +36,21 @@ def sync(client: MlflowClient, folder: Path) -> str:
     Args:
         client: of `store.connect`.
         folder: an evaluation's folder, with `record.json`, `scores.parquet` and `images`.
-    """
-    import pandas as pd
 
+    Raises:
+        DataError: a file is missing or has changed since it was written.
+        UserError: the store cannot be reached or written.
+    """
     record = read_record(folder / RECORD)
     run_id = record.provenance.mlflow_run
     if record.evaluation != record.run or not (run_id and exists(client, run_id)):
-        run_id = start(client, record, record.evaluation_id)
-    logged = f"{LAYOUT}:{record.evaluation_id}"
+        run_id = start(client, record, record.digest)
+    logged = f"{LAYOUT}:{record.digest}"
     with explained_errors(client.tracking_uri):
         run = client.get_run(run_id)
         if run.data.tags.get(LOGGED_TAG) != logged:
-            _log_evaluation(client, run_id, record, pd.read_parquet(folder / "scores.parquet"), folder)
-            client.set_tag(run_id, "evaluation_id", record.evaluation_id)
+            _log_evaluation(client, run_id, record, folder)
+            client.set_tag(run_id, "evaluation_id", record.digest)
             client.set_tag(run_id, "mlflow.note.content", description(record))
             if run.info.status != "FINISHED":  # a training keeps the time at which it ended
                 client.set_terminated(run_id)
@@ -86,44 +92,47 @@ def means(scores: pd.DataFrame, task: str) -> dict[str, float]:
     return {f"test.{name}": float(value) for name, value in values.items()}
 
 
-def _log_evaluation(client: MlflowClient, run_id: str, record: Record, scores: pd.DataFrame, folder: Path) -> None:
+def _log_evaluation(client: MlflowClient, run_id: str, record: Record, folder: Path) -> None:
     import pandas as pd
 
+    content = {name: read_file(folder, record, name) for name in record.files}
+    scores = pd.read_parquet(io.BytesIO(content["scores.parquet"]))
     # MLflow shows the newest of several evaluations.
     when = int((folder / RECORD).stat().st_mtime * 1000)
     log_points(client, run_id, [(name, value, 0, when) for name, value in means(scores, record.task).items()])
-    if (folder / "losses.parquet").is_file() and run_id != record.provenance.mlflow_run:
-        losses = pd.read_parquet(folder / "losses.parquet")
+    if "losses.parquet" in content and run_id != record.provenance.mlflow_run:
+        losses = pd.read_parquet(io.BytesIO(content["losses.parquet"]))
         names = "loss." + losses["player"] + "." + losses["name"]
         times = (1000 * losses["seconds"]).astype(int)
         log_points(client, run_id, zip(names, losses["value"], losses["step"], times, strict=True))
-    _log_images(client, run_id, folder / "images", when)
+    images = {name: data for name, data in content.items() if name.startswith(IMAGES) and name.endswith(".png")}
+    _log_images(client, run_id, images, when)
     client.log_artifact(run_id, str(folder / "scores.parquet"), "scores")
     client.log_artifact(run_id, str(folder / RECORD))
     client.set_tag(run_id, "weights_sha256", record.provenance.weights_sha256 or "none")
 
 
-def _log_images(client: MlflowClient, run_id: str, folder: Path, when: int) -> None:
+def _log_images(client: MlflowClient, run_id: str, images: Mapping[str, bytes], when: int) -> None:
     """Log every image of an evaluation at step 0: MLflow's grids show the images of one step side by side.
 
     Args:
         client: of `store.connect`.
         run_id: the MLflow run.
-        folder: the images.
+        images: the content of each file, by its path in the evaluation's folder.
         when: time in milliseconds, which tells an image of this evaluation from one of an earlier evaluation.
     """
     from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
     from PIL import Image
 
     logged = [file.path for file in client.list_artifacts(run_id, "images")]
-    files = {path.relative_to(folder).with_suffix("").as_posix(): path for path in sorted(folder.rglob("*.png"))}
+    files = {name.removeprefix(IMAGES).removesuffix(".png"): data for name, data in images.items()}
     prefixes = {key: f"images/{key.replace('/', '~')}+step+0+timestamp+{when}+" for key in files}
     new = [key for key in files if not any(name.startswith(prefixes[key]) for name in logged)]
     if not new:
         return
 
     def log(key: str) -> None:
-        with Image.open(files[key]) as image:
+        with Image.open(io.BytesIO(files[key])) as image:
             client.log_image(run_id, image, key=key, step=0, timestamp=when, synchronous=True)
 
     # MLflow sets this tag with each image, which two threads cannot do at once; set already, it is left alone. It also

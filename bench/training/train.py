@@ -23,7 +23,7 @@ from bench.files import locked, need_writable, read_json, replace_folder, sha256
 from bench.params.recipe_schema import Recipe
 from bench.params.schema import Params
 from bench.provenance import here
-from bench.record import RECORD, MissingLoss, Record, new_record, write_record
+from bench.record import RECORD, MissingLoss, Record, files_of, new_record, write_record
 from bench.training.crops import read_crops
 from bench.training.device import set_threads, tune_allocator
 from bench.training.helpers import build_helpers, random_helpers
@@ -181,7 +181,7 @@ def _run_and_write(job: Job, training: Training) -> None:
 
 
 def _fill(state: TrainingState, record: Record, folder: Path) -> None:
-    """Write weights, losses and record into a run's new folder; the record gets the digest of the weights."""
+    """Write weights, losses and record into a run's new folder; the record gets the digests of both."""
     from safetensors.torch import save
 
     from bench.training.loss_log import write_losses
@@ -192,9 +192,10 @@ def _fill(state: TrainingState, record: Record, folder: Path) -> None:
         for key, value in state.networks[name].state_dict().items()
     }
     (folder / runs.WEIGHTS).write_bytes(save(weights))
-    provenance = replace(record.provenance, weights_sha256=sha256(folder / runs.WEIGHTS))
     write_losses(folder / runs.LOSSES, state.losses.history)
-    write_record(folder / RECORD, replace(record, provenance=provenance))
+    files = files_of(folder)
+    provenance = replace(record.provenance, weights_sha256=files[runs.WEIGHTS])
+    write_record(folder / RECORD, replace(record, files=files, provenance=provenance))
 
 
 def _record(job: Job) -> Record:

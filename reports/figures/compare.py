@@ -120,7 +120,7 @@ def find(root: Path, profile: str, names: Sequence[str], on: str = "") -> list[E
             raise UserError(f"{chosen} is named twice; a comparison needs two different evaluations")
         folder = root / chosen
         record = read_evaluation_record(folder / RECORD, profile)
-        evaluations[chosen] = Evaluation(folder, record, read_scores(folder / "scores.parquet"))
+        evaluations[chosen] = Evaluation(folder, record, read_scores(folder, record, with_losses=False))
     return list(evaluations.values())
 
 

@@ -73,30 +73,28 @@ def tile_of(label: str, image: Image.Image, windows: Sequence[Window], run: str 
 
 def compare(
     title: str,
-    given: Path,
-    restored: Sequence[tuple[str, str, Path]],
-    target: Path,
+    given: Image.Image,
+    restored: Sequence[tuple[str, str, Image.Image]],
+    target: Image.Image,
     input_run: str = "",
     max_windows: int = 1,
     left_out: int = 0,
 ) -> Comparison:
-    """Read the images of one comparison.
+    """Compare images of one size.
 
     Args:
-        restored: label, evaluation and file of each run.
+        given: the input.
+        restored: label, evaluation and result of each run.
+        target: the truth.
         input_run: the evaluation of the unchanged input; "" when there is none.
         max_windows: windows to enlarge, the largest error of the input first.
         left_out: runs that were left out for lack of room.
-
-    Raises:
-        DataError: an image that cannot be read.
     """
-    first, last = read_image(given), read_image(target)
-    windows = worst_windows([first], last, max_windows, smallest=SMALLEST_WINDOW)
-    tiles = [tile_of("input", first, windows, input_run)]
-    tiles += [tile_of(label, read_image(path), windows, run) for label, run, path in restored]
-    tiles.append(tile_of("target", last, windows))
-    return Comparison(title, tuple(tiles), windows, last.size, left_out)
+    windows = worst_windows([given], target, max_windows, smallest=SMALLEST_WINDOW)
+    tiles = [tile_of("input", given, windows, input_run)]
+    tiles += [tile_of(label, image, windows, run) for label, run, image in restored]
+    tiles.append(tile_of("target", target, windows))
+    return Comparison(title, tuple(tiles), windows, target.size, left_out)
 
 
 def save_comparison(comparison: Comparison, path: Path) -> None:
@@ -153,9 +151,9 @@ def compare_runs(
         title = f"{dataset_title(first)}, {key.task}: {RULES[rule]}, {entry.image}"
         comparison = compare(
             f"{title} ({condition})" if condition else title,
-            first.folder / entry.input,
-            [(run_label(run, members), run.name, run.folder / own.restored) for run, own in ranked[:MAX_RUNS]],
-            first.folder / entry.target,
+            read_image(first, entry.input),
+            [(run_label(run, members), run.name, read_image(run, own.restored)) for run, own in ranked[:MAX_RUNS]],
+            read_image(first, entry.target),
             next((run.name for run, _ in kept if run.record.method == "input"), ""),
             max_windows=2 if find_task(key.task).has_views else 1,  # near and far, as in DMTNet's figure 4
             left_out=max(0, len(ranked) - MAX_RUNS),
@@ -171,9 +169,9 @@ def remaining_images(evaluation: Evaluation, covered: set[tuple[str, str]]) -> l
     return [
         compare(
             f"{dataset_title(evaluation)}: this run's {entry.rule} image, {entry.image}",
-            evaluation.folder / entry.input,
-            [(evaluation.record.title, evaluation.name, evaluation.folder / entry.restored)],
-            evaluation.folder / entry.target,
+            read_image(evaluation, entry.input),
+            [(evaluation.record.title, evaluation.name, read_image(evaluation, entry.restored))],
+            read_image(evaluation, entry.target),
         )
         for entry in evaluation.record.images
         if entry.rule in RULES and (evaluation.name, entry.image) not in covered

@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import base64
 import io
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, UnidentifiedImageError
 
 from bench.contracts import DataError
 
+if TYPE_CHECKING:
+    from reports.scores.reading import Evaluation
 
-def read_image(path: Path) -> Image.Image:
-    """Read an image as 8-bit RGB; 16-bit images lose their low byte. Raises DataError when it cannot be read."""
+
+def read_image(evaluation: Evaluation, file: str) -> Image.Image:
+    """Read an image that an evaluation kept as 8-bit RGB; 16-bit images lose their low byte.
+
+    Args:
+        evaluation: of which the record has the image.
+        file: a path in the evaluation's folder.
+
+    Raises:
+        DataError: the file is missing, has changed since it was written, or is not an image.
+    """
+    data, path = evaluation.read(file), evaluation.folder / file
     try:
-        with Image.open(path) as image:
+        with Image.open(io.BytesIO(data)) as image:
             return image.convert("RGB")
     except (OSError, UnidentifiedImageError) as error:
         raise DataError(f"{path}: cannot be read as an image ({error}); evaluate the run again") from error

@@ -28,7 +28,7 @@ def insides_of(evaluation: Evaluation) -> Insides:
         DataError: an image that cannot be read.
     """
     return {
-        inside.name: read_image(evaluation.folder / inside.file) if inside.file else list(inside.values)
+        inside.name: read_image(evaluation, inside.file) if inside.file else list(inside.values)
         for inside in evaluation.record.insides
     }
 

@@ -6,6 +6,7 @@ and `images/` a few restored images.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -16,7 +17,9 @@ import numpy as np
 import pandas as pd
 
 from bench.contracts import DataError, UserError
-from bench.record import EVALUATED, RECORD, Record, read_record
+from bench.record import EVALUATED, RECORD, Record, read_file, read_record
+from bench.runs import LOSSES
+from bench.scoring.table import SCORES
 from reports.scores.measures import is_cost
 from reports.scores.statistics import bootstrap
 from reports.scores.training_mse import MSE_TRAINING, training_mse
@@ -108,9 +111,18 @@ class Evaluation:
         return {name: self.scores[metric][name].to_numpy() for name in (*TEXTS, "value")}
 
     def losses(self) -> pd.DataFrame | None:
-        """Return the losses by step (step, phase, player, name, value), or None where nothing was trained."""
-        path = self.folder / "losses.parquet"
-        return pd.read_parquet(path) if path.is_file() else None
+        """Return the losses by step (step, phase, player, name, value), or None where nothing was trained.
+
+        Raises:
+            DataError: the file has changed since it was written.
+        """
+        if LOSSES not in self.record.files:
+            return None
+        return pd.read_parquet(io.BytesIO(self.read(LOSSES)))
+
+    def read(self, file: str) -> bytes:
+        """Read a file of the evaluation's folder. Raises DataError when it has changed since it was written."""
+        return read_file(self.folder, self.record, file)
 
 
 @dataclass(frozen=True)
@@ -157,22 +169,39 @@ def read_evaluation_record(path: Path, profile: str) -> Record:
     return record
 
 
-def read_scores(path: Path, losses: Path | None = None) -> Rows:
+def read_scores(folder: Path, record: Record, with_losses: bool = True) -> Rows:
     """Read the rows of one evaluation by metric id.
 
     Args:
-        path: the scores.
-        losses: the losses of its training; where these have it, MSE_TRAINING is added to the scores.
+        folder: of the evaluation.
+        record: of the evaluation.
+        with_losses: add MSE_TRAINING where the losses of its training have it.
+
+    Raises:
+        DataError: a file has changed since it was written, cannot be read, or lacks a column.
+    """
+    losses = read_file(folder, record, LOSSES) if with_losses and LOSSES in record.files else None
+    return rows_of(read_file(folder, record, SCORES), losses, folder)
+
+
+def rows_of(scores: bytes, losses: bytes | None, folder: Path) -> Rows:
+    """Return the rows of one evaluation by metric id.
+
+    Args:
+        scores: the content of its scores.
+        losses: the content of its losses; where these have it, MSE_TRAINING is added. None where nothing was trained.
+        folder: of both files, for messages.
 
     Raises:
         DataError: a file is damaged or lacks a column.
     """
+    path = folder / SCORES
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(pa.BufferReader(scores)) as file:
             rows = file.read(use_threads=False)
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise DataError(f"{path}: cannot be read as Parquet ({error}); evaluate the run again") from error
@@ -189,7 +218,7 @@ def read_scores(path: Path, losses: Path | None = None) -> Rows:
     images = columns["image"] != ""
     if "split" in columns and len(splits := set(columns["split"][images])) > 1:
         raise DataError(f"{path}: images of several splits ({', '.join(sorted(map(str, splits)))}), expected one")
-    if losses is not None and (final := training_mse(losses)) is not None:
+    if losses is not None and (final := training_mse(losses, folder / LOSSES)) is not None:
         row = {"metric": MSE_TRAINING.id, "value": final, "unit": MSE_TRAINING.unit, "better": MSE_TRAINING.better}
         row |= {"version": str(MSE_TRAINING.version)}
         columns = {
@@ -211,7 +240,7 @@ def read(root: Path, profile: str) -> list[Evaluation]:
     evaluations: dict[str, Evaluation] = {}
     for folder in folders:
         record = read_evaluation_record(folder / RECORD, profile)
-        scores = read_scores(folder / "scores.parquet", folder / "losses.parquet")
+        scores = read_scores(folder, record)
         if other := evaluations.get(record.evaluation):
             raise DataError(
                 f"{folder}: evaluation {record.evaluation!r} is in {other.folder} too; delete the older folder"

@@ -13,21 +13,22 @@ LAST_SHARE = 10
 """The mean is over the last 1 / LAST_SHARE of the kept steps."""
 
 
-def training_mse(path: Path) -> float | None:
+def training_mse(losses: bytes, path: Path) -> float | None:
     """Return the mean of FULL_SIZE_LOSS over the last tenth of the kept steps; None where it was not watched.
 
     Args:
-        path: the losses of a training; the file may be missing.
+        losses: the content of the losses of a training.
+        path: of their file, for messages.
 
     Raises:
         DataError: the file is damaged.
     """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not path.is_file():
-        return None
     try:
-        rows = pq.read_table(path, columns=["step", "value"], filters=[("name", "==", FULL_SIZE_LOSS)])
+        chosen = [("name", "==", FULL_SIZE_LOSS)]
+        rows = pq.read_table(pa.BufferReader(losses), columns=["step", "value"], filters=chosen)
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
         raise DataError(f"{path}: cannot be read as Parquet ({error}); evaluate the run again") from error
     values = rows.sort_by("step")["value"].to_numpy()

@@ -16,6 +16,7 @@ from bench.record import RECORD, read_record, write_record
 from bench.scoring.restore import restore
 from methods.dffnet import deblurred, inpainted
 from tests.conftest import PARAMS, Project
+from tests.images import flip_byte
 
 DFFNET = """\
     dffnet-places2:
@@ -106,6 +107,16 @@ def test_bad_parts_are_refused(whole, dmphn):
     assert "none.safetensors: no such file" in project.bad("import", "mrfnet", "none.safetensors:stage_one", *target)
     both = (f"generator={weights}:stage_two", f"critic={dmphn[0]}")
     assert "parts of one run: not both, and not of two" in project.bad("import", "dffnet-inpaint", *both, *target)
+
+
+def test_a_part_of_weights_that_have_changed_is_refused(whole, tmp_path):
+    project, weights = whole
+    for path in (weights, weights.with_name(RECORD)):
+        shutil.copy(path, tmp_path / path.name)
+    flip_byte(tmp_path / "weights.safetensors")
+    message = project.bad(*part(tmp_path / "weights.safetensors", "stage_one", "odd"))
+    assert f"{tmp_path}/weights.safetensors: has changed since it was written: its SHA-256 begins with" in message
+    assert "restore this file, or make the run dffnet-places2 again" in message
 
 
 def test_a_run_of_another_profile_is_refused(whole, tmp_path):

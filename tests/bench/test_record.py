@@ -12,6 +12,7 @@ import pytest
 from bench.contracts import DataError
 from bench.provenance import Provenance
 from bench.record import (
+    RECORD,
     VERSION,
     Inside,
     KeptImage,
@@ -20,11 +21,14 @@ from bench.record import (
     Record,
     Source,
     TrainingSet,
+    files_of,
     from_json,
+    read_file,
     read_record,
     to_json,
     write_record,
 )
+from tests.images import flip_byte
 from tests.make_scores import Spec, record_of
 
 PLACE = Path("scores/one/record.json")
@@ -42,18 +46,20 @@ def full() -> Record:
         also=("dffnet",), partial=True, provenance=provenance, network={"channels": 8, "sizes": [1, 2]},
         reduced=("channels: 64 -> 8",), train={"lr": 1e-3}, missing_losses=(MissingLoss("style", "no file"),),
         random_helpers=(RandomHelper("vgg", ("style", "perceptual")),), limits=("slow",), part_of=source,
-        sources={"a.pth": "9" * 64}, evaluation_id="e" * 64, trained_by=provenance,
+        sources={"a.pth": "9" * 64}, trained_by=provenance,
         trained_on=(TrainingSet("a", "kohler", "Kohler", "originals", False, "0" * 64),), parts=(source, source),
         images=(KeptImage("median", "0001", {"input": "blurred", "mask_ratio": None}, "i.png", "r.png", "t.png"),),
         watched=("scale_1",), insides=(Inside("map", "m.png", ()), Inside("weights", "", (0.5, 0.25))),
+        files={"m.png": "a" * 64},
     )  # fmt: skip
 
 
 def test_what_is_written_is_read(tmp_path):
-    record = full()
+    write_record(tmp_path / "record.json", full())
+    record = read_record(tmp_path / "record.json")
     assert all(getattr(record, part.name) for part in fields(Record))
-    write_record(tmp_path / "record.json", record)
-    assert read_record(tmp_path / "record.json") == record
+    assert record == replace(full(), digest=record.digest)
+    assert from_json(to_json(record), PLACE) == record  # the digest does not depend on an earlier one
     values = json.loads((tmp_path / "record.json").read_text())
     assert (values["as"], values["also_as"], values["version"]) == ("mrfnet", ["dffnet"], VERSION)
     assert values["provenance"]["git_commit"] == "c0ffee" and values["images"][0]["restored"] == "r.png"
@@ -86,6 +92,53 @@ def test_every_key_is_required(key):
     del values[key]
     with pytest.raises(DataError, match=rf"^scores/one/record\.json: lacks {key}"):
         from_json(json.dumps(values), PLACE)
+
+
+EDITS = {
+    "title": "Better", "steps": 401, "train_seconds": 1.0, "seed": 1, "partial": False, "network": {"channels": 9},
+    "not_measured": {}, "files": {"m.png": "b" * 64}, "images": [], "digest": "0" * 64, "trained_by": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", EDITS)
+def test_a_valid_value_in_the_place_of_another_is_refused(key):
+    values = json.loads(to_json(full()))
+    assert values[key] != EDITS[key]
+    with pytest.raises(DataError, match=r"^scores/one/record\.json: has changed since it was written: .*; train or"):
+        from_json(json.dumps(values | {key: EDITS[key]}), PLACE)
+
+
+def test_a_value_of_the_provenance_in_the_place_of_another_is_refused():
+    values = json.loads(to_json(full()))
+    values["provenance"]["weights_sha256"] = "f" * 64
+    with pytest.raises(DataError, match=r"record\.json: has changed since it was written"):
+        from_json(json.dumps(values), PLACE)
+
+
+def test_a_record_that_is_only_formatted_in_another_way_is_read():
+    assert from_json(json.dumps(json.loads(to_json(full())), sort_keys=True), PLACE).files == {"m.png": "a" * 64}
+
+
+def test_a_file_of_a_record_is_read_and_refused_when_it_has_changed(tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.png").write_bytes(b"first")
+    (tmp_path / "losses.parquet").write_bytes(b"second")
+    write_record(tmp_path / RECORD, replace(full(), files=files_of(tmp_path)))
+    record = read_record(tmp_path / RECORD)
+    assert list(record.files) == ["images/a.png", "losses.parquet"] and files_of(tmp_path) == record.files
+    assert read_file(tmp_path, record, "images/a.png") == b"first"
+    flip_byte(tmp_path / "images" / "a.png")
+    with pytest.raises(DataError, match=r"images/a\.png: has changed since it was written: .*; train or"):
+        read_file(tmp_path, record, "images/a.png")
+    (tmp_path / "images" / "a.png").write_bytes(b"second")
+    with pytest.raises(DataError, match=r"images/a\.png: has changed since it was written"):
+        read_file(tmp_path, record, "images/a.png")
+    (tmp_path / "images" / "a.png").unlink()
+    with pytest.raises(DataError, match=r"images/a\.png: missing; train or evaluate the run again"):
+        read_file(tmp_path, record, "images/a.png")
+    (tmp_path / "new.png").write_bytes(b"new")
+    with pytest.raises(DataError, match=r"new\.png: has changed .*, recorded is none; train or evaluate the run again"):
+        read_file(tmp_path, record, "new.png")
 
 
 @pytest.mark.parametrize(

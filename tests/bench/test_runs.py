@@ -11,6 +11,7 @@ from torch import nn
 
 from bench import folders, registry, runs
 from bench.contracts import ParamsError, UserError
+from bench.files import sha256
 from bench.params import loading
 from bench.record import RECORD, write_record
 from bench.scoring.restore import restore
@@ -100,7 +101,9 @@ def test_a_loaded_run_is_tiled_by_the_margin_of_its_own_network(tmp_path, argume
     arguments = {"channels": 4} | arguments
     networks = nn.ModuleDict(registry.method("mrfnet").networks(**arguments))
     save_file(networks.state_dict(), place / runs.WEIGHTS)
-    write_record(place / RECORD, replace(record_of(Spec("mrfnet", "gopro", "deblur", 29.0)), network=arguments))
+    record = record_of(Spec("mrfnet", "gopro", "deblur", 29.0))
+    provenance = replace(record.provenance, weights_sha256=sha256(place / runs.WEIGHTS))
+    write_record(place / RECORD, replace(record, network=arguments, provenance=provenance))
     trained = runs.load(loaded, "plain")
     assert trained.method.margin == margin
     batch = {"x": torch.rand(1, 3, 64, 640)}

@@ -166,6 +166,9 @@ def test_a_lost_mlflow_run_and_changed_scores_are_faults(report, store, tmp_path
     rows = pd.read_parquet(path)
     rows.loc[rows["metric"] == "psnr-rgb8", "value"] += 1.0
     rows.to_parquet(path)
+    with pytest.raises(DataError, match=r"lmfn-gopro-deblur/scores\.parquet: has changed since it was written"):
+        check.check(report, tmp_path / "scores", profile="sample", experiment_of=in_experiment_7)
+    make_scores.record_files(path.parent)  # as a second evaluation would
     with pytest.raises(DataError, match="the scores of lmfn-gopro-deblur give"):
         check.check(report, tmp_path / "scores", profile="sample", experiment_of=in_experiment_7)
 

@@ -62,6 +62,9 @@ def test_bad_stores_are_refused(store, tmp_path):
     copy = tmp_path / "mine"
     shutil.copytree(store / "mine-gopro-deblur", copy / "one")
     (copy / "one" / "scores.parquet").write_bytes(b"PAR1 cut off")
+    with pytest.raises(DataError, match=r"one/scores\.parquet: has changed since it was written"):
+        reading.read(copy, "sample")
+    make_scores.record_files(copy / "one")
     with pytest.raises(DataError, match=r"scores\.parquet: cannot be read as Parquet"):
         reading.read(copy, "sample")
     record = json.loads((copy / "one" / "record.json").read_text())

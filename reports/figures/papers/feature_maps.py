@@ -60,7 +60,7 @@ def median_image(evaluation: Evaluation, field: str) -> Image.Image:
     """Input or target of the median image, to which the insides belong. Raises DataError when it cannot be read."""
     entry = image_of(evaluation, "median")
     assert entry is not None, "an evaluation with insides keeps its median image"
-    return read_image(evaluation.folder / getattr(entry, field))
+    return read_image(evaluation, getattr(entry, field))
 
 
 def runs_with_insides(

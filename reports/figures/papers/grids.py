@@ -80,9 +80,9 @@ def read_grid_image(runs: Sequence[Evaluation], rule: str, details: int) -> Grid
         return None
     chosen = Counter(keys).most_common(1)[0][0]
     kept = [(run, entry) for run in runs if (entry := image_of(run, rule)) and image_key(run, rule) == chosen]
-    folder, first = kept[0][0].folder, kept[0][1]
-    given, target = read_image(folder / first.input), read_image(folder / first.target)
-    restored = [(run.record.title, read_image(run.folder / entry.restored)) for run, entry in kept]
+    run, first = kept[0]
+    given, target = read_image(run, first.input), read_image(run, first.target)
+    restored = [(run.record.title, read_image(run, entry.restored)) for run, entry in kept]
     return GridImage(
         chosen[0],
         (("input", given), *restored, ("target", target)),

@@ -240,11 +240,12 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
         Spec("mrfnet", "gopro", "deblur", 29.4, "mrfnet"),
         Spec("dmphn", "gopro", "deblur", 28.9, "dmphn"),
     ]
-    specs = [Spec(**{**vars(spec), "record": {"evaluation_id": spec.name}}) for spec in specs]
     make_scores.write(folder / "scores", specs, images=4)
     for path in (folder / "scores").glob("*/images/*.png"):  # as evaluations name them
         rule, _, kind = path.stem.partition("-")
         path.rename(path.with_name(f"{rule}.{kind or 'restored'}.png"))
+    for spec in specs:
+        make_scores.record_files(folder / "scores" / spec.name)
     before, variable = Path.cwd(), os.environ.pop("MLFLOW_TRACKING_URI", None)
     os.chdir(folder)
     try:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from bench.record import RECORD
+from bench.contracts import DataError
+from bench.record import RECORD, read_record
 from bench.tracking import checkpoints, store, uploads
 from tests.bench.tracking.toys import COSTS, all_runs, database_text, evaluated, log_training, made_record
+from tests.images import flip_byte
+from tests.make_scores import record_files
 
 # Evaluations ----------------------------------------------------------------------------------------------------------
 
@@ -25,7 +29,7 @@ def test_an_evaluation_goes_to_the_run_that_trained_it_and_again_changes_nothing
     assert uploads.sync(client, folder) == run_id
     run = client.get_run(run_id)
     assert run.data.metrics == {"test.psnr-rgb8": 25.0, "test.lpips": 0.5} | COSTS
-    assert run.data.tags["evaluation_id"] == "e" * 64 and run.info.end_time == ended
+    assert run.data.tags["evaluation_id"] == read_record(folder / RECORD).digest and run.info.end_time == ended
     before = database_text(tmp_path / store.DATABASE)
     assert uploads.sync(client, folder) == run_id
     assert database_text(tmp_path / store.DATABASE) == before
@@ -34,8 +38,7 @@ def test_an_evaluation_goes_to_the_run_that_trained_it_and_again_changes_nothing
 def test_the_newest_evaluation_is_shown_though_its_value_is_lower(client, tmp_path):
     run_id = store.start(client, made_record(), "training-1")
     for number, value in enumerate([30.0, 20.0]):
-        record = made_record(run_id, evaluation_id=str(number) * 64)
-        folder = evaluated(tmp_path / f"scores{number}", record, {"psnr-rgb8": [value]})
+        folder = evaluated(tmp_path / f"scores{number}", made_record(run_id), {"psnr-rgb8": [value]})
         os.utime(folder / RECORD, (1e9 + number, 1e9 + number))
         assert uploads.sync(client, folder) == run_id
         assert client.get_run(run_id).data.metrics["test.psnr-rgb8"] == value
@@ -44,7 +47,7 @@ def test_the_newest_evaluation_is_shown_though_its_value_is_lower(client, tmp_pa
 def test_a_lost_store_is_filled_again_from_the_files(client, tmp_path, empty_store, monkeypatch):
     record = made_record("0" * 32)  # of the store that was lost
     folder = evaluated(tmp_path / "scores", record, {"psnr-rgb8": [20.0, 30.0]})
-    chain = made_record(run="a+b", evaluation="a+b", kind="chain", evaluation_id="f" * 64)
+    chain = made_record(run="a+b", evaluation="a+b", kind="chain")
     other = evaluated(tmp_path / "chain", chain, {"psnr-rgb8": [10.0]})
     for _ in range(2):
         first, second = uploads.sync(client, folder), uploads.sync(client, other)
@@ -85,6 +88,23 @@ def test_images_are_logged_once_with_their_pixels_for_the_grids(client, tmp_path
     for path, level in zip(paths, (80, 40), strict=True):
         with Image.open(client.download_artifacts(run_id, path)) as image:
             assert image.size == (12, 8) and image.getextrema() == ((level, level),) * 3
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["one byte", "another file"])
+@pytest.mark.parametrize("name", ["scores.parquet", "losses.parquet", "images/median.restored.png", "record.json"])
+def test_an_evaluation_that_has_changed_is_not_logged(client, tmp_path, name, swapped):
+    folder = evaluated(tmp_path / "scores", made_record(), {"psnr-rgb8": [20.0]})
+    if swapped:
+        other = evaluated(tmp_path / "other", made_record(seed=4), {"psnr-rgb8": [25.0]})
+        Image.new("RGB", (12, 8)).save(other / "images" / "median.restored.png")
+        (other / "losses.parquet").write_bytes((other / "scores.parquet").read_bytes())
+        record_files(other)
+        shutil.copy(other / name, folder / name)
+    else:
+        flip_byte(folder / name)
+    with pytest.raises(DataError, match=r"(scores|losses|restored|record)\.\w+: .*; train or evaluate the run again"):
+        uploads.sync(client, folder)
+    assert [run.data.metrics for run in all_runs(client)] in ([], [{}])
 
 
 def test_scores_are_named_by_input_where_a_task_has_several_and_costs_by_size():

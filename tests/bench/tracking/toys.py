@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from bench.provenance import Provenance
-from bench.record import RECORD, Record, write_record
+from bench.record import RECORD, Record, files_of, write_record
 from bench.tracking import checkpoints, store
 from bench.training.loss_log import write_losses
 
@@ -22,7 +22,7 @@ def made_record(mlflow_run: str = "", **changes: Any) -> Record:
     record = Record(
         run="plain", evaluation="plain", method="mrfnet", row="mrfnet", also=(), title="MRFNet", kind="trained",
         task="deblur", dataset="gopro", dataset_title="GOPRO", origin="offline photographs", partial=False,
-        profile="sample", seed=3, network={"channels": 8}, evaluation_id="e" * 64,
+        profile="sample", seed=3, network={"channels": 8},
         train={"lr": 1e-3, "schedule": {"kind": "cosine"}, "weights": {}},
         provenance=Provenance("c0ffee", True, "3.11.9", {}, "Linux x86_64", manifest_sha256="a" * 64,
                               mlflow_run=mlflow_run, weights_sha256="b" * 64),
@@ -39,7 +39,7 @@ def evaluated(folder: Path, record: Record, values: dict[str, list[float]], give
     write_losses(folder / "losses.parquet", [(s, "train", "network", "mse", 1 / (s + 1), s / 10) for s in range(5)])
     for n, name in enumerate(["median.restored", "insides/heat"]):
         Image.fromarray(np.full((8, 12, 3), 40 * (n + 1), np.uint8)).save(folder / "images" / f"{name}.png")
-    write_record(folder / RECORD, record)
+    write_record(folder / RECORD, replace(record, files=files_of(folder)))
     return folder
 
 

@@ -60,10 +60,9 @@ def test_two_windows_are_at_the_largest_errors_and_do_not_overlap(tmp_path):
     target = np.full((128, 256, 3), 100, np.uint8)
     given = target.copy()
     given[90:100, 200:210], given[10:20, 20:30] = 0, 60
-    for name, pixels in (("given", given), ("target", target)):
-        Image.fromarray(pixels).save(tmp_path / f"{name}.png")
-    files = tmp_path / "given.png", [("mine", "run", tmp_path / "given.png")], tmp_path / "target.png"
-    comparison = comparisons.compare("t", *files, max_windows=2)
+    first, last = Image.fromarray(given), Image.fromarray(target)
+    images = first, [("mine", "run", first)], last
+    comparison = comparisons.compare("t", *images, max_windows=2)
     boxes = [[round(part * side) for part, side in zip(w, (256, 128) * 2, strict=True)] for w in comparison.windows]
     for (left, top, w, h), (x, y) in zip(boxes, ((200, 90), (20, 10)), strict=True):
         assert left <= x and left + w >= x + 10 and top <= y and top + h >= y + 10
@@ -73,7 +72,7 @@ def test_two_windows_are_at_the_largest_errors_and_do_not_overlap(tmp_path):
     comparisons.save_comparison(comparison, tmp_path / "both")
     text = (tmp_path / "both.svg").read_text()
     assert text.count("<image") == 9 and all(text.count(f'stroke="{colour}"') == 6 for colour in comparisons.BOXES)
-    assert len(comparisons.compare("t", *files).windows) == 1
+    assert len(comparisons.compare("t", *images).windows) == 1
 
 
 def test_the_boxes_are_where_the_largest_errors_are_and_do_not_overlap():

@@ -17,8 +17,7 @@ def test_scores_are_read_as_they_were_written(tmp_path):
     spec = Spec("rfr", "paris-streetview", "inpaint", 29, "rfr")
     frame = make_scores.score_rows(spec, 4)
     frame["mask_band"] = frame["mask_band"].where(frame["mask_band"] != "", None)
-    frame.to_parquet(tmp_path / "scores.parquet")
-    rows = reading.read_scores(tmp_path / "scores.parquet")
+    rows = reading.rows_of(frame.to_parquet(), None, tmp_path)
     assert list(rows) == list(dict.fromkeys(frame["metric"])) and len(rows) == frame["metric"].nunique()
     for metric, group in frame.groupby("metric"):
         assert rows[str(metric)]["value"].to_numpy() == pytest.approx(group["value"].to_numpy(), nan_ok=True)
@@ -34,16 +33,15 @@ def test_scores_are_read_as_they_were_written(tmp_path):
 def test_the_training_mse_is_the_mean_of_the_last_tenth(tmp_path):
     """Only of the watched loss of the full-size image, in any order of the rows; without it there is no such score."""
     spec = Spec("mrfnet", "gopro", "deblur", 29, "mrfnet")
-    make_scores.score_rows(spec, 4).to_parquet(tmp_path / "scores.parquet")
-    plain = reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
+    scores = make_scores.score_rows(spec, 4).to_parquet()
+    plain = reading.rows_of(scores, None, tmp_path)
     assert MSE_TRAINING.id not in plain
     steps = np.arange(40)
     losses = pd.concat(
         pd.DataFrame({"step": steps, "phase": "train", "player": "network", "name": name, "value": values})
         for name, values in (("scale_1", steps / 10.0), ("mse", 9.0 + steps))
     )
-    losses.iloc[::-1].to_parquet(tmp_path / "losses.parquet")
-    rows = reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
+    rows = reading.rows_of(scores, losses.iloc[::-1].to_parquet(), tmp_path)
     assert list(rows) == [*plain, MSE_TRAINING.id]
     evaluation = reading.Evaluation(tmp_path, make_scores.record_of(spec), rows)
     stat = reading.measure(evaluation, MSE_TRAINING.id, {"scene": "indoor"})
@@ -51,8 +49,7 @@ def test_the_training_mse_is_the_mean_of_the_last_tenth(tmp_path):
     assert (stat.better, stat.interval, stat.version) == ("lower", None, "1")
     for metric in plain:
         pd.testing.assert_frame_equal(rows[metric], plain[metric])
-    losses[losses["name"] == "mse"].to_parquet(tmp_path / "losses.parquet")
-    assert MSE_TRAINING.id not in reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
-    (tmp_path / "losses.parquet").write_bytes(b"PAR1")
+    others = losses[losses["name"] == "mse"].to_parquet()
+    assert MSE_TRAINING.id not in reading.rows_of(scores, others, tmp_path)
     with pytest.raises(DataError, match=r"losses\.parquet: cannot be read as Parquet"):
-        reading.read_scores(tmp_path / "scores.parquet", tmp_path / "losses.parquet")
+        reading.rows_of(scores, b"PAR1", tmp_path)

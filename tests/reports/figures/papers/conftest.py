@@ -15,7 +15,7 @@ from bench.record import Inside
 from datasets import visdrone
 from reports.figures.papers.builders import PaperFigure, draw_figures
 from reports.scores import reading
-from tests.make_scores import Spec, photograph, write
+from tests.make_scores import Spec, photograph, record_files, write
 from tests.manifests import ABOUT, ROW
 from tests.reports.samples import PUBLISHED
 
@@ -76,6 +76,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         value = numbers / (1 + step)
         losses = pd.DataFrame({"step": step, "phase": phase, "player": "p", "name": loss, "value": value})
         losses.to_parquet(folder / name / "losses.parquet")
+        record_files(folder / name)
     return folder
 
 

@@ -13,7 +13,7 @@ from reports.figures.papers.builders import PaperFigure, draw_figures
 from reports.figures.sheets import BOXES, WIDTH
 from reports.figures.windows import enlarge, worst_windows
 from reports.scores import reading
-from tests.make_scores import Spec, photograph, write
+from tests.make_scores import Spec, photograph, record_files, write
 from tests.reports.samples import PUBLISHED, holds, texts
 
 
@@ -83,5 +83,8 @@ def test_a_damaged_image_is_one_clear_error(tmp_path: Path):
     file = tmp_path / "scores" / "a" / "images" / "median.png"
     file.write_bytes(file.read_bytes()[:100])
     (tmp_path / "out").mkdir()
+    with pytest.raises(DataError, match=r"median\.png: has changed since it was written.*evaluate the run again"):
+        draw_figures(reading.read(tmp_path / "scores", "sample"), tmp_path, tmp_path / "out", PUBLISHED)
+    record_files(tmp_path / "scores" / "a")
     with pytest.raises(DataError, match=r"median\.png: cannot be read.*evaluate the run again"):
         draw_figures(reading.read(tmp_path / "scores", "sample"), tmp_path, tmp_path / "out", PUBLISHED)

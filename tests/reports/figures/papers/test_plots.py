@@ -12,7 +12,7 @@ import pytest
 from reports.figures.papers.builders import PaperFigure
 from reports.figures.papers.plots import first_epochs, middle_of_fusion, steps_of_epochs
 from reports.scores import reading
-from tests.make_scores import Spec, write
+from tests.make_scores import Spec, record_files, write
 
 
 def traced(svg: str) -> list[np.ndarray]:
@@ -57,6 +57,7 @@ def test_losses_are_in_percent_of_the_first_and_end_with_the_second_epoch(tmp_pa
     rows += [(step, "critic", "total", 100.0) for step in range(7)]
     losses = pd.DataFrame(rows, columns=["step", "player", "name", "value"]).assign(phase="train")
     losses.to_parquet(tmp_path / "a" / "losses.parquet")
+    record_files(tmp_path / "a")
     run = reading.read(tmp_path, "sample")[0]
     result = first_epochs(run)
     assert result is not None
