@@ -28,7 +28,8 @@ import cv2
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from bench.data.user_images import check_sizes, list_images, read_bytes, read_rgb, require_folder, same_size
+from bench.data.image_folders import list_images, require_folder
+from bench.data.user_images import check_sizes, image_size, read_rgb, same_size
 from datasets.degradations.dual_pixel import CAMERAS, SHAPES, barrel, check_camera_set, draw_depth, simulate
 from datasets.photographs.packaged import Photograph, motorcycle_depth
 from datasets.photographs.patches import SOBEL_SIZES, num_kept, patch_corners, sharpest_corners
@@ -93,20 +94,6 @@ def scenes(folder: Path, split: str) -> list[dict[str, Path]]:
         {field: numbers[field][source] for field in ("left", "right", "centre")} | {"target": numbers["target"][target]}
         for source, target in pairs
     ]
-
-
-def header_size(path: Path) -> tuple[int, int]:
-    """Read (H, W) from the header of a 16-bit PNG. Raises DataError for other files; later damage is not noticed."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(26)
-    except OSError:
-        header = read_bytes(path)[:26]  # raises with its message
-    if len(header) < 26 or not header.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise DataError(f"{path}: found no PNG header, expected a PNG of 16 bits per value; use the files as published")
-    if header[24] != 16:
-        raise DataError(f"{path}: found {header[24]} bits per value, expected 16; use the files as published")
-    return int.from_bytes(header[20:24]), int.from_bytes(header[16:20])
 
 
 @lru_cache(maxsize=1)
@@ -229,7 +216,7 @@ def scenes_by_split(folder: Path, partial: bool) -> dict[str, list[dict[str, Pat
 
 def scene_size(folder: Path, split: str, scene: dict[str, Path]) -> tuple[int, int]:
     """Return (H, W) of a scene from the headers of its files. Raises DataError when they differ."""
-    sizes = {str(path): header_size(path) for path in scene.values()}
+    sizes = {str(path): image_size(path, bits=16) for path in scene.values()}
     check_sizes(f"{folder} {split} {scene['centre'].stem}", sizes)
     return sizes[str(scene["target"])]
 

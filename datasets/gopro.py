@@ -25,7 +25,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from bench.data.user_images import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
+from bench.data.image_folders import describe, list_folders, list_images, require_folder
+from bench.data.user_images import check_sizes, image_size, read_rgb, same_size
 from bench.names import as_name
 from datasets.degradations.blur import average, check_response, expose
 from datasets.photographs.crops import random_crop
@@ -155,15 +156,15 @@ def sequence_folders(folder: Path, split: str, partial: bool) -> list[Path]:
     """
     if partial and not (folder / split).is_dir():
         return []
-    paths = sorted(path for path in require_folder(folder / split).iterdir() if path.is_dir())
+    paths = list_folders(folder / split)
     for path in paths:
-        if path.name not in SEQUENCES[split] and not path.name.startswith("."):
+        if path.name not in SEQUENCES[split]:
             listed_in = next((other for other in SEQUENCES if path.name in SEQUENCES[other]), "no split")
             raise DataError(
                 f"{path}: found a sequence that the official list has in {listed_in}, expected the "
                 f"{len(SEQUENCES[split])} sequences of {split}; unpack the archive again"
             )
-    return [path for path in paths if path.name in SEQUENCES[split]]
+    return paths
 
 
 def check_official(folder: Path, listed: dict[str, dict[str, Images]], partial: bool) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from bench.data.user_images import check_sizes, describe, image_size, list_images, read_rgb, require_folder, same_size
+from bench.data.image_folders import describe, list_images, require_folder
+from bench.data.user_images import check_sizes, image_size, read_rgb, same_size
 from datasets.degradations.blur import check_response, expose
 from datasets.photographs.packaged import Photograph, photographs
 from datasets.photographs.stand_in import check_least

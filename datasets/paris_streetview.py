@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from bench.data.user_images import describe, list_images, read_rgb
+from bench.data.image_folders import describe, list_images
+from bench.data.user_images import read_rgb
 from bench.names import as_name
 from datasets.degradations.mask_files import check_mask_folder, checked_mask_folder, choose_mask
 from datasets.degradations.mask_generators import DEFAULT_GENERATOR, FREE_FORM, SIDE

@@ -14,7 +14,6 @@ select others, but no generator draws this union.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from functools import partial as bind
 from pathlib import Path
@@ -22,7 +21,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from bench.data.user_images import EXTENSIONS, describe, read_rgb, require_folder
+from bench.data.image_folders import describe, require_folder, walk_images
+from bench.data.user_images import read_rgb
 from bench.names import as_name
 from datasets.degradations.blur import draw_kernel_blur
 from datasets.degradations.mask_files import check_mask_folder, checked_mask_folder, choose_mask
@@ -58,22 +58,9 @@ def train_folder(root: Path, resolution: str) -> Path:
     return present[0] if present else root / names[0]
 
 
-def walk(folder: Path) -> list[str]:
-    """List the images in `folder` and its sub-folders as sorted relative names, without hidden files.
-
-    The list is empty for a missing folder.
-    """
-    images: list[str] = []
-    for parent, _, files in os.walk(folder):
-        prefix = Path(parent).relative_to(folder).as_posix()
-        start = "" if prefix == "." else f"{prefix}/"
-        images += [start + name for name in files if name[0] != "." and name.lower().endswith(EXTENSIONS)]
-    return sorted(images)
-
-
 def train_images(folder: Path) -> list[str]:
     """List <letter>/<category>[/<sub-category>]/NNNNNNNN.jpg. Raises DataError for a file in another place."""
-    names = walk(folder)
+    names = walk_images(folder)
     for name in names:
         parts = name.split("/")
         if len(parts) not in (3, 4) or len(parts[0]) != 1:
@@ -218,7 +205,7 @@ def originals(
         raise ParamsError(f"resolution: found {resolution!r}, expected one of {', '.join(RESOLUTIONS)}")
     mask_folder = checked_mask_folder(masks, generator, bands)
     folders = {"train": train_folder(require_folder(root), resolution), "test": root / f"val_{resolution}"}
-    images = {"train": train_images(folders["train"]), "test": walk(folders["test"])}
+    images = {"train": train_images(folders["train"]), "test": walk_images(folders["test"])}
     if not partial:
         check_count(folders["train"], "train", len(images["train"]), (COUNTS["train"], CHALLENGE))
         check_count(folders["test"], "test", len(images["test"]), (COUNTS["test"],))

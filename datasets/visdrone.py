@@ -27,7 +27,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made, ParamsError
-from bench.data.user_images import describe, image_size, list_images, read_rgb, require_folder
+from bench.data.image_folders import describe, list_folders, list_images, require_folder
+from bench.data.user_images import image_size, read_rgb
 from bench.names import as_name
 from datasets.degradations.blur import draw_kernel_blur
 from datasets.degradations.mask_generators import DEFAULT_GENERATOR
@@ -87,11 +88,10 @@ def photographs_of(root: Path, split: str) -> dict[str, Path]:
 def frames_of(root: Path, split: str) -> dict[str, Path]:
     """List the frames of one VID folder by <clip>-<frame>. Raises DataError for a clip without frames."""
     by_name = {}
-    for clip in sorted(require_folder(root / f"VisDrone2019-VID-{FOLDERS[split]}" / "sequences").iterdir()):
-        if clip.is_dir() and not clip.name.startswith("."):
-            if not (frames := list_images(clip)):
-                raise DataError(f"{clip}: found no frame, expected NNNNNNN.jpg; unpack the archive again")
-            by_name.update({f"{clip.name}-{path.stem}": path for path in frames})
+    for clip in list_folders(root / f"VisDrone2019-VID-{FOLDERS[split]}" / "sequences"):
+        if not (frames := list_images(clip)):
+            raise DataError(f"{clip}: found no frame, expected NNNNNNN.jpg; unpack the archive again")
+        by_name.update({f"{clip.name}-{path.stem}": path for path in frames})
     return by_name
 
 

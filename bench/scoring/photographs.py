@@ -6,6 +6,7 @@ earlier result and is replaced.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 from bench import runs
 from bench.contracts import DataError, Method, UserError
 from bench.data.built_images import as_float, write_png
+from bench.data.colour_profiles import colour_description
 from bench.data.user_images import read_mask, read_rgb
 from bench.files import need_writable
 from bench.params.resolving import all_chains, all_runs
@@ -50,6 +52,8 @@ class Request:
 def restore_files(params: Params, request: Request) -> Iterator[Path]:
     """Restore each image into `request.out`, as an 8-bit PNG of the same name; yield each result's path.
 
+    A result has the colour profile of its image; a warning tells where it cannot.
+
     Raises:
         UserError: a run that is not trained, a mask or right view that is missing or not used, or an `out` that would
             overwrite an input or a file next to one.
@@ -70,11 +74,16 @@ def restore_files(params: Params, request: Request) -> Iterator[Path]:
     device = scoring_device()
     task, method, networks = _load(params, request.run, device)
     _check_options(request, task)
+    colours = []
     for image, right in zip(request.images, pairs, strict=True):
         _arrays(image, right, request.mask)  # reads all of them first: the last may be damaged
-    for image, right, out in zip(tqdm(request.images, disable=None, unit="image"), pairs, outputs, strict=True):
+        colours.append(colour_description(image))
+        if colours[-1].problem:
+            warnings.warn(colours[-1].problem, stacklevel=2)
+    jobs = zip(tqdm(request.images, disable=None, unit="image"), pairs, outputs, colours, strict=True)
+    for image, right, out, colour in jobs:
         arrays = _arrays(image, right, request.mask)
-        write_png(out, quantise(_restored(image, arrays, request, method, networks, device)))
+        write_png(out, quantise(_restored(image, arrays, request, method, networks, device)), colour.chunks)
         yield out
 
 

@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from bench.contracts import DataError, ParamsError
-from bench.data.user_images import list_images, read_mask
+from bench.data.image_folders import list_images
+from bench.data.user_images import read_mask
 from datasets.degradations.mask_generators import DEFAULT_GENERATOR, GENERATORS, Band, hole_share
 from datasets.degradations.masks import check_generator, mask_condition, parse_band
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from bench.contracts import DataError, Dataset, Item, Made
-from bench.data.user_images import list_images, read_rgb, same_size
+from bench.data.image_folders import list_images
+from bench.data.user_images import read_rgb, same_size
 from bench.names import as_name
 from datasets.degradations.blur import kernel_blur
 from datasets.photographs.packaged import Photograph

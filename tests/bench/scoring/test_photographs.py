@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from bench.contracts import UserError
 from bench.params import loading
@@ -83,6 +83,16 @@ def test_a_hole_is_filled_and_all_else_is_kept(ready, photo, tmp_path):
         assert restored[mask == 255].any()
 
 
+def test_the_colour_profile_is_kept_and_a_lost_one_is_told(ready, photo, tmp_path, capsys):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open(photo).save(tmp_path / "phone.jpg", icc_profile=profile)
+    ready.good("restore", "input-gopro", tmp_path / "phone.jpg", "--out", tmp_path / "out")
+    assert Image.open(tmp_path / "out" / "phone.png").info["icc_profile"] == profile
+    Image.open(photo).convert("L").save(tmp_path / "grey.png", icc_profile=profile.replace(b"RGB ", b"GRAY", 1))
+    with pytest.warns(UserWarning, match=r"grey\.png: its colour profile is for grey values"):
+        ready.good("restore", "input-gopro", tmp_path / "grey.png", "--out", tmp_path / "out")
+
+
 def test_two_views_are_restored_together(ready, photo, tmp_path):
     right = shutil.copy(photo, tmp_path / "right.jpg")
     ready.good("restore", "dpdnet-canon-dp", photo, "--right", right, "--out", tmp_path / "out")
@@ -93,8 +103,10 @@ def test_restoring_refuses_what_it_cannot_do_before_it_begins(ready, photo, tmp_
     out = tmp_path / "out"
     other = tmp_path / "other.png"
     Image.new("RGB", (40, 40)).save(other)
-    Image.new("L", (40, 40)).save(tmp_path / "mask.png")
-    Image.new("L", (50, 70)).save(tmp_path / "fits.png")
+    for name, size in (("mask.png", (40, 40)), ("fits.png", (50, 70))):
+        mask = Image.new("L", size)
+        mask.paste(255, (5, 5, 20, 20))
+        mask.save(tmp_path / name)
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(photo.read_bytes()[:600])
     empty = tmp_path / "empty.png"

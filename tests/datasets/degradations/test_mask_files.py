@@ -47,9 +47,9 @@ def test_an_inverted_mask_is_refused(tmp_path):
     assert "the mask looks inverted: white must be the hole" in str(error.value)
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_mask_of_one_value_is_refused_and_not_called_inverted(tmp_path, share):
-    with pytest.raises(DataError, match="take the file out") as error:
+@pytest.mark.parametrize(("share", "message"), [(0.0, "a mask without a hole"), (1.0, "a mask that is all hole")])
+def test_a_mask_of_one_value_is_refused_and_not_called_inverted(tmp_path, share, message):
+    with pytest.raises(DataError, match=message) as error:
         read_mask_file(write(tmp_path / "a.png", share), (64, 64))
     assert "inverted" not in str(error.value)
 
