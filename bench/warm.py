@@ -19,7 +19,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -115,7 +114,10 @@ def run_in_server(arguments: Sequence[str]) -> int | None:
     """
     if not (path := os.environ.get(SOCKET_VARIABLE)):
         return None
-    request = {"arguments": list(arguments), "folder": os.getcwd(), "environment": dict(os.environ)}
+    try:
+        request = {"arguments": list(arguments), "folder": os.getcwd(), "environment": dict(os.environ)}
+    except FileNotFoundError:  # the current folder has been deleted: the command says so
+        return None
     content = json.dumps(request).encode()
     with socket.socket(socket.AF_UNIX) as connection:
         try:
@@ -197,17 +199,20 @@ def answer_request(connection: socket.socket) -> None:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
     threading.Thread(target=_follow_client, args=(connection,), daemon=True).start()
     from bench.cli.main import main
 
     try:
+        os.chdir(request["folder"])
         status = main(request["arguments"])
-    except BaseException:
-        traceback.print_exc()
-        status = 1
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else 1
+    except Exception as error:
+        from bench import crash
+
+        status = crash.end(error, "sharpbench", request["arguments"])
     sys.stdout.flush()
     sys.stderr.flush()
     connection.sendall(bytes([status]))

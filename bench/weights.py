@@ -68,7 +68,7 @@ def shared_folder() -> Path:
     """Return torch's folder of weights: $TORCH_HOME/hub/checkpoints, default ~/.cache/torch/hub/checkpoints."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     home = os.environ.get("TORCH_HOME") or os.path.join(cache, "torch")
-    return Path(home).expanduser() / "hub" / "checkpoints"
+    return Path(os.path.expanduser(home)) / "hub" / "checkpoints"  # pathlib's fails for a user without a home
 
 
 def find(key: str, folder: Path | None = None) -> Path | None:
@@ -115,7 +115,7 @@ def digest(path: Path, size: int, changed: int) -> str:
 def explain(key: str, folder: Path | None = None) -> str:
     """Return one sentence for missing weights: what to fetch, where to put it, and what to do then."""
     file = known(key)
-    shared = str(shared_folder()).replace(str(Path.home()), "~", 1)
+    shared = str(shared_folder()).replace(os.path.expanduser("~"), "~", 1)
     places = f"{folder} or {shared}" if folder is not None else shared
     return (
         f"the weights {key!r} ({file.title}) are not on this machine: fetch {file.url} "

@@ -7,6 +7,8 @@ no heavy package, and a command depends on nothing but its own module and that m
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import io
 import os
 import signal
 import sys
@@ -16,12 +18,15 @@ from pathlib import Path
 
 import click
 
-from bench import __version__, stop_signals
+from bench import __version__, crash, stop_signals
 from bench.cli.common import GlobalOptions
 from bench.contracts import UserError
-from bench.registry import nearest
+from bench.registry import ROOT, nearest
 
 PROGRAM = "sharpbench"
+OWN_PACKAGES = ("datasets", "methods", "reports")
+"""Packages of the project whose names others use, too, such as Hugging Face's `datasets`. The command `sharpbench`
+finds installed packages first, unlike `python -m bench`."""
 SECTIONS = {
     "Information": {
         "list": "bench.cli.list_",
@@ -139,12 +144,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; by default that of this process.
 
     Returns:
-        The exit status: 0, 2 after one message about bad input, 130 after Ctrl-C, 143 after SIGTERM.
+        The exit status: 0, 2 after one message about bad input, 130 after Ctrl-C, 143 after SIGTERM, 70 after an error
+        that nobody expected, with a file for a report (`bench.crash`).
     """
     context: click.Context | None = None
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with stop_signals.handled():
-            context = group.make_context(PROGRAM, list(sys.argv[1:] if arguments is None else arguments))
+            _prepare_process()
+            context = group.make_context(PROGRAM, list(arguments))
             group.invoke(context)
     except click.exceptions.Exit as end:  # after --help and --version
         return end.exit_code
@@ -164,7 +172,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader (head, less) has closed the pipe; what Python still flushes at exit must not fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        return crash.end(error, _prefix(context), arguments)
     return 0
+
+
+def _prepare_process() -> None:
+    """Let every text be printed, and the project's own packages be found before others of their names.
+
+    Raises:
+        UserError: the current folder has been deleted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name in another encoding than the terminal's
+            stream.reconfigure(errors="backslashreplace")
+    for name in OWN_PACKAGES:
+        spec = None if name in sys.modules else importlib.util.find_spec(name)
+        if spec is not None and spec.origin != str(ROOT / name / "__init__.py"):
+            sys.path.insert(0, str(ROOT))
+    try:
+        os.getcwd()
+    except OSError:
+        raise UserError("the current folder has been deleted; change to the project's folder and try again") from None
 
 
 def _prefix(context: click.Context | None) -> str:

@@ -21,6 +21,8 @@ class WeightsError(UserError):
     """Weights that cannot be read safely or do not fit the network."""
 
 
+LONGEST = 160
+"""The most characters of a value in a message."""
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxother = _BRIEF.maxlong = 80
 _BRIEF.maxlevel = 3
@@ -33,9 +35,10 @@ def brief(value: object) -> str:
     ("['a', 1, None]", 80)
     """
     try:
-        return _BRIEF.repr(value)
+        text = _BRIEF.repr(value)
     except ValueError:  # Python refuses to print whole numbers of more than 4,300 digits
         return f"a value of the type {type(value).__name__} that is too long to print"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
 def at_least(smallest: float, method: str, **arguments: float) -> None:

@@ -16,7 +16,7 @@ from bench.params.values import TEXT_FOR_NUMBER
 from bench.registry import nearest
 
 Model = TypeVar("Model", bound=BaseModel)
-MOST_FAULTS = 10
+MOST_FAULTS = 5
 """Faults that one message names."""
 
 

@@ -46,6 +46,7 @@ def load(path: Path = PATH, profile: str | None = None, methods: Path | None = N
         use_folder(Path(params.methods))
     _check_entries(params, path)
     _check_run_names(params, path)
+    _check_members(params, path)
     for group, searches in params.searches.items():
         for name, search in searches.items():
             _check_search(params, search, f"{path}: searches.{group}.{name}")
@@ -90,6 +91,21 @@ def _check_run_names(params: Params, path: Path) -> None:
         raise ParamsError(f"{path}: two runs have {written}; the name of a run is that of its folder")
     if equal := first_clash(params.auxiliary):
         raise ParamsError(f"{path}: auxiliary: two stages have the names {equal[0]!r} and {equal[1]!r}: one file")
+
+
+def _check_members(params: Params, path: Path) -> None:
+    """Raise ParamsError for a transfer or a chain of a run that does not exist."""
+    searched = all_searches(params)
+    everywhere = {name for group in params.runs.values() for name in group} | set(params.baselines) | set(searched)
+    tour = set(params.tour.runs) | set(params.tour.baselines)
+    members = [(f"transfers.{name}.run", transfer.run, everywhere) for name, transfer in params.transfers.items()]
+    for section, chains, known in (("", params.chains, everywhere), ("tour.", params.tour.chains, tour)):
+        for name, chain in chains.items():
+            members += [(f"{section}chains.{name}.{part}", getattr(chain, part), known) for part in ("first", "second")]
+    for place, run, known in members:
+        if run not in known:
+            near = nearest(run, known) or "none"
+            raise ParamsError(f"{path}: {place}: no run {run!r}; the nearest are: {near}")
 
 
 def _check_search(params: Params, search: Search, where: str) -> None:

@@ -10,7 +10,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from bench.params.values import Count, DatasetName, Fraction, Name, Positive, Rate, RowIds, Section, Weight
+from bench.params.values import (
+    Beta,
+    Count,
+    DatasetName,
+    Few,
+    Fraction,
+    Name,
+    Positive,
+    Rate,
+    RowIds,
+    Section,
+    Side,
+    Weight,
+)
 
 # Recipes --------------------------------------------------------------------------------------------------------------
 
@@ -44,9 +57,9 @@ class PlayerTrain(Section):
 
     lr: Rate | None = None
     """Learning rate of this player. Critics often need a lower one."""
-    betas: tuple[Fraction, Fraction] | None = None
+    betas: tuple[Beta, Beta] | None = None
     """Adam's decay rates of this player."""
-    updates: Positive | None = None
+    updates: Few | None = None
     """Optimiser steps per batch; None: what the method declares (5 for the critic of WGAN-GP)."""
 
 
@@ -70,7 +83,7 @@ class Train(Section):
     """The optimiser of every player."""
     lr: Rate = 1e-4
     """Learning rate at the start of each phase, before the schedule."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Adam's decay rates of the first and second moment; SGD takes the first as its momentum."""
     weight_decay: Fraction = 0.0
     """Weight decay of the optimiser. It acts against the scale of the loss: see the weights."""
@@ -84,9 +97,9 @@ class Train(Section):
     """Length in steps, for methods of one phase. It wins over `epochs`."""
     phases: dict[str, Count] = {}
     """Steps of each phase by name, for methods of several phases; 0 leaves a phase out."""
-    batch_size: Positive = 8
+    batch_size: Few = 8
     """Crops per step, over all processes together. Lower it if the device's memory does not hold a step."""
-    crop_size: Positive = 256
+    crop_size: Side = 256
     """Side of the square training crops, in pixels; the method says of which it must be a multiple."""
     augment: list[str | dict[str, dict[str, Any]]] = []
     """Augmentations of the crops, in order: names, or a name with its options (bench/data/augment.py)."""

@@ -13,19 +13,22 @@ from pydantic import Field, model_validator
 from bench.params.recipe_schema import MethodProfile, MethodRecipe, Part
 from bench.params.values import (
     OWN_METHODS,
-    Count,
     DatasetName,
+    Few,
     Folder,
     MethodName,
     Name,
-    Positive,
     PositiveFloat,
     Profile,
     Rate,
     RowIds,
     Section,
+    Seed,
     Share,
+    Side,
     TaskName,
+    Text,
+    Threads,
     Weight,
 )
 
@@ -45,9 +48,9 @@ class Run(Part):
     """A variant of the method's recipe."""
     rows: RowIds = Field((), alias="as")
     """Its rows in the published tables; default: those of its variant or method."""
-    title: str | None = None
+    title: Text | None = None
     """The name that tables print; default: derived from the method and the variant."""
-    seed: Count | None = None
+    seed: Seed | None = None
     """Seed of the weights and of all training draws; default: that of the file."""
 
 
@@ -114,7 +117,7 @@ class SearchSettings(Section):
 
     metric: str = "psnr-rgb8"
     """The metric of the held-out photographs; a trial's score is its mean over their images."""
-    trials: Positive = 40
+    trials: Few = 40
     """Finished trials."""
     share: Rate = 0.2
     """The share of the run's steps that a trial trains."""
@@ -123,9 +126,9 @@ class SearchSettings(Section):
     end."""
     validation: Share = 0.2
     """The share of the training photographs that are held out."""
-    images: Positive = 16
+    images: Few = 16
     """The most held-out images that are scored, taken from all held-out photographs in turn."""
-    jobs: Positive = 1
+    jobs: Few = 1
     """Processes that work on the study at once."""
 
     @model_validator(mode="after")
@@ -193,13 +196,13 @@ class Evaluate(Section):
 
     metrics: list[str] = ["psnr-rgb8", "ssim-gauss11"]
     """Ids of the metrics; `python -m bench list metrics` shows all."""
-    cost_size: tuple[Positive, Positive] = (256, 256)
+    cost_size: tuple[Side, Side] = (256, 256)
     """Height and width, in pixels, of the image at which time and memory are measured."""
-    macs_sizes: list[tuple[Positive, Positive]] = []
+    macs_sizes: list[tuple[Side, Side]] = []
     """Further heights and widths, in pixels, at which multiply-adds are counted."""
-    timing_repeats: Positive = 3
+    timing_repeats: Few = 3
     """How often an image is restored for its time, the median of which counts. More give steadier times."""
-    keep_images: Positive = 2
+    keep_images: Few = 2
     """Restored images that are kept for the report: the median input, the worst, further ones."""
     images: dict[DatasetName, list[Name]] = {}
     """By dataset, names of test images that are kept besides those."""
@@ -240,9 +243,9 @@ class Params(Section):
 
     profile: Profile
     """Which settings hold: `sample`, `paper` or `tour`."""
-    seed: Count = 0
+    seed: Seed = 0
     """The seed of every run without one, and of every drawn degradation."""
-    threads: Count = 0
+    threads: Threads = 0
     """Threads of torch in each command; 0 for all cores. Part of a run's identity: results depend on it."""
     checkpoint_seconds: Annotated[float, Field(ge=0, strict=True)] = 30.0
     """Least time between two checkpoints of a training, in seconds; 0 writes one at every step."""

@@ -25,17 +25,22 @@ OWN_METHODS = "methods"
 """The value of `methods` that means the project's own folder alone."""
 
 # Strict: a text or a truth value in the place of a number is a mistake, not a number.
-Positive = Annotated[int, Field(gt=0, strict=True)]
-Count = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[int, Field(gt=0, le=10**9, strict=True)]
+Count = Annotated[int, Field(ge=0, le=10**9, strict=True)]
+Seed = Annotated[int, Field(ge=0, lt=2**63, strict=True)]
+Side = Annotated[int, Field(gt=0, le=2**14, strict=True)]
+"""Of an image or a crop, in pixels."""
+Few = Annotated[int, Field(gt=0, le=10_000, strict=True)]
+"""Images, repeats or processes: each of them takes memory or time."""
+Threads = Annotated[int, Field(ge=0, le=1024, strict=True)]
+Beta = Annotated[float, Field(ge=0, lt=1, strict=True)]
 Fraction = Annotated[float, Field(ge=0, le=1, strict=True)]
 Rate = Annotated[float, Field(gt=0, le=1, strict=True)]
 Share = Annotated[float, Field(gt=0, lt=1, strict=True)]
-PositiveFloat = Annotated[float, Field(gt=0, strict=True, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, strict=True, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0, strict=True)]
+Weight = Annotated[float, Field(ge=0, strict=True)]
 TEXT_FOR_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 """Numbers that PyYAML reads as text, like 1e-4."""
-RowIds = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
-"""Ids of rows of the published tables, one or several: papers list the same method under several names."""
 
 
 def _valid(name: str) -> str:
@@ -45,11 +50,11 @@ def _valid(name: str) -> str:
     return name
 
 
-def _one_line(path: str) -> str:
-    """Raise ValueError for a path that is empty or that no message can show on one line."""
-    if not path or not path.isprintable():
-        raise ValueError("expected a path of printable characters, without a line break")
-    return path
+def _one_line(text: str, longest: int = 1000) -> str:
+    """Raise ValueError for a text that is empty, too long, or that no message can show on one line."""
+    if not text or len(text) > longest or not text.isprintable():
+        raise ValueError(f"expected 1 to {longest:,} printable characters, without a line break")
+    return text
 
 
 def _named_like_its_file(method: str) -> str:
@@ -69,6 +74,10 @@ def _named_like_its_folder(dataset: str) -> str:
 TaskName = Annotated[str, AfterValidator(lambda name: find_task(name).name)]
 Name = Annotated[str, AfterValidator(_valid)]
 """A name that becomes a file, a folder, an entry of MLflow or a word of a command: see `bench.names`."""
+Text = Annotated[str, AfterValidator(lambda text: _one_line(text, 200))]
+"""What a table prints."""
+RowIds = Annotated[tuple[Text, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""Ids of rows of the published tables, one or several: papers list the same method under several names."""
 Folder = Annotated[str, AfterValidator(_one_line)]
 """A folder that commands use as it is, wherever it is: no shell ever reads it."""
 MethodName = Annotated[Name, AfterValidator(_named_like_its_file)]
@@ -78,4 +87,4 @@ DatasetName = Annotated[Name, AfterValidator(_named_like_its_folder)]
 class Section(BaseModel):
     """A part of `params.yaml` or of a recipe: unknown keys are refused, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench import folders, stop_signals
+from bench import crash, folders, stop_signals
 from bench.child_processes import end_with_parent, interrupts_kept
 from bench.code import of_stage
 from bench.contracts import UserError
@@ -169,3 +169,5 @@ def _worker(arguments: WorkerArguments) -> None:
         sys.exit(2)
     except stop_signals.Stopped as stop:  # the command prints the message
         sys.exit(stop.status)
+    except Exception as error:
+        sys.exit(crash.end(error, "sharpbench search", ["search", arguments.run]))

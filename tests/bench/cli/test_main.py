@@ -133,8 +133,11 @@ def test_the_version_is_printed(capsys):
             "sharpbench dashboard: --port: 70000 is not in the range 1<=x<=65535; see: ",
         ),
         (["list", "runz"], "sharpbench list: [methods|datasets|metrics|runs]: 'runz' is not one of 'methods', "),
-        (["settings"], "sharpbench settings: expected either RUN, or evaluate, or --out DIR; see: "),
-        (["settings", "a", "--out", "b"], "sharpbench settings: expected either RUN, or evaluate, or --out DIR; see: "),
+        (["settings"], "sharpbench settings: expected one of RUN, evaluate, --out DIR and"),
+        (
+            ["settings", "a", "--out", "b"],
+            "sharpbench settings: expected one of RUN, evaluate, --out DIR and",
+        ),
     ],
 )
 def test_a_wrong_command_line_is_one_message_with_the_way_to_help(arguments, message, capsys):

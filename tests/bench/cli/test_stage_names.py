@@ -82,7 +82,7 @@ def test_a_folder_may_be_anywhere(tmp_path, place):
 
 @pytest.mark.parametrize("place", ["", "a\nb", "a\tb"])
 def test_a_folder_that_no_message_can_show_is_refused(tmp_path, place):
-    with pytest.raises(loading.ParamsError, match=r"paths\.resume: found .*; expected a path of printable characters"):
+    with pytest.raises(loading.ParamsError, match=r"paths\.resume: found .*; expected 1 to 1,000 printable characters"):
         loading.load(written(tmp_path, {"paths": {"resume": place}}))
 
 

@@ -1,0 +1,94 @@
+"""The last guard: an error that nobody expected is a file and one sentence; bad input and signals are not."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+import click
+import pytest
+
+from bench import crash
+from bench.cli import main as cli
+from bench.contracts import UserError
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path, monkeypatch) -> Path:
+    """The folder for temporary files."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Let the command `doctor` raise an error."""
+
+    @click.command("doctor")
+    def command() -> None:
+        raise error
+
+    monkeypatch.setattr(cli.CommandGroup, "load", lambda self, name: command)
+
+
+def test_an_unexpected_error_is_a_file_and_one_sentence(monkeypatch, capsys, temporary):
+    failing(monkeypatch, ZeroDivisionError("division\nby zero"))
+    assert cli.main(["--params", "my params.yaml", "doctor"]) == 70
+    printed = capsys.readouterr().err
+    match = re.fullmatch(
+        r"sharpbench doctor: an error that nobody expected: ZeroDivisionError: division; please report it with the "
+        r"file (\S+)\n",
+        printed,
+    )
+    assert match is not None, printed
+    path = Path(match[1])
+    text = path.read_text()
+    assert path.parent == temporary and path.stat().st_mode & 0o77 == 0
+    for part in ("python -m bench --params 'my params.yaml' doctor", "Python 3", "torch 2", "raise error", "by zero"):
+        assert part in text
+
+
+def test_without_a_folder_for_the_file_the_traceback_is_printed(monkeypatch, capsys):
+    monkeypatch.setattr(tempfile, "mkstemp", lambda **_: (_ for _ in ()).throw(FileNotFoundError("no folder")))
+    failing(monkeypatch, KeyError("column"))
+    assert cli.main(["doctor"]) == 70
+    printed = capsys.readouterr().err
+    assert "no file can be written for a report" in printed and "Traceback (most recent call last)" in printed
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (UserError("wrong"), 2, "sharpbench doctor: wrong\n"),
+        (KeyboardInterrupt(), 130, "sharpbench doctor: stopped by SIGINT; the same command continues\n"),
+        (click.UsageError("which?"), 2, "sharpbench doctor: which; see: python -m bench doctor --help\n"),
+    ],
+)
+def test_what_a_person_did_is_no_crash(monkeypatch, capfd, temporary, error, status, message):
+    failing(monkeypatch, error)
+    assert cli.main(["doctor"]) == status
+    assert capfd.readouterr().err.strip("\n") == message.strip("\n")
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB"),
+        OSError(12, "Cannot allocate memory"),
+    ],
+    ids=repr,
+)
+def test_memory_that_is_not_there_is_one_sentence(monkeypatch, capsys, temporary, error):
+    failing(monkeypatch, error)
+    assert cli.main(["doctor"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith("sharpbench doctor: memory ran out; use smaller networks, crops, batches")
+    assert printed.count("\n") == 1 and list(temporary.iterdir()) == []
+
+
+def test_an_error_of_another_kind_is_no_lack_of_memory():
+    assert not crash.ran_out_of_memory(RuntimeError("the tensors differ in size"))
+    assert not crash.ran_out_of_memory(ValueError("out of memory"))
