@@ -16,7 +16,8 @@ from bench.contracts import Method, UserError, WeightsError
 from bench.data import manifest
 from bench.data.manifest import BuiltSet
 from bench.files import replace_folder, sha256
-from bench.params.checks import check_arguments
+from bench.networks import new_networks
+from bench.params.checks import check_arguments, named
 from bench.params.recipe_schema import Recipe, Train
 from bench.params.recipes import method_rows, paper_network, recipes_of
 from bench.params.schema import Params
@@ -88,7 +89,8 @@ def reference_networks(name: str, arguments: dict[str, Any], sources: dict[str, 
     if method.networks is None:
         raise UserError(f"{name} needs no training, so it has no weights")
     check_arguments(method.networks, arguments, f"import {name}")
-    networks = nn.ModuleDict(method.networks(**arguments))
+    with named(f"import {name}: "):
+        networks = nn.ModuleDict(new_networks(method, arguments))
     given: set[str] = set()
     for key, path in sources.items():
         part = key or next(iter(method.reference))

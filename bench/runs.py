@@ -17,6 +17,7 @@ from bench.data import augment
 from bench.folders import run_folder, scores_folder
 from bench.hashes import read_verified
 from bench.names import check_name, clash_with
+from bench.networks import new_networks
 from bench.params.checks import check_arguments, named
 from bench.params.recipe_schema import Recipe
 from bench.params.resolving import all_chains, all_runs, recipe
@@ -248,8 +249,8 @@ def build(method: Method, arguments: Mapping[str, Any], state: State, where: Pat
 
     from bench.training.placement import channels_last
 
-    assert method.networks is not None
-    networks = nn.ModuleDict(method.networks(**arguments))
+    with named(f"{where}: "):
+        networks = nn.ModuleDict(new_networks(method, arguments))
     fit(networks, state, str(where))
     return nn.ModuleDict({name: channels_last(net.to(device)).eval() for name, net in networks.items()})
 

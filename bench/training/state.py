@@ -14,6 +14,7 @@ from torch import nn
 
 from bench.contracts import Method, Player
 from bench.data.batches import Crops
+from bench.networks import new_networks
 from bench.params.checks import named
 from bench.params.recipe_schema import Recipe
 from bench.training.divergence import LossWatch
@@ -109,14 +110,14 @@ def initial_state(setup: Setup) -> TrainingState:
     """Return the state before the first step, with weights drawn from the run's seed.
 
     Raises:
-        ParamsError: the network refuses an argument; a phase has steps and the run does not have its network.
+        ParamsError: the networks cannot be built (`bench.networks`); a phase has steps and the run does not have its
+            network.
     """
     recipe, method = setup.recipe, setup.method
-    assert method.networks is not None
     torch.manual_seed(recipe.seed)
     # Drawn on the CPU, so that a seed gives the same weights on every device.
     with named(f"params.yaml: run {recipe.name}: network: "):
-        trained = {name: network.train() for name, network in method.networks(**recipe.network).items()}
+        trained = {name: network.train() for name, network in new_networks(method, recipe.network).items()}
     helpers = {name: helper.eval().requires_grad_(False) for name, helper in setup.helpers.items()}
     networks = channels_last(nn.ModuleDict(trained | helpers).to(setup.accelerator.device))
     state = TrainingState(networks, tuple(trained))
