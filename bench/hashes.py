@@ -94,23 +94,26 @@ def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     write_json(path, {**values, SEAL: seal_of(values)})
 
 
-def read_sealed(path: Path, advice: str) -> dict[str, Any]:
+def read_sealed(path: Path, advice: str, error: type[UserError] = DataError) -> dict[str, Any]:
     """Read a JSON object that `write_sealed` wrote, without its seal.
 
     Args:
         path: of the file.
         advice: what to do about a file that cannot be read.
+        error: the class to raise.
 
     Raises:
-        DataError: it is missing or damaged, or a value has changed.
+        error: it is missing or damaged, or a value has changed.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); {advice}") from None
+    except FileNotFoundError:
+        raise error(f"{path}: missing; {advice}") from None
+    except (OSError, ValueError, RecursionError) as problem:
+        raise error(f"{path}: cannot be read ({problem}); {advice}") from None
     if not isinstance(values, dict):
-        raise DataError(f"{path}: found {type(values).__name__}, expected a JSON object; {advice}")
-    check_seal(path, values, advice)
+        raise error(f"{path}: found {type(values).__name__}, expected a JSON object; {advice}")
+    check_seal(path, values, advice, error=error)
     return {name: value for name, value in values.items() if name != SEAL}
 
 

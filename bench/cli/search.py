@@ -37,7 +37,7 @@ def command(options: GlobalOptions, run: str, trials: int | None, jobs: int | No
       python -m bench train mrfnet-gopro-searched
       python -m bench evaluate mrfnet-gopro-searched
     """
-    from bench.files import read_json
+    from bench.hashes import read_sealed
     from bench.params.resolving import all_searches
     from bench.provenance import warn_without_commit
     from bench.search.engine import search
@@ -48,7 +48,7 @@ def command(options: GlobalOptions, run: str, trials: int | None, jobs: int | No
     if run in (by_winner := all_searches(params)):
         run = by_winner[run].of.run
     folder = search(params, run, trials, jobs)
-    study = read_json(folder / STUDY)
+    study = read_sealed(folder / STUDY, f"run: python -m bench search {run}")
     default, best = study["default"], study["winner"]
     rows = [("", "default", f"trial {best['number']}")]
     rows += [(name, f"{default['values'][name]:.4g}", f"{value:.4g}") for name, value in best["values"].items()]

@@ -12,11 +12,12 @@ from typing import Any
 
 from bench import folders, yaml_input
 from bench.contracts import ParamsError
+from bench.hashes import read_sealed, read_verified
 from bench.params.checks import checked
 from bench.params.recipe_schema import MethodProfile, Recipe, Train
 from bench.params.recipes import find_variant, merged, method_rows, parts_of, recipes_of
 from bench.params.schema import Chain, DatasetParams, Evaluate, Params, Run, Search, SearchSettings
-from bench.params.values import PATH, PROFILES, WINNER
+from bench.params.values import PATH, PROFILES, STUDY, WINNER
 from bench.registry import nearest
 
 SEARCHED = " (searched)"
@@ -130,13 +131,21 @@ def trained_runs(params: Params) -> list[str]:
 
 
 def _read_winner(params: Params, run: str) -> dict[str, Any]:
-    """Read what the search of a run found, a part of a recipe. Raises ParamsError for none, or a damaged one."""
+    """Read what the search of a run found, a part of a recipe.
+
+    Raises:
+        ParamsError: there is none, it is damaged, or it has changed since the search wrote it.
+    """
     path = folders.search_folder(params, run) / WINNER
     again = f"run: python -m bench search {run}"
+    if not path.is_file():
+        raise ParamsError(f"{path}: run {run} has not been searched yet in profile {params.profile}; {again}")
+    study = read_sealed(path.with_name(STUDY), again, ParamsError)
+    if study.get("run") != run:
+        raise ParamsError(f"{path.with_name(STUDY)}: the search of {study.get('run')}; {again}")
+    data = read_verified(path, study["files"][WINNER], again, ParamsError)
     try:
-        values = yaml_input.read(path)
-    except FileNotFoundError:
-        raise ParamsError(f"{path}: run {run} has not been searched yet in profile {params.profile}; {again}") from None
+        values = yaml_input.parse(data.decode(), str(path))
     except ParamsError as error:
         raise ParamsError(f"{error}; {again}") from None
     train = values.get("train") if isinstance(values, dict) else None

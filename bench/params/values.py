@@ -21,6 +21,8 @@ PROFILES: dict[str, tuple[Profile, ...]] = {
 PATH = Path("params.yaml")
 WINNER = "winner.yaml"
 """The file in a search's folder that holds what it found: a part of a recipe."""
+STUDY = "study.json"
+"""The file there that holds what was searched, how, the result, and the hashes of the other files."""
 OWN_METHODS = "methods"
 """The value of `methods` that means the project's own folder alone."""
 

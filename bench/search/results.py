@@ -7,8 +7,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.files import write_json, write_text
-from bench.params.values import WINNER
+from bench.files import sha256, write_text
+from bench.hashes import write_sealed
+from bench.params.values import STUDY, WINNER
 from bench.record import new_record
 from bench.search.outcomes import DEFAULT, REASON, SECONDS, VALUES, importances, outcome, score_curve
 from bench.search.setup import SearchSetup
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
     from optuna.trial import FrozenTrial
 
-STUDY = "study.json"
-"""What was searched, how, and the result."""
 TRIALS = "trials.parquet"
 """One row per trial."""
 NAMED_PHOTOGRAPHS = 3
@@ -42,8 +41,9 @@ def write_results(
         folder: a new, empty folder.
     """
     trial_table(setup, trials).to_parquet(folder / TRIALS, index=False)
-    write_json(folder / STUDY, study_values(setup, study, mlflow_run, trials, best))
     write_winner(folder / WINNER, setup.recipe.name, study, mlflow_run, best)
+    files = {name: sha256(folder / name) for name in (TRIALS, WINNER)}
+    write_sealed(folder / STUDY, study_values(setup, study, mlflow_run, trials, best) | {"files": files})
 
 
 def trial_table(setup: SearchSetup, trials: Sequence[FrozenTrial]) -> pd.DataFrame:
@@ -70,7 +70,7 @@ def trial_table(setup: SearchSetup, trials: Sequence[FrozenTrial]) -> pd.DataFra
 def study_values(
     setup: SearchSetup, study: str, mlflow_run: str, trials: Sequence[FrozenTrial], best: FrozenTrial
 ) -> dict[str, Any]:
-    """Return the content of `study.json`; see `write_results`."""
+    """Return the content of `study.json` but for the hashes of the other files; see `write_results`."""
     record = new_record(setup.recipe, setup.method, setup.built, "search")
     default = next(trial for trial in trials if DEFAULT in trial.user_attrs)
     shares, reason = importances(trials, setup.higher_is_better)

@@ -103,7 +103,10 @@ class SearchSetup:
         """Return what a training of a recipe starts from, on the search's data."""
         from bench.training.state import Setup
 
-        return Setup(recipe, self.method, self.crops, helpers, self.accelerator, folder, self.checkpoint_seconds)
+        identity = "/".join(folder.parts[-2:])  # the study's folder has its hash in its name
+        return Setup(
+            recipe, self.method, self.crops, helpers, self.accelerator, folder, self.checkpoint_seconds, identity
+        )
 
 
 def prepare(params: Params, run: str, trials: int | None = None) -> SearchSetup:

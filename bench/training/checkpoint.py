@@ -1,9 +1,14 @@
-"""The checkpoint that a killed training is resumed from."""
+"""The checkpoint that a killed training is resumed from.
+
+Its file is a line with the SHA-256 of the rest, then what torch has written, with the identity of the training in it. A
+damaged checkpoint, and one of another training, is refused.
+"""
 
 from __future__ import annotations
 
 import io
 import pickle
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from bench.contracts import UserError
-from bench.files import replacing
+from bench.files import as_user_error, replacing
+from bench.hashes import check_digest, digest
 from bench.training.divergence import LossWatch
 from bench.training.loss_log import KeptLoss, LossLog
 from bench.training.state import Progress, Setup, TrainingState, make_optimizers
@@ -20,6 +26,10 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 FILE = "state.pt"
+HEAD = 65
+"""Bytes of the first line: a SHA-256 in hexadecimal and a newline."""
+AGAIN = "delete it to train this run from the beginning"
+"""What to do about a checkpoint that cannot be used."""
 
 
 def save(setup: Setup, state: TrainingState) -> None:
@@ -30,6 +40,7 @@ def save(setup: Setup, state: TrainingState) -> None:
     """
     scaler = setup.accelerator.scaler
     content = {
+        "identity": setup.identity,
         "networks": {name: state.networks[name].state_dict() for name in state.trained},
         "optimizers": {name: optimizer.state_dict() for name, optimizer in state.optimizers.items()},
         "progress": asdict(state.progress),
@@ -40,7 +51,10 @@ def save(setup: Setup, state: TrainingState) -> None:
     }
     # Through memory: torch reports a full disk as an error of its own that does not name the cause.
     buffer = io.BytesIO()
+    buffer.write(bytes(HEAD))
     torch.save(content, buffer)
+    buffer.seek(0)
+    buffer.write(f"{digest(buffer.getbuffer()[HEAD:])}\n".encode())
     with replacing(setup.folder / FILE) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 
@@ -49,12 +63,14 @@ def load(setup: Setup, state: TrainingState) -> bool:
     """Change a state to that of the run's last checkpoint; return False where there is none.
 
     Raises:
-        UserError: the checkpoint is damaged.
+        UserError: the checkpoint is damaged or of another training.
     """
     path = setup.folder / FILE
     if not path.is_file():
         return False
-    content = _read(path, setup.accelerator.device)
+    content = read(path, setup.accelerator.device)
+    if content["identity"] != setup.identity:
+        raise UserError(f"{path}: the checkpoint of another training; {AGAIN}")
     if content["scaler"]:
         setup.accelerator.scaler.load_state_dict(content["scaler"])
     for name in state.trained:
@@ -68,12 +84,28 @@ def load(setup: Setup, state: TrainingState) -> bool:
     return True
 
 
-def _read(path: Path, device: torch.device) -> dict[str, Any]:
+def read(path: Path, device: torch.device) -> dict[str, Any]:
+    """Read the content of a checkpoint, from the very bytes that have its digest.
+
+    Raises:
+        UserError: it is damaged, or not a checkpoint.
+    """
     try:
-        return torch.load(path, map_location=device, weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        with path.open("rb") as file:
+            head, data = file.read(HEAD), file.read()
+    except OSError as error:
+        raise as_user_error(error, path) from error
+    if not re.fullmatch(rb"[0-9a-f]{64}\n", head):
+        raise UserError(f"{path}: damaged, or written by another version (no SHA-256 on its first line); {AGAIN}")
+    check_digest(path, digest(data), head.decode().strip(), AGAIN, UserError)
+    try:
+        content = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: damaged ({reason}); delete it to train this run from the beginning") from None
+        raise UserError(f"{path}: cannot be read by torch ({reason}); {AGAIN}") from None
+    if not isinstance(content, dict) or "identity" not in content:
+        raise UserError(f"{path}: not the checkpoint of a training; {AGAIN}")
+    return content
 
 
 def check_same_step(accelerator: Accelerator, folder: Path, total: int) -> None:

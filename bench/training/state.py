@@ -46,6 +46,8 @@ class Setup:
     """Folder of the checkpoint. It is not among the pipeline's outputs, which DVC deletes before a stage."""
     checkpoint_seconds: float
     """Time between two checkpoints, in seconds."""
+    identity: str
+    """All that the training depends on, as one text: a checkpoint of another identity is refused."""
 
     @property
     def steps_per_epoch(self) -> int:

@@ -19,7 +19,8 @@ from bench.code import of_stage
 from bench.contracts import ParamsError, UserError
 from bench.data import manifest
 from bench.data.manifest import BuiltSet
-from bench.files import locked, need_writable, read_json, replace_folder, sha256, write_json
+from bench.files import locked, need_writable, replace_folder, sha256
+from bench.hashes import read_sealed, write_sealed
 from bench.params.recipe_schema import Recipe
 from bench.params.schema import Params
 from bench.provenance import here
@@ -120,7 +121,7 @@ def _open(params: Params, name: str) -> Job:
     digests = {key: made.digest for key, made in crops.auxiliary.items()}
     identity = fingerprint(recipe, built, sorted(helpers), threads, processes, accelerator.device.type, digests)
     folder = Path(params.paths.resume, f"{params.profile}-{name}-{identity[:16]}")
-    setup = Setup(recipe, method, crops, helpers, accelerator, folder, params.checkpoint_seconds)
+    setup = Setup(recipe, method, crops, helpers, accelerator, folder, params.checkpoint_seconds, identity)
     return Job(setup, built, missing, threads, params.tracking, out)
 
 
@@ -155,7 +156,7 @@ def _run_and_write(job: Job, training: Training) -> None:
 
     record = _record(job)
     client = store.connect(job.tracking)
-    run_id = store.start(client, record, _training_id(job.setup.folder / "run.json"))
+    run_id = store.start(client, record, _training_id(job.setup))
     try:
         with _explained_memory_errors(job.setup.recipe):
             state = training.run(partial(store.log_points, client, run_id))
@@ -240,8 +241,13 @@ def _explained_memory_errors(recipe: Recipe) -> Iterator[None]:
         ) from None
 
 
-def _training_id(path: Path) -> str:
+def _training_id(setup: Setup) -> str:
     """Return this training's id, written before its MLflow run is made: a kill at any moment leaves one run."""
+    path = setup.folder / "run.json"
+    again = f"delete {setup.folder} to train this run from the beginning"
     if not path.is_file():
-        write_json(path, {"training": uuid.uuid4().hex})
-    return read_json(path)["training"]
+        write_sealed(path, {"training": uuid.uuid4().hex, "identity": setup.identity})
+    values = read_sealed(path, again)
+    if values.get("identity") != setup.identity:
+        raise UserError(f"{path}: belongs to another training; {again}")
+    return values["training"]

@@ -6,7 +6,7 @@ The folder of a search holds `study.json` (what was searched and the result), `t
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,17 +17,20 @@ import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
 from bench.contracts import DataError
+from bench.hashes import read_sealed, read_verified
 from reports.figures import matplotlib_canvas
 from reports.figures.charts import COLOURS, Plot
 
 FIELDS = (
     "run", "winner_run", "method", "title", "task", "dataset", "dataset_title", "origin", "partial", "profile", "study",
     "metric", "unit", "better", "settings", "steps", "not_searched", "held_out", "held_out_first", "default", "winner",
-    "importances", "importances_missing", "provenance",
+    "importances", "importances_missing", "provenance", "files",
 )  # fmt: skip
 """The fields of `study.json`."""
 COLUMNS = ("number", "state", "value", "default", "seconds", "reason", "steps", "scores")
 """The columns of `trials.parquet` that every search has."""
+TRIALS = "trials.parquet"
+"""The file of the trials in a search's folder."""
 BAR = 0.28
 """Height of an importance's bar with its gap, inches."""
 FAILED = "#ff2d55"
@@ -72,15 +75,17 @@ def read(root: Path) -> list[Study]:
 
 
 def read_study(folder: Path) -> Study:
-    """Read one search. Raises DataError when a file is damaged or lacks a field."""
+    """Read one search. Raises DataError when a file has changed since it was written, is damaged or lacks a field."""
     again = f"run: python -m bench search {folder.name}"
+    about = read_sealed(folder / "study.json", again)
+    if missing := [name for name in FIELDS if name not in about]:
+        raise DataError(f"{folder}: lacks {', '.join(missing)}; {again}")
+    data = read_verified(folder / TRIALS, about["files"].get(TRIALS, ""), again)
     try:
-        about = json.loads((folder / "study.json").read_text(encoding="utf-8"))
-        trials = pd.read_parquet(folder / "trials.parquet")
+        trials = pd.read_parquet(io.BytesIO(data))
     except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
-        raise DataError(f"{folder}: cannot be read ({error}); {again}") from error
-    missing = [name for name in FIELDS if name not in about] + [name for name in COLUMNS if name not in trials]
-    if missing:
+        raise DataError(f"{folder / TRIALS}: cannot be read ({error}); {again}") from error
+    if missing := [name for name in COLUMNS if name not in trials]:
         raise DataError(f"{folder}: lacks {', '.join(missing)}; {again}")
     return Study(folder, about, trials)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,8 @@ import yaml
 
 from bench import folders
 from bench.contracts import ParamsError
+from bench.files import sha256
+from bench.hashes import write_sealed
 from bench.params import loading, values
 from bench.params.resolving import (
     base_recipe,
@@ -17,6 +20,7 @@ from bench.params.resolving import (
     search_settings,
 )
 from tests.bench.params.toys import with_run, written
+from tests.images import flip_byte
 
 
 def with_search(weights: Any = None, **changes: Any) -> dict[str, Any]:
@@ -83,6 +87,13 @@ def test_settings_of_a_search_follow_profiles_and_its_own_have_the_last_word(tmp
     assert (settings.trials, settings.share, settings.rungs, settings.metric) == (9, 0.4, (), "psnr-rgb8")
 
 
+def write_winner(path: Path, text: str, run: str = "plain") -> None:
+    """Write what a search found, and the study that lists its hash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    write_sealed(path.with_name(values.STUDY), {"run": run, "files": {values.WINNER: sha256(path)}})
+
+
 def test_a_winner_is_its_base_run_with_what_was_found(bare, tmp_path):
     loaded = loading.load(written(tmp_path, with_search(), {"paths": {"out": str(tmp_path / "out")}}))
     assert base_recipe(loaded, "plain-searched").title == "mrfnet (searched)"
@@ -91,15 +102,14 @@ def test_a_winner_is_its_base_run_with_what_was_found(bare, tmp_path):
         ParamsError, match=rf"{path}: run plain has not been searched yet in profile sample; run: python"
     ):
         recipe(loaded, "plain-searched")
-    path.parent.mkdir(parents=True)
-    path.write_text("[1")
+    write_winner(path, "[1")
     with pytest.raises(ParamsError, match=rf"{path}: not YAML: "):
         recipe(loaded, "plain-searched")
-    path.write_text("train: {lr: 0.5}")
+    write_winner(path, "train: {lr: 0.5}")
     with pytest.raises(ParamsError, match=rf"{path}: not written by a search: `train` with `searched` is missing"):
         recipe(loaded, "plain-searched")
     searched = {"run": "plain", "study": "abc", "trial": 3, "mlflow_run": "def"}
-    path.write_text(yaml.safe_dump({"train": {"weights": {"mse": 0.25}, "searched": searched}}))
+    write_winner(path, yaml.safe_dump({"train": {"weights": {"mse": 0.25}, "searched": searched}}))
     winner, base = recipe(loaded, "plain-searched"), recipe(loaded, "plain")
     assert winner.train.weights == {"mse": 0.25, "scale_refinement": 2.0}
     assert winner.train.searched is not None and winner.train.searched.model_dump() == searched
@@ -111,6 +121,28 @@ def test_a_winner_is_its_base_run_with_what_was_found(bare, tmp_path):
     assert winner.train.model_dump(exclude={"weights", "searched"}) == base.train.model_dump(
         exclude={"weights", "searched"}
     )
+
+
+@pytest.mark.parametrize("kind", ["one byte", "another number", "another study", "no study", "a changed study"])
+def test_a_winner_that_has_changed_is_refused(bare, tmp_path, kind):
+    loaded = loading.load(written(tmp_path, with_search(), {"paths": {"out": str(tmp_path / "out")}}))
+    path = folders.search_folder(loaded, "plain") / values.WINNER
+    searched = {"run": "plain", "study": "abc", "trial": 3, "mlflow_run": "def"}
+    write_winner(path, yaml.safe_dump({"train": {"weights": {"mse": 0.25}, "searched": searched}}))
+    assert recipe(loaded, "plain-searched").train.weights["mse"] == 0.25
+    study = path.with_name(values.STUDY)
+    if kind == "one byte":
+        flip_byte(path)
+    elif kind == "another number":
+        path.write_text(path.read_text().replace("0.25", "0.26"))
+    elif kind == "another study":
+        write_winner(path, path.read_text(), "other")
+    elif kind == "no study":
+        study.unlink()
+    else:
+        study.write_text(study.read_text().replace("plain", "plaid"))
+    with pytest.raises(ParamsError, match=r"(winner\.yaml|study\.json): .*; run: python -m bench search plain$"):
+        recipe(loaded, "plain-searched")
 
 
 def test_nobody_but_a_search_says_that_weights_were_searched(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +20,7 @@ from torch import nn
 
 from bench import registry, runs
 from bench.contracts import DataError, Helper, UserError
+from bench.hashes import write_sealed
 from bench.params import loading, values
 from bench.record import RECORD, read_record
 from bench.search import held_out
@@ -29,6 +32,7 @@ from bench.training.divergence import LossWatch
 from reports.figures import searches
 from reports.page.appendices import search_appendix
 from tests.bench.search.toys import RANGE, ROOT, TOY, mlflow_runs, study_of, with_search
+from tests.images import flip_byte
 
 
 def test_the_target_is_quality_never_the_weighted_loss(small):
@@ -152,8 +156,7 @@ def test_what_a_report_shows_of_a_search(small, tmp_path):
     assert searches.read(tmp_path / "none") == []
     damaged = tmp_path / "search" / "x"
     damaged.mkdir(parents=True)
-    (damaged / STUDY).write_text("{}")
-    (damaged / TRIALS).write_bytes((study.folder / TRIALS).read_bytes())
+    write_sealed(damaged / STUDY, {})
     with pytest.raises(DataError, match=r"search/x: lacks run, winner_run.*; run: python -m bench search x"):
         searches.read(tmp_path / "search")
 
@@ -189,6 +192,23 @@ def test_a_trial_that_diverges_is_one_of_the_trials(small, tmp_path):
 )
 def test_bad_input_is_found_before_the_first_trial(small, tmp_path, search, settings, message):
     assert message in with_search(small, tmp_path, search, **settings).bad("search", "mrfnet-gopro")
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["one byte", "another value"])
+@pytest.mark.parametrize("name", [STUDY, TRIALS])
+def test_a_search_whose_files_have_changed_is_not_shown(small, tmp_path, name, swapped):
+    folder = tmp_path / "search" / "mrfnet-gopro"
+    shutil.copytree(small.folder / "out" / "sample" / "search" / "mrfnet-gopro", folder)
+    assert len(searches.read(folder.parent)) == 1
+    if not swapped:
+        flip_byte(folder / name)
+    elif name == STUDY:
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | {"steps": 1}))
+    else:
+        trials = pd.read_parquet(folder / name)
+        trials.assign(value=trials["value"] + 1).to_parquet(folder / name, index=False)
+    with pytest.raises(DataError, match=rf"{name}: .*; run: python -m bench search mrfnet-gopro"):
+        searches.read(folder.parent)
 
 
 @pytest.mark.parametrize("option", ["--trials", "--jobs"])

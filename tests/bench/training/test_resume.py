@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import random
+import shutil
 import signal
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,9 +21,20 @@ from safetensors.torch import load_file
 
 from bench import stop_signals
 from bench.contracts import UserError
+from bench.hashes import digest
 from bench.tracking import store
 from bench.training.checkpoint import check_same_step
-from tests.bench.training.toys import command, losses_of, toy_training, train_by_command, two_phases, weights_of
+from bench.training.train import _training_id
+from tests.bench.training.toys import (
+    command,
+    losses_of,
+    toy_setup,
+    toy_training,
+    train_by_command,
+    two_phases,
+    weights_of,
+)
+from tests.images import flip_byte
 
 
 def kill_at_random(project: Path, name: str, moment: random.Random, started: bool) -> None:
@@ -155,13 +169,63 @@ def test_an_ended_training_started_again_changes_nothing(built, tmp_path):
     assert [point for points in logged[1:] for point in points] == logged[0]  # the same points, the same times
 
 
-def test_a_damaged_checkpoint_is_named(built, tmp_path):
+def zeroed(data: bytearray) -> bytes:
+    """Zeros within the largest tensor: torch reads such a file without an error."""
+    largest = max(zipfile.ZipFile(io.BytesIO(bytes(data))).infolist(), key=lambda entry: entry.file_size)
+    middle = largest.header_offset + largest.file_size // 2
+    data[middle : middle + 64] = bytes(64)
+    return bytes(data)
+
+
+def flipped(data: bytearray, place: int) -> bytes:
+    data[place] ^= 1
+    return bytes(data)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda data: b"", "damaged, or written by another version"),
+        (lambda data: data[:100], "has changed since it was written"),
+        (lambda data: data[65:], "damaged, or written by another version"),
+        (zeroed, "has changed since it was written"),
+        (lambda data: flipped(data, 3), "has changed since it was written|damaged, or written by another version"),
+        (lambda data: flipped(data, 200), "has changed since it was written"),
+        (lambda data: flipped(data, len(data) - 30), "has changed since it was written"),
+        (lambda data: f"{digest(b'no zip')}\n".encode() + b"no zip", "cannot be read by torch"),
+    ],
+    ids=["empty", "cut off", "without its digest", "zeros", "the digest", "the pickle", "the end", "another file"],
+)
+def test_a_damaged_checkpoint_is_refused_in_one_sentence(built, tmp_path, damage, message):
     toy_training(built, tmp_path / "a").run()
-    checkpoint = tmp_path / "a" / "state.pt"
-    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
-    message = r"state\.pt: damaged \(.*\); delete it to train this run from the beginning"
-    with pytest.raises(UserError, match=message):
+    path = tmp_path / "a" / "state.pt"
+    path.write_bytes(damage(bytearray(path.read_bytes())))
+    with pytest.raises(UserError, match=rf"state\.pt: ({message}).*; delete it to train this run from the beginning"):
         toy_training(built, tmp_path / "a")
+
+
+def test_a_whole_checkpoint_of_another_training_is_refused(built, tmp_path):
+    """Of equal shapes: torch would load it."""
+    for name in ("a", "b"):
+        toy_training(built, tmp_path / name).run()
+    shutil.copy(tmp_path / "b" / "state.pt", tmp_path / "a" / "state.pt")
+    with pytest.raises(UserError, match=r"state\.pt: the checkpoint of another training; delete it to train this run"):
+        toy_training(built, tmp_path / "a")
+
+
+@pytest.mark.parametrize("swapped", [False, True], ids=["one byte", "another training's"])
+def test_a_changed_id_of_a_training_is_refused(built, tmp_path, swapped):
+    """It would start a second MLflow run."""
+    first, other = toy_setup(built, tmp_path / "a"), toy_setup(built, tmp_path / "b")
+    assert _training_id(first) == _training_id(first) != _training_id(other)
+    if swapped:
+        shutil.copy(tmp_path / "b" / "run.json", tmp_path / "a" / "run.json")
+    else:
+        flip_byte(tmp_path / "a" / "run.json")
+    with pytest.raises(
+        UserError, match=rf"run\.json: .*; delete {tmp_path / 'a'} to train this run from the beginning"
+    ):
+        _training_id(first)
 
 
 def test_a_full_disk_stops_a_checkpoint_with_one_message(built, tmp_path, monkeypatch):

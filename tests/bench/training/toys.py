@@ -17,6 +17,7 @@ from bench.contracts import Method, Phase, Player, supervised
 from bench.data.batches import Crops
 from bench.data.manifest import BuiltSet
 from bench.params.recipe_schema import Recipe, Train
+from bench.training.checkpoint import FILE, read
 from bench.training.loop import Training, prepare
 from bench.training.placement import make_accelerator
 from bench.training.state import Setup
@@ -89,7 +90,13 @@ def toy_setup(
     recipe = toy_recipe(network, **train)
     crops = Crops(built, "deblur", recipe.train.crop_size, recipe.train.augment, 0)
     folder.mkdir(exist_ok=True)
-    return Setup(recipe, method, crops, {}, make_accelerator(recipe.train.precision), folder, checkpoint_seconds)
+    accelerator = make_accelerator(recipe.train.precision)
+    return Setup(recipe, method, crops, {}, accelerator, folder, checkpoint_seconds, folder.name)
+
+
+def checkpoint_of(folder: Path) -> dict[str, Any]:
+    """What the checkpoint in a folder holds."""
+    return read(folder / FILE, torch.device("cpu"))
 
 
 def toy_training(built: BuiltSet, folder: Path, method: Method = TOY, **options: Any) -> Training:
