@@ -13,7 +13,9 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Iterable
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -159,15 +161,31 @@ def find_outside(name: str) -> Outside | None:
 
 
 def method(name: str) -> Method:
-    """Import one method. Raises UserError for an unknown one, or a module without a method."""
+    """Import one method. Raises UserError for an unknown one, or a module that fails or has no method."""
     module = module_name("methods", name)
     entry = find_outside(name)
+    with _errors_name(method_file(name)):
+        loaded = importlib.import_module(module) if entry is None else _module_of(entry)
     if entry is None:
-        return importlib.import_module(module).method
-    loaded = _module_of(entry)
+        return loaded.method
     if not isinstance(made := getattr(loaded, entry.attribute, None), Method):
         raise UserError(f"{entry.file}: no variable {entry.attribute!r} that holds a bench.contracts.Method")
     return made
+
+
+@contextmanager
+def _errors_name(file: Path) -> Iterator[None]:
+    """Turn an error while an entry is imported into a UserError with the line of its file."""
+    try:
+        yield
+    except UserError:
+        raise
+    except SyntaxError as error:
+        raise UserError(f"{error.filename or file}:{error.lineno or 1}: not Python: {error.msg}") from error
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == file]
+        place = f"{file}:{lines[-1]}" if lines else str(file)
+        raise UserError(f"{place}: cannot be imported: {type(error).__name__}: {error}") from error
 
 
 def _module_of(entry: Outside) -> ModuleType:
@@ -191,5 +209,8 @@ def _module_of(entry: Outside) -> ModuleType:
 
 
 def dataset(name: str) -> Dataset:
-    """Import one dataset. Raises UserError for an unknown one."""
-    return importlib.import_module(module_name("datasets", name)).dataset
+    """Import one dataset. Raises UserError for an unknown one, or a module that fails."""
+    module = module_name("datasets", name)
+    with _errors_name(ROOT / f"{module.replace('.', '/')}.py"):
+        loaded = importlib.import_module(module)
+    return loaded.dataset

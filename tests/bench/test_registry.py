@@ -98,6 +98,21 @@ def test_a_file_without_a_method_is_refused(folder):
         registry.method("empty")
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("class Mine(nn.Module:", r"plain_net\.py:1: not Python"),
+        ("number = 1 / 0", r"plain_net\.py:1: cannot be imported: ZeroDivisionError: division by zero"),
+        ("import no_such_package", r"plain_net\.py:1: cannot be imported: ModuleNotFoundError: .*no_such_package"),
+        ("text = '\x00'", r"plain_net\.py"),
+    ],
+)
+def test_a_method_that_cannot_be_imported_is_named_with_its_line(folder, line, expected):
+    (folder / "plain_net.py").write_text(f"{line}\n")
+    with pytest.raises(UserError, match=expected):
+        registry.method("plain-net")
+
+
 def test_a_package_that_is_gone_is_refused(package):
     (package / "network.py").unlink()
     with pytest.raises(UserError, match=r"entry point 'packaged' of sharpbench\.methods: no module .*install it again"):
