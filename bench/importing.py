@@ -15,7 +15,7 @@ from bench import folders, registry, runs
 from bench.contracts import Method, UserError, WeightsError
 from bench.data import manifest
 from bench.data.manifest import BuiltSet
-from bench.files import replace_folder, sha256
+from bench.files import HAND_OVER_SECONDS, replace_folder, sha256
 from bench.networks import new_networks
 from bench.params.checks import check_arguments, named
 from bench.params.recipe_schema import Recipe, Train
@@ -195,7 +195,7 @@ def import_weights(
         write_record(folder / RECORD, replace(record, files=files, provenance=provenance))
 
     out = folders.run_folder(params, run)
-    replace_folder(out, fill)
+    replace_folder(out, fill, f"importing {run}", HAND_OVER_SECONDS)
     return out
 
 

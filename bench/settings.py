@@ -17,7 +17,7 @@ from bench import code, registry, runs
 from bench.contracts import ParamsError
 from bench.contracts.errors import brief
 from bench.data.auxiliary import code_of, declared
-from bench.files import replace_folder, write_text
+from bench.files import HAND_OVER_SECONDS, replace_folder, write_text
 from bench.params.recipe_schema import Recipe
 from bench.params.resolving import (
     all_chains,
@@ -56,7 +56,7 @@ def write(params: Params, out: Path) -> None:
             write_text(folder / f"{name}.yaml", as_yaml(values))
         write_text(folder / CHECKED, CHECKED_TEXT)
 
-    replace_folder(out, fill)
+    replace_folder(out, fill, "writing settings", HAND_OVER_SECONDS)
 
 
 def write_for_pipeline(params: Params) -> None:

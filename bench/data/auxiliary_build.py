@@ -42,7 +42,7 @@ def make(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap, workers: int |
     out = out.resolve() if out.is_symlink() else out
     work = out.with_name(f".{out.name}.making")
     activity = f"making the auxiliary map {name} of {built.folder.name}"
-    with locked(work, activity):
+    with locked(work, activity, "paths.data"):
         restore_old_folder(out)
         if _up_to_date(built, name, auxiliary_map):
             shutil.rmtree(work)

@@ -161,7 +161,7 @@ def build(job: Job, out: Path, workers: int | None = None) -> Path:
     work, activity = out.with_name(f".{out.name}.building"), f"building {job.name}"
     todo = items(job)  # faults of the originals are found before anything is written
     stored_job = _stored_job(job)
-    with locked(work, activity):
+    with locked(work, activity, "paths.data"):
         restore_old_folder(out)
         if _finished(out, stored_job, todo):
             shutil.rmtree(work)

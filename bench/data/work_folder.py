@@ -62,7 +62,7 @@ def clean_up(out: Path, activity: str) -> None:
     """
     if not (out / JOB).exists():
         return
-    with locked(out, activity):
+    with locked(out, activity, "paths.data"):
         try:
             if old_folder(out).exists():
                 shutil.rmtree(old_folder(out))

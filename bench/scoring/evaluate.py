@@ -213,7 +213,7 @@ def evaluate(params: Params, name: str, dataset: str = "", save: Path | None = N
 
     out = folders.scores_folder(params, plan.name)
     with full_float32():
-        replace_folder(out, fill)
+        replace_folder(out, fill, f"evaluating {plan.name}")
     return out
 
 

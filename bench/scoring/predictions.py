@@ -130,7 +130,7 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
 
     out = folders.scores_folder(params, label)
     with full_float32():
-        replace_folder(out, fill)
+        replace_folder(out, fill, f"scoring {label}")
     return out
 
 

@@ -15,7 +15,7 @@ from bench import crash, folders, stop_signals
 from bench.child_processes import end_with_parent, interrupts_kept
 from bench.code import of_stage
 from bench.contracts import UserError
-from bench.files import need_writable, replace_folder
+from bench.files import HAND_OVER_SECONDS, need_writable, replace_folder
 from bench.params.schema import Params
 from bench.search.locks import hold
 from bench.search.outcomes import DEFAULT, REASON, best_trial, counted, describe, outcome
@@ -91,7 +91,8 @@ def search(params: Params, run: str, trials: int | None = None, jobs: int | None
         raise UserError(f"{run}: none of {len(ended)} trials came to its end: {'; '.join(reasons)}")
     log.log_best(best)
     with hold(folder / LOCK):
-        replace_folder(out, partial(write_results, setup, identity, parent, ended, best))
+        results = partial(write_results, setup, identity, parent, ended, best)
+        replace_folder(out, results, f"searching {run}", HAND_OVER_SECONDS)
     store.finish(client, parent)
     return out
 

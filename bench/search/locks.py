@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from bench.files import take_lock
 
+SETTING = "paths.resume"
+"""The setting of `params.yaml` with the folder of studies."""
 POLL_SECONDS = 0.002
 """Seconds until a lock that another process holds is tried again; they are held for milliseconds."""
 
@@ -21,21 +23,19 @@ class JournalLock:
 
     def __init__(self, journal: Path):
         self.journal = journal
-        self.lock = FileLock(f"{journal}.lock", poll_interval=POLL_SECONDS)
+        self.held = ExitStack()
 
     def acquire(self) -> bool:
         """Wait for the lock, then remove a line that a killed process left unfinished."""
-        self.lock.acquire()
-        try:
+        with ExitStack() as held:
+            held.enter_context(hold(Path(f"{self.journal}.lock")))
             remove_unfinished_line(self.journal)
-        except BaseException:
-            self.lock.release()
-            raise
+            self.held = held.pop_all()
         return True
 
     def release(self) -> None:
         """Release the lock."""
-        self.lock.release()
+        self.held.close()
 
 
 def remove_unfinished_line(path: Path) -> None:
@@ -49,13 +49,12 @@ def remove_unfinished_line(path: Path) -> None:
 
 
 def hold(path: Path) -> AbstractContextManager[object]:
-    """Wait for a lock; the context holds it."""
-    return FileLock(path, poll_interval=POLL_SECONDS)
+    """Wait for a lock; the context holds it. Raises UserError where the file system has no locks."""
+    lock = take_lock(path, SETTING, wait=None, poll=POLL_SECONDS)
+    assert lock is not None, "it was waited for"
+    return lock
 
 
 def try_to_hold(path: Path) -> AbstractContextManager[object] | None:
     """Take a lock, which the context that is returned releases at its end; None when another process holds it."""
-    try:
-        return FileLock(path).acquire(blocking=False)
-    except Timeout:
-        return None
+    return take_lock(path, SETTING)

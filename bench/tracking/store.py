@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.contracts import UserError
-from bench.files import as_user_error
+from bench.files import take_lock
 from bench.record import Record
+from bench.tracking.database import complete
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -67,24 +68,23 @@ def connect(configured: str = "") -> MlflowClient:
     """Open the store. A lock lets one process at a time create the SQLite file: several at once would crash.
 
     Raises:
-        UserError: the server does not answer, or the file is not a store or cannot be written.
+        UserError: the server does not answer; the file is not a store, is of an older MLflow or cannot be written.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    from filelock import FileLock
-
     logging.getLogger("alembic").setLevel(logging.WARNING)
     uri = address(configured)
     if not uri.startswith("sqlite:///"):
         return _opened(uri)
-    lock = Path(f"{uri.removeprefix('sqlite:///')}.lock")
-    if not lock.parent.is_dir():
-        raise UserError(f"{lock.parent}: no such folder, expected that of MLflow's store at {uri}")
-    try:
-        with FileLock(lock):
-            return _opened(uri)
-    except OSError as error:
-        raise as_user_error(error, lock) from error
+    database = Path(uri.removeprefix("sqlite:///"))
+    if not database.parent.is_dir():
+        raise UserError(f"{database.parent}: no such folder, expected that of MLflow's store at {uri}")
+    lock = take_lock(database.with_name(f"{database.name}.lock"), "tracking", wait=None)
+    assert lock is not None, "it was waited for"
+    with lock:
+        with explained_errors(uri):
+            complete(database, f"./{ARTIFACTS}")
+        return _opened(uri)
 
 
 def _opened(uri: str) -> MlflowClient:

@@ -19,7 +19,7 @@ from bench.code import of_stage
 from bench.contracts import ParamsError, UserError
 from bench.data import manifest
 from bench.data.manifest import BuiltSet
-from bench.files import locked, need_writable, replace_folder, sha256
+from bench.files import HAND_OVER_SECONDS, locked, need_writable, replace_folder, sha256
 from bench.hashes import read_sealed, write_sealed
 from bench.params.recipe_schema import Recipe
 from bench.params.schema import Params
@@ -129,7 +129,7 @@ def _only_process(setup: Setup) -> AbstractContextManager[None]:
     """Hold the folder of the checkpoint; of several processes that train together the first one holds it."""
     if not setup.accelerator.is_main_process:
         return nullcontext()
-    return locked(setup.folder, f"training {setup.recipe.name}")
+    return locked(setup.folder, f"training {setup.recipe.name}", "paths.resume")
 
 
 def _train(job: Job) -> None:
@@ -174,7 +174,7 @@ def _run_and_write(job: Job, training: Training) -> None:
     )
     progress = state.progress
     record = replace(record, steps=progress.total, train_seconds=round(progress.seconds, 3), provenance=provenance)
-    replace_folder(job.out, partial(_fill, state, record))
+    replace_folder(job.out, partial(_fill, state, record), f"writing {record.run}", HAND_OVER_SECONDS)
     weights = job.out / runs.WEIGHTS
     checkpoints.log_weights(client, run_id, weights, sha256(weights))
     store.finish(client, run_id)

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup
 
 from bench.contracts import UserError
-from bench.files import replace_folder
+from bench.files import swap_folder
 from bench.record import Record
 from reports.figures.losses import loss_plots
 from reports.figures.naming import by_key
@@ -120,7 +120,7 @@ def write_tables(
 def render(
     scores_root: Path, out: Path, *, profile: str, resolve: Resolve, appendices: Sequence[Appendices] = ()
 ) -> Summary:
-    """Render the tables, the figures and the page of one profile into `out`.
+    """Render the tables, the figures and the page of one profile into `out`, inside `bench.files.only_writer`.
 
     Args:
         scores_root: one folder per evaluation.
@@ -134,7 +134,7 @@ def render(
     started = time.perf_counter()
     refuse_other_files(out)
     summaries: list[Summary] = []
-    replace_folder(out, lambda folder: summaries.append(render_into(folder, scores_root, profile, resolve, appendices)))
+    swap_folder(out, lambda folder: summaries.append(render_into(folder, scores_root, profile, resolve, appendices)))
     return replace(summaries[0], seconds=round(time.perf_counter() - started, 2))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from bench import folders
 from bench.contracts import UserError
+from bench.files import only_writer
 from bench.params.resolving import evaluation
 from bench.params.schema import Params
 from bench.record import RECORD, Record, read_record
@@ -25,8 +26,17 @@ def report(params: Params) -> Path:
     """Render tables, figures and the page of the chosen profile, check every cell and link, and return the page.
 
     Raises:
-        UserError: nothing was scored yet, or a measured cell has no link to its run.
+        UserError: nothing was scored yet, a measured cell has no link to its run, or another process renders this
+            report.
     """
+    out = Path(params.paths.reports, params.profile)
+    with only_writer(out, "rendering the report"):
+        _report(params, out)
+    return out / "index.html"
+
+
+def _report(params: Params, out: Path) -> None:
+    """Do what `report` does, into the folder `out`."""
     from reports.checks.check import check
     from reports.page.appendices import figure_appendices, search_appendices
     from reports.page.render import render
@@ -44,14 +54,12 @@ def report(params: Params) -> Path:
     def resolve(record: Record) -> dict[str, str]:
         return mlflow_runs[record.evaluation]
 
-    out = Path(params.paths.reports, params.profile)
     appendices = [
         search_appendices(folders.search_folder(params)),
         figure_appendices(Path(params.paths.data, params.profile)),
     ]
     render(root, out, profile=params.profile, resolve=resolve, appendices=appendices)
     check(out, root, profile=params.profile, experiment_of=partial(store.experiment_of, client))
-    return out / "index.html"
 
 
 def _warn_of_records_without_commit(evaluated: Sequence[Path]) -> None:
