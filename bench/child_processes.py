@@ -1,8 +1,8 @@
 """Child processes that end with the process that started them, whatever ends that one: an error, a signal or kill -9.
 
-A process of `multiprocessing` calls `end_with_parent` first. Another program runs below a supervisor, which this module
-is too: `python -m bench.child_processes COMMAND...` runs COMMAND until its standard input is closed, as it is when the
-process at the other end of the pipe ends, and then ends COMMAND and every process that COMMAND has started.
+A process of `multiprocessing` calls `end_with_parent` first. Another program runs below a supervisor: a process that
+runs the program until its own standard input is closed, as it is when the process at the other end of the pipe ends,
+and then ends the program and every process that the program has started.
 """
 
 from __future__ import annotations
@@ -18,12 +18,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, suppress
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import IO, NoReturn
 
 from bench.contracts import UserError
 
 END_TIMEOUT = 10
 """Seconds between SIGTERM and SIGKILL for a program and its processes."""
+SUPERVISOR = """
+import sys
+sys.path.insert(0, sys.argv[1])  # not by PYTHONPATH, which the program would inherit: our `datasets` is not its
+from bench.child_processes import supervise
+sys.exit(supervise(sys.argv[2:]))
+"""
+"""The supervisor's code. Its arguments: the folder of this project, the program and the program's arguments."""
 PR_SET_CHILD_SUBREAPER = 36
 """Option of Linux's prctl: processes whose parent has ended become children of this process."""
 
@@ -108,11 +116,9 @@ def supervised(
         environment: its environment.
         log: receives its output, as `subprocess.Popen` takes it.
     """
-    supervisor = [sys.executable, "-m", "bench.child_processes", *command]
-    path = os.pathsep.join(filter(None, [os.path.dirname(os.path.dirname(__file__)), environment.get("PYTHONPATH")]))
     process = subprocess.Popen(
-        supervisor, env={**environment, "PYTHONPATH": path}, stdin=subprocess.PIPE, stdout=log, stderr=log,
-        start_new_session=True,
+        [sys.executable, "-c", SUPERVISOR, str(Path(__file__).parents[1]), *command], env=environment,
+        stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True,
     )  # fmt: skip
     assert process.stdin is not None
     try:
@@ -127,10 +133,9 @@ def supervise(command: Sequence[str]) -> int:
     with suppress(OSError, AttributeError):  # not Linux: processes that have left the program's tree are not found
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGTERM, _exit)
-    program = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     threading.Thread(target=_end_when_input_closes, daemon=True).start()
     try:
-        return program.wait()
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL).wait()
     finally:
         end_descendants()
 
@@ -159,7 +164,3 @@ def end_descendants() -> None:
         with suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(processes, timeout=END_TIMEOUT)
-
-
-if __name__ == "__main__":
-    sys.exit(supervise(sys.argv[1:]))

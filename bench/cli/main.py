@@ -132,6 +132,8 @@ def group(context: click.Context, params: Path, profile: str | None, methods: Pa
     `COMMAND --help` explains a command and its options.
     """
     context.obj = GlobalOptions(params, profile, methods)
+    # Plots are drawn into files. A notebook's backend, which its shells inherit, may not be in this environment.
+    os.environ["MPLBACKEND"] = "agg"
     # A warning (an incomplete dataset, for one) is meant for a person: without the file and line that raised it.
     prefix = f"{PROGRAM} {context.invoked_subcommand}"
     warnings.formatwarning = lambda message, *_, **__: f"{prefix}: warning: {message}\n"

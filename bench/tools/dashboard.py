@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from bench.child_processes import supervised
 from bench.contracts import DataError, UserError
 from bench.params.resolving import evaluation
 from bench.params.schema import Params
@@ -78,14 +79,10 @@ def serve(uri: str, port: int, log: IO[bytes] | int = subprocess.DEVNULL) -> Ite
     command += ["--port", str(port), "--workers", "1"]
     command += ["--default-artifact-root", Path(store.ARTIFACTS).absolute().as_uri()]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "DO_NOT_TRACK": "true"}
-    # In a new session, Ctrl-C reaches only this process, which then stops the server with all its workers.
-    server = subprocess.Popen(command, env=os.environ | quiet, stdout=log, stderr=log, start_new_session=True)
-    try:
-        address = f"http://127.0.0.1:{port}"
+    address = f"http://127.0.0.1:{port}"
+    with supervised(command, os.environ | quiet, log) as server:
         _wait(server, address)
         yield address
-    finally:
-        _stop(server)
 
 
 def _free_port(port: int) -> int:
@@ -105,35 +102,15 @@ def _free_port(port: int) -> int:
 def _wait(server: subprocess.Popen[bytes], address: str) -> None:
     """Return once the server answers. Raises UserError when it ends or takes longer than START_TIMEOUT."""
     deadline = time.monotonic() + START_TIMEOUT
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # no proxy reaches this machine's loopback
     while server.poll() is None and time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):
+            with opener.open(f"{address}/health", timeout=5):
                 return
         except OSError:
             time.sleep(0.2)
     ended = "" if server.returncode is None else f" and ended with status {server.returncode}"
     raise UserError(f"MLflow's server did not answer at {address}{ended}; to see its output: python -m mlflow server")
-
-
-def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End the server and every process that it has started, including those that left its session."""
-    import psutil
-
-    try:
-        children = psutil.Process(server.pid).children(recursive=True)
-    except psutil.NoSuchProcess:
-        children = []
-    server.terminate()
-    try:
-        server.wait(10)
-    except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
-    for process in children:
-        if process.is_running():
-            process.terminate()
-    for process in psutil.wait_procs(children, timeout=5)[1]:
-        process.kill()
 
 
 def dashboard(params: Params, port: int, browse: bool = False) -> None:
@@ -154,20 +131,13 @@ def dashboard(params: Params, port: int, browse: bool = False) -> None:
         _print_pages(client, uri.rstrip("/"), params, browse)
         return
     print(f"starting MLflow on 127.0.0.1:{port} ...", flush=True)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         with serve(uri, port) as address:
             _print_pages(client, address, params, browse)
             print("press Ctrl-C to stop", flush=True)
             signal.pause()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # SIGTERM too
         print("\nstopped")
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _print_pages(client: MlflowClient, server: str, params: Params, browse: bool) -> None:

@@ -256,8 +256,9 @@ def write(names: Sequence[str], params_path: Path, out: Path) -> list[Path]:
     Returns:
         The pages.
     """
-    from bench.files import write_text
+    from bench.files import need_writable, write_text
 
+    need_writable(out)
     params = loading.load(params_path, "paper")
     up = os.path.relpath(ROOT, out.resolve())
     pages = {name.replace("_", "-"): page(name, params, up) for name in names or registry.names("methods")}

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from bench.contracts import UserError
 from bench.files import take_lock
@@ -39,6 +40,9 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",  # the default of 7 takes minutes to report that no server answers
 }
 """Variables of the environment for MLflow, unless they are set."""
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+"""Names of this machine, which no proxy can reach."""
 
 Point = tuple[str, float, int, int]
 """A metric's name, its value, the step, and the time in milliseconds."""
@@ -75,6 +79,7 @@ def connect(configured: str = "") -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     uri = address(configured)
     if not uri.startswith("sqlite:///"):
+        _bypass_proxy(uri)
         return _opened(uri)
     database = Path(uri.removeprefix("sqlite:///"))
     if not database.parent.is_dir():
@@ -85,6 +90,14 @@ def connect(configured: str = "") -> MlflowClient:
         with explained_errors(uri):
             complete(database, f"./{ARTIFACTS}")
         return _opened(uri)
+
+
+def _bypass_proxy(uri: str) -> None:
+    """Let no proxy of the environment be asked for a server on this machine."""
+    host = urlsplit(uri).hostname
+    if host in LOOPBACK:
+        others = os.environ.get("no_proxy") or os.environ.get("NO_PROXY")
+        os.environ["no_proxy"] = f"{others},{host}" if others else host
 
 
 def _opened(uri: str) -> MlflowClient:

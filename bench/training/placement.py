@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from bench.contracts import UserError
+
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
 MIXED_PRECISION = {"float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 """accelerate's names of a recipe's precisions."""
+
+LAUNCH_VARIABLES = (
+    "RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID",
+)  # fmt: skip
+"""Variables by which torchrun tells a process of its place among the others."""
+AGENT_SECONDS = 10.0
+"""Seconds in which torchrun must answer the processes that it has started."""
 
 NetworkT = TypeVar("NetworkT", bound=nn.Module)
 
@@ -22,11 +33,49 @@ def make_accelerator(precision: str) -> Accelerator:
 
     Args:
         precision: of the recipe.
+
+    Raises:
+        UserError: the environment has the variables of a launcher that did not start this process.
     """
     from accelerate import Accelerator
 
+    check_launcher(os.environ)
     # Without `cpu` accelerate takes each process that torchrun starts on a machine without a GPU for the only one.
     return Accelerator(cpu=not torch.accelerator.is_available(), mixed_precision=MIXED_PRECISION[precision])
+
+
+def check_launcher(environment: Mapping[str, str]) -> None:
+    """Check that torchrun started this process if variables such as WORLD_SIZE say that it is one of several.
+
+    A process would wait for the others for ever where the variables are left over from another job.
+
+    Raises:
+        UserError: torchrun did not start it, or does not run any more.
+    """
+    if environment.get("WORLD_SIZE", "1") == "1" and environment.get("LOCAL_RANK", "-1") == "-1":
+        return
+    names = [name for name in LAUNCH_VARIABLES if name in environment]
+    listed = ", ".join(f"{name}={environment[name]}" for name in names)
+    if "TORCHELASTIC_RUN_ID" not in environment:
+        problem = "torchrun did not start this process"
+    elif environment.get("TORCHELASTIC_USE_AGENT_STORE") == "True" and not _answers(environment):
+        problem = "no torchrun answers there"
+    else:
+        return
+    raise UserError(
+        f"the environment has {listed}, but {problem}; are they left over from another job? Remove them (unset "
+        f"{' '.join(names)}), or start several processes with: torchrun --nproc-per-node N -m bench train RUN"
+    )
+
+
+def _answers(environment: Mapping[str, str]) -> bool:
+    """Return whether torchrun listens at the address that it gives to its processes."""
+    try:
+        address = environment["MASTER_ADDR"], int(environment["MASTER_PORT"])
+        with socket.create_connection(address, timeout=AGENT_SECONDS):
+            return True
+    except (OSError, KeyError, ValueError):
+        return False
 
 
 def channels_last(module: NetworkT) -> NetworkT:

@@ -27,12 +27,14 @@ def command(options: GlobalOptions, runs: tuple[str, ...], metric: str, on: str,
       python -m bench compare mrfnet-gopro dmphn-gopro
       python -m bench compare mrfnet-gopro dmphn-gopro --metric ssim-gauss11 --out ssim.png
     """
+    from bench.files import need_writable
     from bench.folders import scores_folder
     from reports.figures import compare
 
     params = options.load()
     if out:
         compare.check_output(out)
+        need_writable(out.parent)
     evaluations = compare.find(scores_folder(params), params.profile, runs, on.replace("_", "-"))
     comparison = compare.compare(evaluations, metric)
     plain = not sys.stdout.isatty() or "utf" not in (sys.stdout.encoding or "").lower()

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
-from bench.contracts import DataError
+from bench.child_processes import NoSemaphores, interrupts_kept, process_pool
+from bench.contracts import DataError, UserError
+from bench.processors import available
 
 FONT_FAMILY = "DejaVu Sans, sans-serif"
 """The `font-family` of every drawing."""
@@ -42,19 +46,16 @@ def rasterise(path: Path) -> None:
 
 
 class Rasters:
-    """Writes the PNGs of a folder's SVG files in other processes, while the report goes on.
-
-    Leaving the block waits for them. The processes are spawned, not forked: the report's process may hold threads of
-    the tracking store.
+    """Writes the PNGs of a folder's SVG files elsewhere, while the report goes on: see `rasters`.
 
     Args:
         folder: the folder of the SVG files.
-        processes: how many run at a time.
+        pool: draws them.
     """
 
-    def __init__(self, folder: Path, processes: int = 2):
+    def __init__(self, folder: Path, pool: Executor):
         self.folder = folder
-        self.pool = ProcessPoolExecutor(processes, get_context("spawn"))
+        self.pool = pool
         self.begun: set[Path] = set()
         self.waiting: list[Iterator[None]] = []
 
@@ -63,13 +64,38 @@ class Rasters:
         files = [path for path in sorted(self.folder.glob("*.svg")) if not path.with_suffix(".png").exists()]
         todo = [path for path in files if path not in self.begun]
         self.begun.update(todo)
-        self.waiting.append(self.pool.map(rasterise, todo, chunksize=8))
+        with interrupts_kept():
+            self.waiting.append(self.pool.map(rasterise, todo, chunksize=8))
 
-    def __enter__(self) -> Rasters:
-        return self
-
-    def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
+    def wait(self) -> None:
+        """Wait for all of them. Raises UserError when a process was killed."""
+        try:
             for results in self.waiting:
                 list(results)
-        self.pool.shutdown(cancel_futures=True)
+        except BrokenProcessPool:
+            raise UserError(
+                f"{self.folder}: a process that draws figures was killed, perhaps because memory ran out; run it again"
+            ) from None
+
+
+@contextmanager
+def rasters(folder: Path, processes: int = 2) -> Iterator[Rasters]:
+    """Draw the SVG files of a folder in other processes; the end of the block waits for them.
+
+    The processes are spawned, not forked: the report's process may hold threads of the tracking store. Where the system
+    has no semaphores for processes that share work, a thread draws.
+
+    Args:
+        folder: the folder of the SVG files.
+        processes: how many run at a time, where this process may use as many cores.
+    """
+    with ExitStack() as block:
+        try:
+            pool: Executor = block.enter_context(
+                process_pool(min(processes, available()), context=get_context("spawn"))
+            )
+        except NoSemaphores:
+            pool = block.enter_context(ThreadPoolExecutor(1))
+        drawing = Rasters(folder, pool)
+        yield drawing
+        drawing.wait()

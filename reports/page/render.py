@@ -17,7 +17,7 @@ from bench.files import swap_folder
 from bench.record import Record
 from reports.figures.losses import loss_plots
 from reports.figures.naming import by_key
-from reports.figures.rasterising import Rasters
+from reports.figures.rasterising import rasters
 from reports.page import templates
 from reports.page.appendices import Appendices
 from reports.page.links import run_address
@@ -33,6 +33,8 @@ Resolve = Callable[[Record], Mapping[str, str] | None]
 """A record to its MLflow run (run_id, experiment_id, and server where it is not the dashboard); None if unknown."""
 FORMATS = (("md", formats.markdown), ("csv", formats.comma_separated), ("tex", formats.latex))
 """The endings of a table's files, and the functions that write them."""
+PARTS = {"tables": (*(f".{ending}" for ending, _ in FORMATS), ".html"), "figures": (".svg", ".png")}
+"""The folders of a report, and the endings of the files in them."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def refuse_other_files(out: Path) -> None:
-    """Raise UserError when `out` holds anything but a report, because rendering deletes it."""
-    if out.exists() and not (out / "summary.json").is_file() and (not out.is_dir() or any(out.iterdir())):
+    """Raise UserError when `out` holds anything but a report, because rendering deletes it.
+
+    What is left of a report that was half deleted, as by a `dvc repro` that was killed, is replaced.
+    """
+    if not out.exists() or (out / "summary.json").is_file():
+        return
+    if not out.is_dir() or not all(_is_part(path, out) for path in out.rglob("*")):
         raise UserError(f"{out}: is not a report (no summary.json); choose an empty or a new folder")
+
+
+def _is_part(path: Path, out: Path) -> bool:
+    """Return whether a path below `out` has the name of a report's file or folder."""
+    if path.parent == out:
+        return path.name in ("index.html", "cells.json") if path.is_file() else path.name in PARTS
+    return path.parent.parent == out and path.is_file() and path.suffix in PARTS.get(path.parent.name, ())
 
 
 def write_tables(
@@ -148,17 +162,17 @@ def render_into(
     figures = folder / "figures"
     for name in ("tables", "figures"):
         (folder / name).mkdir()
-    with Rasters(figures) as rasters:
+    with rasters(figures) as drawing:
         parts = [part for make in appendices for part in make(evaluations, published, figures)]
         losses = {key: loss_plots(members, key, figures) for key, members in by_key(evaluations).items()}
-        rasters.start()  # most of the charts: they become pixels while the tables are made
+        drawing.start()  # most of the charts: they become pixels while the tables are made
         tables = all_tables(evaluations, published, custom_tables)
         mlflow_runs, cells = resolve_cells(tables, resolve)
         links = {name: run_address(run) for name, run in mlflow_runs.items()}
         if unmeasured := [run.name for run in evaluations if run.name not in links]:
             raise UserError(f"{scores_root}: nothing was measured in {', '.join(unmeasured)}; evaluate them again")
         sections = build_sections(evaluations, tables, published, links, losses, figures)
-        rasters.start()
+        drawing.start()
         bodies = write_tables(folder / "tables", tables, mlflow_runs)
         templates.write_page(folder / "index.html", sections, evaluations, bodies, profile, parts)
         write_json(folder / "cells.json", cells)

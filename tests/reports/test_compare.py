@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +16,13 @@ from PIL import Image
 
 from bench.cli.main import main
 from bench.contracts import DataError, ParamsError, UserError
+from bench.files import temporary
 from reports.figures import compare
 from tests import make_scores
 from tests.make_scores import Spec
 from tests.reports.samples import in_memory
 
+ROOT = Path(__file__).parents[2]
 NAMES = ["mrfnet-gopro-deblur", "dmphn-gopro-deblur", "siun-gopro-deblur"]
 
 
@@ -169,4 +174,20 @@ def test_the_command(store, tmp_path, monkeypatch, capsys):
     assert "found .bmp, expected one of .png, .svg, .pdf" in capsys.readouterr().err
     with pytest.raises(ParamsError):
         compare.check_output(Path("plot"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "plot.png"]
+
+
+def test_the_command_draws_with_the_backend_of_a_notebook_and_removes_what_a_killed_one_left(store, tmp_path):
+    (tmp_path / "out" / "sample").mkdir(parents=True)
+    (tmp_path / "out" / "sample" / "scores").symlink_to(store)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = temporary(tmp_path / "plot.png").name.replace(str(os.getpid()), str(ended.pid))
+    (tmp_path / left).touch()
+    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "PYTHONPATH": str(ROOT)}
+    common = ["--params", str(ROOT / "params.yaml"), "--profile", "sample", "compare"]
+    subprocess.run(
+        [sys.executable, "-m", "bench", *common, *NAMES, "--out", "plot.png"], cwd=tmp_path, env=environment,
+        check=True, capture_output=True,
+    )  # fmt: skip
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "plot.png"]

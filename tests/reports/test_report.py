@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,27 @@ def test_a_folder_with_other_files_is_left_alone(store, tmp_path):
     with pytest.raises(UserError, match="is not a report"):
         render.render(store, tmp_path, profile="sample", resolve=address)
     assert (tmp_path / "thesis.tex").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("files", "is_report"),
+    [
+        (["figures/a.png", "figures/a.svg"], True),
+        (["index.html", "cells.json", "tables/mrfnet-2.md", "tables/mrfnet-2.tex", "tables/mrfnet-2.html"], True),
+        (["tables/mrfnet-2.csv", "figures/a.svg"], True),
+        (["figures/a.png", "thesis.tex"], False),
+        (["figures/a.png", "figures/photographs/b.png"], False),
+        (["tables/mrfnet-2.md", "tables/notes.txt"], False),
+        (["index.html", "style.css"], False),
+        (["tables"], False),
+    ],
+)
+def test_what_is_left_of_a_report_is_replaced_and_nothing_else(tmp_path, files, is_report):
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with nullcontext() if is_report else pytest.raises(UserError, match="is not a report"):
+        render.refuse_other_files(tmp_path)
 
 
 def test_every_measured_number_of_the_page_is_in_the_cells_with_its_links(report):
