@@ -37,8 +37,13 @@ def test_without_groups_the_affinity_counts(machine, monkeypatch):
 
 @pytest.mark.parametrize(
     ("own", "root", "expected"),
-    [("max 100000", "max 100000", 16), ("250000 100000", "max 100000", 3), ("800000 100000", "200000 100000", 2), ("5000 100000", "", 1)],
-)  # fmt: skip
+    [
+        ("max 100000", "max 100000", 16),
+        ("250000 100000", "max 100000", 3),
+        ("800000 100000", "200000 100000", 2),
+        ("5000 100000", "", 1),
+    ],
+)
 def test_a_quota_of_this_group_or_of_one_around_it_counts(machine, own, root, expected):
     write(processors.OWN_GROUPS, "0::/slurm/job_7/task_0\n")
     write(machine / "slurm/job_7/cpu.max", own)
