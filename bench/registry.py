@@ -192,8 +192,9 @@ def _module_of(entry: Outside) -> ModuleType:
     """Import a method from elsewhere; a file of a folder of methods is imported by its path."""
     if not entry.module.startswith(f"{OUTSIDE}."):
         return importlib.import_module(entry.module)
-    if entry.module in sys.modules:
-        return sys.modules[entry.module]
+    loaded = sys.modules.get(entry.module)
+    if loaded is not None and loaded.__file__ == str(entry.file):  # not one of the same name from another folder
+        return loaded
     if (folder := str(entry.root.folder)) not in sys.path:
         sys.path.append(folder)  # last: its modules must not hide others
     spec = importlib.util.spec_from_file_location(entry.module, entry.file)
