@@ -23,7 +23,7 @@ from bench.params.recipes import method_rows, paper_network, recipes_of
 from bench.params.schema import Params
 from bench.record import RECORD, Kind, Record, Source, files_of, new_record, read_record, write_record
 from bench.registry import nearest
-from bench.state_files import file_and_part, parts_of, read_state, take_part
+from bench.state_files import file_and_part, parts_of, read_state, take_part, weight_files
 
 if TYPE_CHECKING:
     from torch import nn
@@ -284,5 +284,5 @@ def _files(sources: Mapping[str, Path]) -> list[Path]:
     """Return every file that is imported."""
     files: list[Path] = []
     for path, _ in map(file_and_part, sources.values()):
-        files += sorted(file for file in path.iterdir() if file.is_file()) if path.is_dir() else [path]
+        files += weight_files(path) if path.is_dir() else [path]
     return files

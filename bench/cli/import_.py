@@ -32,7 +32,8 @@ def command(
     """Make a run from the authors' released weights, or from a part of a trained run.
 
     FILE is a file or a folder of files. A method of several networks takes one NETWORK=FILE for each; FILE:PART is one
-    network inside a run's own file. Then evaluate the new run or restore photographs with it.
+    state dict of a training checkpoint, or one network inside a run's own file. Then evaluate the new run or restore
+    photographs with it.
 
     \b
     Examples:
