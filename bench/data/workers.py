@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from bench.child_processes import NoSemaphores, process_pool
 from bench.processors import available
@@ -27,7 +27,7 @@ def one_thread() -> None:
 def processes(workers: int | None = None, prepare: Callable[[], None] = one_thread) -> Iterator[Executor]:
     """Open a pool of processes that end with this one; after an error or a signal they get no further work.
 
-    A single worker is a thread of this process: that needs neither a fork nor semaphores.
+    Where the system has no semaphores for processes that share work, a single worker is a thread of this process.
 
     Args:
         workers: number of processes; None for one per core that this process may use.
@@ -37,12 +37,15 @@ def processes(workers: int | None = None, prepare: Callable[[], None] = one_thre
         UserError: the system has no semaphores, which several processes need.
     """
     count = workers or available()
-    try:
-        with ThreadPoolExecutor(1, initializer=prepare) if count == 1 else process_pool(count, prepare) as pool:
-            try:
-                yield pool
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
-    except NoSemaphores as error:
-        raise NoSemaphores(f"{error} Make it so, or run the same command with --jobs 1") from None
+    with ExitStack() as block:
+        try:
+            pool: Executor = block.enter_context(process_pool(count, prepare))
+        except NoSemaphores as error:
+            if count > 1:
+                raise NoSemaphores(f"{error} Make it so, or run the same command with --jobs 1") from None
+            pool = block.enter_context(ThreadPoolExecutor(1, initializer=prepare))
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
