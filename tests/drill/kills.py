@@ -84,6 +84,7 @@ def search_of(folder: Path) -> dict[str, Any]:
     return {"default": study["default"]["value"], "trials": study["settings"]["trials"], "metric": study["metric"]}
 
 
+IMPORTED = "out/sample/runs/imported"
 WEIGHTS = f"out/sample/runs/{project.RUN}/weights.safetensors"
 COMMANDS = (
     Command(
@@ -109,9 +110,9 @@ COMMANDS = (
     ),
     Command(
         ("import", "mrfnet", f"{WEIGHTS}:network", "--dataset", "gopro", "--name", "imported"),
-        ("out/sample/runs/imported",),
-        ("out/sample/runs/.*.part", "out/sample/runs/.*.part/*", "out/sample/runs/imported/record.json"),
-        digests_of("out/sample/runs/imported/weights.safetensors"),
+        (IMPORTED,),
+        ("out/sample/runs/.*.part", "out/sample/runs/.*.part/*", f"{IMPORTED}/record.json"),
+        digests_of(f"{IMPORTED}/weights.safetensors"),
     ),
     Command(
         ("report",),
@@ -193,9 +194,9 @@ def kill_once(folder: Path, reference: Reference, seed: str, number: int) -> Ite
     ended = run_cold(folder, command.arguments, kill) if cold else processes.run(folder, command.arguments, kill=kill)
     moment = f"{name} ({number}): {signal.Signals(kill.number).name} {_moment(kill)}{' in a new process' * cold}"
     yield from (f"{moment}: {fault}" for fault in faults_of_killed(ended, kill))
-    again = processes.run(folder, command.arguments)
-    if ended.status == 0 and name == "import":
-        again = Ended(0, "", 0.0)  # a name that is in use is refused
+    # A whole run may be there although its import was killed after its last step; its name is then in use.
+    finished = name == "import" and (folder / IMPORTED / "record.json").is_file()
+    again = Ended(0, "", 0.0) if finished else processes.run(folder, command.arguments)
     if again.status or again.has_traceback:
         yield f"{moment}: the same command again: status {again.status}: {again.last_line[:300]}"
         shutil.rmtree(folder)  # so that the next kills find a whole project
