@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,6 +26,8 @@ from bench.params.schema import Params
 from bench.params.values import PATH
 from bench.registry import nearest
 
+SUFFIX = ".auxiliary"
+"""The end of the name of the folder of a set's maps, next to the set."""
 DTYPE = np.dtype(np.float16)
 """The type of the values on disk."""
 PACKED, DIGESTS, MANIFEST = "packed.bin", "digests.txt", "manifest.json"
@@ -48,8 +51,8 @@ class MadeMap:
 
 
 def folder(built: BuiltSet, name: str) -> Path:
-    """Return the folder of an auxiliary map of a built set."""
-    return built.folder.with_name(f"{built.folder.name}.auxiliary") / name
+    """Return the folder of an auxiliary map of a built set; of the name "" that of all its maps."""
+    return built.folder.with_name(f"{built.folder.name}{SUFFIX}") / name
 
 
 def declared(params: Params, dataset: str) -> dict[str, AuxiliaryMap]:
@@ -85,8 +88,22 @@ def read(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> MadeMap:
     Raises:
         DataError: it is missing, outdated, truncated or changed; the message names the command to run.
     """
-    place = folder(built, name)
-    again = f"run: python -m bench auxiliary {built.folder.name}"
+    about, made = open_map(built, name)
+    place, again = folder(built, name), _again(built)
+    if about["code"] != code_of(auxiliary_map):
+        raise DataError(f"{place}: the code of {auxiliary_map.module} has changed since the map was made; {again}")
+    if (options := about.get("options", {})) != dict(auxiliary_map.options):
+        raise DataError(f"{place}: made with {options}, expected {dict(auxiliary_map.options)}; {again}")
+    return made
+
+
+def open_map(built: BuiltSet, name: str) -> tuple[dict[str, Any], MadeMap]:
+    """Open an auxiliary map of a built set, whatever code made it; return what its manifest holds, and the map.
+
+    Raises:
+        DataError: it is missing, truncated or changed, or of another set; the message names the command to run.
+    """
+    place, again = folder(built, name), _again(built)
     if not (place / MANIFEST).is_file():
         raise DataError(f"{place}: the auxiliary map {name!r} has not been made yet; {again}")
     about = read_sealed(place / MANIFEST, again)
@@ -94,15 +111,16 @@ def read(built: BuiltSet, name: str, auxiliary_map: AuxiliaryMap) -> MadeMap:
         raise DataError(f"{place}: holds the auxiliary map {about['map']!r}; {again}")
     if about["manifest_sha256"] != built.digest:
         raise DataError(f"{place}: made of another build of {built.folder.name} than the present one; {again}")
-    if about["code"] != code_of(auxiliary_map):
-        raise DataError(f"{place}: the code of {auxiliary_map.module} has changed since the map was made; {again}")
-    if (made := about.get("options", {})) != dict(auxiliary_map.options):
-        raise DataError(f"{place}: made with {made}, expected {dict(auxiliary_map.options)}; {again}")
     advice = f"delete the folder, then {again}"
     sizes = pixels_per_image(built) * about["channels"] * DTYPE.itemsize
     digests = as_bytes([read_verified(place / DIGESTS, about["digests_sha256"], advice).decode()])
     packed = Packed(place / PACKED, np.cumsum(sizes) - sizes, sizes, digests, advice)
-    return MadeMap(packed, about["channels"], sha256(place / MANIFEST))
+    return about, MadeMap(packed, about["channels"], sha256(place / MANIFEST))
+
+
+def _again(built: BuiltSet) -> str:
+    """Return what to do about a map that cannot be used."""
+    return f"run: python -m bench auxiliary {built.folder.name}"
 
 
 def code_of(auxiliary_map: AuxiliaryMap) -> str:

@@ -14,7 +14,7 @@ from bench.data import augment
 from bench.data.auxiliary import DTYPE, MadeMap
 from bench.data.built_images import as_float
 from bench.data.manifest import REBUILD, BuiltSet
-from bench.data.packed import packed_field
+from bench.data.packed import layout, packed_field
 from bench.tasks import find_task
 
 if TYPE_CHECKING:
@@ -99,13 +99,9 @@ class Crops:
                 f"the first is {row['name']} of {row['width']}x{row['height']}"
             )
         self.shapes = self.rows[["height", "width"]].to_numpy()
-        self.depth = np.uint16 if self.rows["bits"].iloc[0] == 16 else np.uint8
-        pixels = self.shapes.astype(np.int64).prod(axis=1)
+        self.bits = int(self.rows["bits"].iloc[0])
         self.packed = {name: made.packed for name, made in self.auxiliary.items()}
-        for field in self.fields:
-            depth, channels = self._layout(field)
-            sizes = pixels * channels * depth.itemsize
-            self.packed[field] = packed_field(built.folder, self.rows, field, sizes, REBUILD)
+        self.packed |= {field: packed_field(built.folder, self.rows, field, REBUILD) for field in self.fields}
         self._order = (-1, np.empty(0, int))
 
     def __len__(self) -> int:
@@ -127,7 +123,7 @@ class Crops:
         """Return the type and the channels of a field in its packed file."""
         if field in self.auxiliary:
             return DTYPE, self.auxiliary[field].channels
-        return (np.dtype(np.uint8), 1) if field == "mask" else (np.dtype(self.depth), 3)
+        return layout(field, self.bits)
 
     def _window(self, field: str, index: int, top: int, left: int) -> np.ndarray:
         """Return the crop of an image at (top, left), in its stored type."""

@@ -91,19 +91,29 @@ class Packed:
         return part
 
 
-def packed_field(folder: Path, rows: pd.DataFrame, field: str, sizes: np.ndarray, advice: str) -> Packed:
+def layout(field: str, bits: int) -> tuple[np.dtype, int]:
+    """Return the type and the channels of a field's packed images.
+
+    >>> layout("target", 16), layout("mask", 16)
+    ((dtype('uint16'), 3), (dtype('uint8'), 1))
+    """
+    return (np.dtype(np.uint8), 1) if field == "mask" else (np.dtype(np.uint16 if bits == 16 else np.uint8), 3)
+
+
+def packed_field(folder: Path, rows: pd.DataFrame, field: str, advice: str) -> Packed:
     """Open the packed pixels of a field.
 
     Args:
         folder: of the built set.
         rows: its training rows.
         field: its name.
-        sizes: (N,) the bytes of each image.
         advice: what to do about a file that has changed.
 
     Raises:
         DataError: the file has another size, or an image has no packed pixels.
     """
+    depth, channels = layout(field, int(rows["bits"].iloc[0]))
+    sizes = rows[["height", "width"]].to_numpy(np.int64).prod(axis=1) * channels * depth.itemsize
     path, starts = folder / FOLDER / f"{field}.bin", rows[f"packed_{field}"].to_numpy()
     if (starts < 0).any():
         raise DataError(f"{path}: {int((starts < 0).sum())} training images have no {field}; {advice}")
