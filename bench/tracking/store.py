@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlruns"
+SPECIAL = "%?#"
+"""Characters that begin something else in a URI, or stand for another character."""
 BATCH = 1000
 """The most metrics that MLflow takes in one call."""
 RUN_TAG = "sharpbench.run"
@@ -49,8 +51,14 @@ Point = tuple[str, float, int, int]
 
 
 def address(configured: str = "") -> str:
-    """Return the tracking URI: MLFLOW_TRACKING_URI, else the configured one, else that of the SQLite file."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{Path(DATABASE).absolute()}"
+    """Return the tracking URI: MLFLOW_TRACKING_URI, else the configured one, else that of the SQLite file.
+
+    In a folder whose path has a character that means something else in a URI the file's place is given relative to the
+    folder, in which all commands run: whether SQLAlchemy decodes such characters depends on its version.
+    """
+    path = Path(DATABASE).absolute()
+    local = Path(DATABASE) if set(str(path)) & set(SPECIAL) else path
+    return os.environ.get("MLFLOW_TRACKING_URI") or configured or f"sqlite:///{local}"
 
 
 @contextmanager
