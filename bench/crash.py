@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import shlex
@@ -11,8 +12,10 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from bench.contracts.errors import brief
+from bench.files import as_user_error
 
 STATUS = 70
 """The exit status, EX_SOFTWARE of sysexits.h: the mistake is ours, not the user's."""
@@ -20,6 +23,12 @@ PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "pydantic", "mlflow", "optuna
 """Packages whose versions the file has."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """Parts of the messages of torch and of the system where memory ran out, in lower case."""
+
+
+SURROUNDINGS = (
+    errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE,
+)  # fmt: skip
+"""Errors of the file system that no command causes: names too long, disks full or failing, too many open files."""
 
 
 def end(error: BaseException, command: str, arguments: Sequence[str]) -> int:
@@ -31,8 +40,12 @@ def end(error: BaseException, command: str, arguments: Sequence[str]) -> int:
         arguments: the command line without the program's name.
 
     Returns:
-        2 where memory ran out, else `STATUS`: then the file that the sentence names has all that is known.
+        2 where memory, the disk or another limit of the system is the cause, else `STATUS`: then the file that the
+        sentence names has all that is known.
     """
+    if isinstance(error, OSError) and error.errno in SURROUNDINGS:
+        print(f"{command}: {as_user_error(error, Path(str(error.filename or os.curdir)))}", file=sys.stderr)
+        return 2
     if ran_out_of_memory(error):
         what = "memory ran out; use smaller networks, crops, batches or images, or fewer processes at once"
         print(f"{command}: {what} ({_first_line(error)})", file=sys.stderr)

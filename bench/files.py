@@ -58,7 +58,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def temporary(path: Path) -> Path:
     """Return the hidden name under which this process makes a file or a folder: .NAME.MACHINE-PROCESS.part."""
-    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}.part")
+    return path.with_name(f".{_short(path.name)}.{_machine()}-{os.getpid()}.part")
+
+
+def _short(name: str) -> str:
+    """Return the first 200 bytes of a name: file systems take 255, and a temporary name is longer than the file's."""
+    return os.fsdecode(os.fsencode(name)[:200])
 
 
 @cache
@@ -146,16 +151,19 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except ValueError as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: damaged JSON ({error})") from None
 
 
 def read_json_or_empty(path: Path) -> dict[str, Any]:
     """Read a JSON object that an earlier attempt wrote; {} when it is missing or damaged: the work is then repeated."""
     try:
-        return read_json(path)
+        values = read_json(path)
     except UserError:
         return {}
+    return values if isinstance(values, dict) else {}
 
 
 def replace_folder(path: Path, fill: Callable[[Path], None], activity: str = "writing", wait: float = 0.0) -> None:
@@ -192,7 +200,7 @@ def only_writer(path: Path, activity: str, wait: float = 0.0) -> Iterator[None]:
         raise UserError(f"{path}: another process is {activity} here; wait until it has ended")
     with taken:
         try:
-            for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+            for leftover in path.parent.glob(f".{glob.escape(_short(path.name))}.*.part"):
                 if TEMPORARY.fullmatch(leftover.name):
                     _remove(leftover)
             yield

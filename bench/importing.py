@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import folders, registry, runs
 from bench.contracts import Method, UserError, WeightsError
+from bench.contracts.errors import printable
 from bench.data import manifest
 from bench.data.manifest import BuiltSet
 from bench.files import HAND_OVER_SECONDS, replace_folder, sha256
@@ -265,7 +266,7 @@ def _record(recipe: Recipe, built: BuiltSet, source: Record | None, sources: Map
     """Return the record of an imported run, without the hash of its weights."""
     kind: Kind = "authors' weights" if source is None else source.kind
     record = new_record(recipe, registry.method(recipe.method), built, kind)
-    record = replace(record, sources={file.name: sha256(file) for file in _files(sources)})
+    record = replace(record, sources={printable(file.name): sha256(file) for file in _files(sources)})
     if source is None:
         return record
     return replace(

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from bench.contracts import DataError, Method
+from bench.contracts.errors import brief
 from bench.files import sha256, write_text
 from bench.hashes import check_seal, read_verified, seal_of
+from bench.names import fault_of
 from bench.provenance import Provenance, here
 from bench.tasks import find_task
 
@@ -244,12 +246,12 @@ def from_json(text: str, place: Path) -> Record:
     """
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{place}: cannot be read as JSON ({error}); {AGAIN}") from error
     if not isinstance(values, dict):
         raise DataError(f"{place}: found {type(values).__name__}, expected the keys of a record; {AGAIN}")
     if (version := values.get("version", "none")) != VERSION:
-        raise DataError(f"{place}: found version {version} of the record, expected {VERSION}; {AGAIN}")
+        raise DataError(f"{place}: found version {brief(version)} of the record, expected {VERSION}; {AGAIN}")
     keys = {JSON_KEYS.get(part.name, part.name): part.name for part in fields(Record)}
     expected = [*keys, *(f"provenance.{part.name}" for part in fields(Provenance))]
     made = values.get("provenance")
@@ -257,15 +259,28 @@ def from_json(text: str, place: Path) -> Record:
     if missing := [key for key in expected if key not in present]:
         raise DataError(f"{place}: lacks {', '.join(missing)}; {AGAIN}")
     if unknown := [key for key in present if key not in expected]:
-        raise DataError(f"{place}: unknown {', '.join(unknown)}; {AGAIN}")
+        raise DataError(f"{place}: unknown {brief(', '.join(unknown))[1:-1]}; {AGAIN}")
     try:
         record = _adapter().validate_json(json.dumps({keys[key]: value for key, value in values.items()}), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(JSON_KEYS.get(str(part), str(part)) for part in first["loc"])
-        raise DataError(f"{place}: {where}: found {str(first['input'])[:80]!r}: {first['msg']}; {AGAIN}") from error
+        raise DataError(f"{place}: {where}: found {brief(first['input'])}: {first['msg']}; {AGAIN}") from error
     check_seal(place, values, AGAIN, DIGEST)
+    _check_names(record, place)
     return record
+
+
+def _check_names(record: Record, place: Path) -> None:
+    """Raise DataError for a name that breaks the rule of names, or a file outside of the record's folder."""
+    for name in ("run", "method", "dataset", "evaluation"):
+        value = getattr(record, name)
+        if (value or name != "evaluation") and (fault := fault_of(value)):
+            raise DataError(f"{place}: {name}: found {brief(value)}, {fault}; {AGAIN}")
+    files = [file for image in record.images for file in (image.input, image.restored, image.target)]
+    for file in (*files, *(inside.file for inside in record.insides), *record.files):
+        if file.startswith("/") or ".." in file.split("/"):
+            raise DataError(f"{place}: found the file {brief(file)}, outside of the folder; {AGAIN}")
 
 
 @cache

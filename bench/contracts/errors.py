@@ -41,6 +41,15 @@ def brief(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 4]} ..."
 
 
+def printable(text: str) -> str:
+    r"""Return a text that every file and page can hold: bytes of a file's name that are not UTF-8 become \\xNN.
+
+    >>> printable("K\udcf6hler")
+    'K\\udcf6hler'
+    """
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def at_least(smallest: float, method: str, **arguments: float) -> None:
     """Check arguments of a method's networks against a lower bound.
 

@@ -95,14 +95,16 @@ def _check_run_names(params: Params, path: Path) -> None:
 
 def _check_members(params: Params, path: Path) -> None:
     """Raise ParamsError for a transfer or a chain of a run that does not exist."""
-    searched = all_searches(params)
-    everywhere = {name for group in params.runs.values() for name in group} | set(params.baselines) | set(searched)
-    tour = set(params.tour.runs) | set(params.tour.baselines)
-    members = [(f"transfers.{name}.run", transfer.run, everywhere) for name, transfer in params.transfers.items()]
-    for section, chains, known in (("", params.chains, everywhere), ("tour.", params.tour.chains, tour)):
+    groups = [*params.runs.values(), params.baselines, params.tour.runs, params.tour.baselines]
+    known = {name for group in groups for name in group} | set(all_searches(params))
+    members = [(f"transfers.{name}.run", transfer.run) for name, transfer in params.transfers.items()]
+    for section, chains in (("", params.chains), ("tour.", params.tour.chains)):
         for name, chain in chains.items():
-            members += [(f"{section}chains.{name}.{part}", getattr(chain, part), known) for part in ("first", "second")]
-    for place, run, known in members:
+            members += [
+                (f"{section}chains.{name}.first", chain.first),
+                (f"{section}chains.{name}.second", chain.second),
+            ]
+    for place, run in members:
         if run not in known:
             near = nearest(run, known) or "none"
             raise ParamsError(f"{path}: {place}: no run {run!r}; the nearest are: {near}")

@@ -6,6 +6,7 @@ earlier result and is replaced.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import numpy as np
 
 from bench import runs
 from bench.contracts import DataError, Method, UserError
+from bench.contracts.errors import brief
 from bench.data.built_images import as_float, write_png
 from bench.data.colour_profiles import colour_description
 from bench.data.user_images import read_mask, read_rgb
@@ -27,6 +29,10 @@ from bench.tasks import find_task
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+LONGEST_NAME = 255
+"""The most bytes that a file's name has on common file systems."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +163,9 @@ def _outputs(request: Request) -> list[Path]:
         raise UserError(
             "two of the images have the same name and would be written to one file: restore them one by one"
         )
+    for path, image in zip(outputs, request.images, strict=True):
+        if len(os.fsencode(path.name)) > LONGEST_NAME:
+            raise UserError(f"{image}: its name is too long for that of the result, {brief(path.name)}; rename it")
     # For a link both folders count: the folder of the link and that of its file.
     folders = {place for path in _inputs(request) for place in (path.parent.resolve(), path.resolve().parent)}
     for path in outputs:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bench.contracts import DataError
+from bench.contracts.errors import brief
 from reports.checks.inspection import ExperimentOf, Inspection
 from reports.checks.pages import number
 from reports.scores.measures import is_cost
@@ -16,6 +17,27 @@ from reports.scores.reading import COMMIT, CONDITION, LINKS, WITH_WEIGHTS, Evalu
 
 Entry = Mapping[str, Any]
 """An entry of `cells.json`: one evaluation's number in a table."""
+
+
+TEXT, NUMBER = (str, type(None)), (int, float, str, type(None))
+NEEDED: Mapping[str, type | tuple[type, ...]] = {
+    "table": str, "row": str, "column": str, "evaluation": str, "metric": str, "metric_version": TEXT,
+    "condition": dict, "size": TEXT, "unit": TEXT, "value": NUMBER, "mlflow_run": TEXT,
+}  # fmt: skip
+"""The keys of an entry that are checked, with the types of their values."""
+
+
+def read_entries(inspection: Inspection) -> list[Entry]:
+    """Read the entries of `cells.json`; one that lacks a key or has a value of another type is a fault and left out."""
+    entries = []
+    for entry in inspection.read_json("cells.json", list):
+        wrong = [name for name, kinds in NEEDED.items() if not isinstance(entry, dict) or name not in entry
+                 or not isinstance(entry[name], kinds)]  # fmt: skip
+        if wrong:
+            inspection.fault("cells.json", f"{brief(entry)}: {', '.join(wrong)}: missing or of another type")
+        else:
+            entries.append(entry)
+    return entries
 
 
 def recompute(entry: Entry, evaluation: Evaluation) -> float:

@@ -7,13 +7,12 @@ in a table is either measured, published, or in the records and files from which
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from bench.contracts import DataError
-from reports.checks.cells import Entry, check_cells
+from reports.checks.cells import Entry, check_cells, read_entries
 from reports.checks.files import check_figures, check_summary
 from reports.checks.inspection import ExperimentOf, Inspection
 from reports.checks.links import check_links
@@ -72,7 +71,7 @@ def check(report: Path, scores_root: Path, *, profile: str, experiment_of: Exper
     by_name = {evaluation.name: evaluation for evaluation in evaluations}
     tables = all_tables(evaluations, published, custom.load(published))
     inspection, ask_once = Inspection(report), cache(experiment_of)
-    summary, entries = (json.loads(inspection.read(name) or "{}") for name in ("summary.json", "cells.json"))
+    summary, entries = inspection.read_json("summary.json", dict), read_entries(inspection)
     check_cells(inspection, entries, by_name, ask_once)
     by_table: dict[str, list[Entry]] = {}
     for entry in entries:

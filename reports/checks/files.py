@@ -33,5 +33,6 @@ def check_summary(
     for name, count in counts.items():
         if summary.get(name) != count:
             inspection.fault("summary.json", f"{name}: found {summary.get(name)}, expected {count}")
-    if set(summary.get("tables", ())) != set(tables):
+    listed = summary.get("tables")
+    if not isinstance(listed, dict) or set(listed) != set(tables):
         inspection.fault("summary.json", "tables: not those that the scores and the published numbers give")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
+from bench.contracts.errors import brief
 from reports.checks.pages import Page
+
+Kind = TypeVar("Kind", dict[str, Any], list[Any])
 
 ExperimentOf = Callable[[str], str | None]
 """The id of an MLflow run to the id of its experiment; None where the tracking store does not have the run."""
@@ -40,6 +45,18 @@ class Inspection:
         except (OSError, UnicodeDecodeError) as error:
             self.fault(name, f"cannot be read ({error})")
             return ""
+
+    def read_json(self, name: str, kind: type[Kind]) -> Kind:
+        """Read a JSON file of the report. One that cannot be read, or holds something else, is a fault and empty."""
+        try:
+            value = json.loads(self.read(name) or "null")
+        except (ValueError, RecursionError) as error:
+            value = None
+            self.fault(name, f"cannot be read as JSON ({error})")
+        if isinstance(value, kind):
+            return value
+        self.fault(name, f"found {brief(value)}, expected a {kind.__name__}")
+        return kind()
 
     def page(self, path: Path) -> Page:
         """Read a page of the report, once."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bench.contracts.errors import brief
 from reports.checks.cells import Entry
 from reports.checks.inspection import Inspection
 from reports.checks.pages import NUMBER, Key, number, numbers_in, rounded
@@ -141,11 +142,15 @@ def check_table(inspection: Inspection, table: Table, entries: Sequence[Entry], 
     path = inspection.report / "tables" / f"{table.id}.csv"
     if not path.is_file():
         return
-    frame = read_csv(path)
-    measured = measured_keys(frame)
-    check_measured(inspection, inspection.name(path), measured, entries)
-    check_published(inspection, inspection.name(path), table, frame, sources.published)
-    known = known_numbers(table, frame, sources)
+    try:
+        frame = read_csv(path)
+        measured = measured_keys(frame)
+        check_measured(inspection, inspection.name(path), measured, entries)
+        check_published(inspection, inspection.name(path), table, frame, sources.published)
+        known = known_numbers(table, frame, sources)
+    except (LookupError, TypeError, ValueError, StopIteration) as error:
+        inspection.fault(inspection.name(path), f"cannot be read as the table's CSV ({brief(str(error))[1:-1]})")
+        return
     markdown = f"tables/{table.id}.md"
     check_numbers(inspection, markdown, inspection.read(markdown), known)
     check_pages(inspection, table, measured, known)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -86,6 +87,18 @@ def test_memory_that_is_not_there_is_one_sentence(monkeypatch, capsys, temporary
     assert cli.main(["doctor"]) == 2
     printed = capsys.readouterr().err
     assert printed.startswith("sharpbench doctor: memory ran out; use smaller networks, crops, batches")
+    assert printed.count("\n") == 1 and list(temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [(36, "File name too long"), (28, "the disk is full"), (24, "Too many open files"), (5, "Input/output error")],
+)
+def test_limits_of_the_system_are_one_sentence(monkeypatch, capsys, temporary, number, message):
+    failing(monkeypatch, OSError(number, os.strerror(number), "data/a.png"))
+    assert cli.main(["doctor"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"sharpbench doctor: data/a.png: {message}")
     assert printed.count("\n") == 1 and list(temporary.iterdir()) == []
 
 

@@ -151,3 +151,25 @@ def test_a_file_that_holds_no_record_is_refused(tmp_path, text, message):
     place.write_text(text)
     with pytest.raises(DataError, match=rf"record\.json: {message}"):
         read_record(place)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"run": "../../victim"}, r"run: found '\.\./\.\./victim', expected ASCII letters"),
+        ({"evaluation": "/tmp/x"}, "evaluation: found '/tmp/x', expected ASCII letters"),
+        ({"dataset": "a;b"}, "dataset: found 'a;b'"),
+        ({"method": ""}, "method: found ''"),
+        ({"images": (KeptImage("median", "a", {}, "../i.png", "r.png", "t.png"),)}, r"the file '\.\./i\.png', outside"),
+        ({"insides": (Inside("map", "/etc/passwd", ()),)}, "the file '/etc/passwd', outside of the folder"),
+        ({"files": {"a/../../b": "0"}}, r"the file 'a/\.\./\.\./b', outside"),
+    ],
+)
+def test_a_record_whose_names_lead_elsewhere_is_refused(change, message):
+    with pytest.raises(DataError, match=rf"record\.json: .*{message}"):
+        from_json(to_json(replace(full(), **change)), PLACE)
+
+
+def test_deep_json_is_a_damaged_record():
+    with pytest.raises(DataError, match="cannot be read as JSON"):
+        from_json("[" * 100_000, PLACE)

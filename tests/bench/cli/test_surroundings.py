@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parents[3]
 CONSOLE_SCRIPT = """
@@ -51,6 +52,19 @@ def test_a_name_that_no_encoding_has_is_printed_all_the_same(tmp_path):
         done = python(*arguments, cwd=tmp_path, PYTHONIOENCODING=encoding)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
         assert "hler.png: no such file" in done.stderr
+
+
+@pytest.mark.parametrize(("letters", "status"), [(246, 0), (251, 0), (252, 2), (300, 2)])
+def test_a_photograph_with_a_long_name_is_restored_or_refused_before_any_work(tmp_path, monkeypatch, letters, status):
+    from bench.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("baselines: {input-gopro: {method: input, dataset: gopro}}\n")
+    photograph = Path("a" * letters + ".jp")
+    if len(photograph.name) <= 255:
+        Image.new("RGB", (32, 32)).save(photograph, "JPEG")
+    assert main(["restore", "input-gopro", str(photograph), "--out", "restored"]) == status
+    assert [path.name for path in Path().glob("restored/*")] == ["a" * letters + ".png"] * (status == 0)
 
 
 def test_a_user_without_a_home_gets_the_same_answers(monkeypatch):

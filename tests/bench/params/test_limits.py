@@ -71,7 +71,10 @@ def test_every_number_is_finite(tmp_path, text):
     [
         ({"transfers": {"x": {"run": "plian", "dataset": "kohler"}}}, "transfers.x.run: no run 'plian'; .*: plain"),
         ({"chains": {"x": {"first": "plain", "second": "y", "dataset": "gopro"}}}, "chains.x.second: no run 'y'"),
-        ({"tour": {"chains": {"x": {"first": "plain", "second": "y", "dataset": "gopro"}}}}, "tour.chains.x.first: no"),
+        (
+            {"tour": {"chains": {"x": {"first": "plain", "second": "y", "dataset": "gopro"}}}},
+            "tour.chains.x.second: no",
+        ),
     ],
 )
 def test_transfers_and_chains_are_of_runs_that_exist(tmp_path, change, message):
