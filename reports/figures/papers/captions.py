@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from reports.figures.papers.sources import Drawn, Entry, Sources
-from reports.scores.reading import ORIGINALS, Evaluation
+from reports.scores.reading import ORIGINALS, Evaluation, lacks_commit
 
 
 def sentence(text: str) -> str:
@@ -19,13 +19,15 @@ def sentence(text: str) -> str:
 
 
 def caveats(drawn: Drawn) -> list[str]:
-    """Why the picture cannot be compared with the paper's: stand-in data, other settings, a part of the data."""
+    """Why the picture cannot be compared with the paper's: stand-in or partial data, no commit, other settings."""
     sentences = []
     origins = dict.fromkeys([*(run.record.origin for run in drawn.used), *drawn.origins])
     if stand_in := [origin for origin in origins if origin != ORIGINALS]:
         sentences.append(f"The data are stand-ins ({', '.join(stand_in)}), not the official images.")
     if any(run.record.partial for run in drawn.used):
         sentences.append("The official set was used in part.")
+    if any(lacks_commit(run.record) for run in drawn.used):
+        sentences.append("The commit of the code is not known.")
     profiles = dict.fromkeys(run.record.profile for run in drawn.used if run.record.kind == "trained")
     if others := [profile for profile in profiles if profile != "paper"]:
         sentences.append(

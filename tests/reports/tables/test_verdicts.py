@@ -8,6 +8,8 @@ import pytest
 from scipy.stats import kendalltau
 
 from bench.record import MissingLoss, RandomHelper
+from reports.figures.papers import captions
+from reports.figures.papers.sources import Drawn
 from reports.published import printed
 from reports.scores import reading
 from reports.tables import custom, formats, model, verdicts
@@ -102,4 +104,6 @@ def test_numbers_without_a_commit_are_shown_and_not_compared():
         assert line.verdict == table.verdict == verdicts.NOT_COMPARABLE
         assert line.reason == "because of no commit of the code that made it"
         assert "no commit: the version of the code" in formats.markdown(table)
+        drawn = Drawn("", "", used=(replace(run, record=record),))
+        assert "The commit of the code is not known." in captions.caveats(drawn)
     assert verdicts.obstacles(run.record) == []
