@@ -98,11 +98,7 @@ class TransformerExtraction(nn.Module):
 
 
 class ConvExtraction(nn.Sequential):
-    """Two 3x3 convolutions of stride 2, Table 2 without the transformer: (N, 6, H, W) to (N, C, H/4, W/4).
-
-    Args:
-        channels: C.
-    """
+    """Two 3x3 convolutions of stride 2, Table 2 without the transformer: (N, 6, H, W) to (N, `channels`, H/4, W/4)."""
 
     def __init__(self, channels: int):
         super().__init__(

@@ -4,8 +4,7 @@ Paper: Y. Zhang, Y. Liu, Q. Li, M. Qi, D. Xu, J. Kong, J. Wang, "Image Deblurrin
 Fusion Network", ICIP 2021. Code: the paper names none; its authors' LiQiang0307/LFDN (no licence), commit db61afc,
 holds the network (class RFDN) with other attention modules. Where the paper prints no size, that code's is used. The
 network then has 1.22 M parameters; the 1.25 M of table 1 include 0.02 M of layers that the code makes and never calls.
-`REPOSITORY` holds the arguments that make the network of the code, which the authors' weights fit; without them it is
-the paper's.
+`REPOSITORY` holds the arguments that make the network of the code, which the authors' weights fit.
 
 Not reproduced: the sizes of table 4 (a block costs 96,950 parameters, the table's step is 30,000 to 40,000) and those
 of table 3 without MSHF (1.33 M, printed 1.8 M) and without distillation (1.03 M, printed 2.9 M).
@@ -47,9 +46,7 @@ MEAN = (0.4488, 0.4371, 0.4040)
 """The RGB mean, in [0, 1], that is subtracted from the input and added to the output (code)."""
 
 PEAK = 255.0
-"""The code works on images in [0, 255]. Ours are multiplied by this inside the network, so that the code's weights fit
-and the attentions saturate in the same way.
-"""
+"""The code works on images in [0, 255]: ours are multiplied by it, so that its weights fit and attentions saturate."""
 
 REPOSITORY = {"attention": "repository", "head_padding": 0, "trainable_mean": True}
 """The arguments that make the network of the authors' code."""

@@ -14,15 +14,7 @@ import pytest
 from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin
 
 from bench.contracts import DataError
-from bench.data.user_images import (
-    ORIENTATION,
-    check_sizes,
-    image_size,
-    read_mask,
-    read_rgb,
-    same_size,
-    upright,
-)
+from bench.data.user_images import ORIENTATION, check_sizes, image_size, read_mask, read_rgb, same_size, upright
 
 SAMPLES = Path(__file__).parents[4] / "shared" / "samples"
 needs_samples = pytest.mark.skipif(not SAMPLES.is_dir(), reason="the real sample files are not here")
