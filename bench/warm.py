@@ -22,8 +22,12 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from bench import stop_signals
+
+if TYPE_CHECKING:
+    import psutil
 
 SOCKET_VARIABLE = "SHARPBENCH_WARM"
 """Environment variable with the path of the server's socket, set for COMMAND and all that it starts."""
@@ -37,8 +41,11 @@ PASSED_ON = 2
 
 def run_with_server(command: Sequence[str]) -> int:
     """Run a command while a server is available to it, and return the command's exit status."""
-    with _server() as path:
+    with _server() as (path, server):
         program = subprocess.Popen(command, env=os.environ | ({SOCKET_VARIABLE: path} if path else {}))
+        if server is not None and server.stdin is not None:
+            server.stdin.write(f"{program.pid}\n".encode())
+            server.stdin.flush()
 
         def pass_on(number: int, frame: FrameType | None) -> None:
             if number != signal.SIGINT or not _in_terminal():  # a terminal sends Ctrl-C to the command too
@@ -58,24 +65,24 @@ def _in_terminal() -> bool:
 
 
 @contextmanager
-def _server() -> Iterator[str]:
-    """Run a server until the block ends or this process does; yield the path of its socket, "" without one."""
+def _server() -> Iterator[tuple[str, subprocess.Popen[bytes] | None]]:
+    """Run a server until the block ends or this process does; yield its socket's path and itself, or "" and None."""
     with socket.socket(socket.AF_UNIX) as listener:
         path = _bind(listener)
         if not path:
             stop_signals.write_line(
                 f"sharpbench: no socket can be made in {', '.join(_folders())}; every command imports torch by itself"
             )
-            yield ""
+            yield "", None
             return
         listener.listen()
         server_command = [sys.executable, "-m", "bench.warm", "--serve", str(listener.fileno())]
-        # The server ends when this pipe is closed, as it is when this process is killed.
+        # When this process is killed the pipe is closed: the server then ends the command and itself.
         server = subprocess.Popen(server_command, pass_fds=[listener.fileno()], stdin=subprocess.PIPE)
     # Only the server holds the socket now, so that nobody waits at it once the server has ended.
     with server:
         try:
-            yield path
+            yield path, server
         finally:
             server.terminate()
             _remove_socket(path)
@@ -157,14 +164,23 @@ def serve(listener: socket.socket) -> None:
     """Import the heavy packages, then fork for each request.
 
     Returns in a fork, after its work is done, and in the server once the process that started it was killed: that
-    closes the pipe at the standard input. Forks end with their clients.
+    closes the pipe at the standard input, which has given the number of the command's process. Forks end with their
+    clients.
     """
+    import psutil
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # forks that have ended need no wait()
     import_heavy_packages()
+    command: psutil.Process | None = None
     while True:
         if 0 in select.select([listener.fileno(), 0], [], [])[0]:
+            if number := os.read(0, 64):
+                with suppress(psutil.NoSuchProcess):
+                    command = psutil.Process(int(number))
+                continue
             _remove_socket(listener.getsockname())
+            _end(command)
             return
         connection, _ = listener.accept()
         if os.fork() == 0:
@@ -175,6 +191,16 @@ def serve(listener: socket.socket) -> None:
             answer_request(connection)
             return
         connection.close()
+
+
+def _end(command: psutil.Process | None) -> None:
+    """Send SIGTERM to a command and to all that it has started, if it still runs."""
+    import psutil
+
+    with suppress(psutil.NoSuchProcess):
+        for process in [command, *command.children(recursive=True)] if command and command.is_running() else []:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
 
 
 def import_heavy_packages() -> None:

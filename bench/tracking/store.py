@@ -84,7 +84,8 @@ def connect(configured: str = "") -> MlflowClient:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name in ("alembic", "mlflow.store.db.utils"):  # they print a line per step of a new store
+        logging.getLogger(name).setLevel(logging.WARNING)
     uri = address(configured)
     if not uri.startswith("sqlite:///"):
         _bypass_proxy(uri)
