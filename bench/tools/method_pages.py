@@ -258,6 +258,8 @@ def write(names: Sequence[str], params_path: Path, out: Path) -> list[Path]:
     """
     from bench.files import need_writable, write_text
 
+    for name in names:
+        registry.module_name("methods", name)  # before the folder is made
     need_writable(out)
     params = loading.load(params_path, "paper")
     up = os.path.relpath(ROOT, out.resolve())

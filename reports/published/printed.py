@@ -191,8 +191,10 @@ def read_yaml(path: Path) -> Any:
     """Read one file. Raises DataError when it is missing or no YAML."""
     try:
         return yaml_input.read(path)
-    except (OSError, ParamsError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); restore the file from the repository") from error
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file; restore it from the repository") from None
+    except ParamsError as error:
+        raise DataError(str(error)) from error
 
 
 def table_files(folder: Path = FOLDER) -> list[Path]:

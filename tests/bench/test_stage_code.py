@@ -161,7 +161,7 @@ def test_training_towards_another_truth_marks_every_training_and_evaluation(copy
 
 
 def test_networks_without_their_weights_mark_every_evaluation(copy, stages):
-    marked = marked_by(copy, stages, "bench/runs.py", "    fit(networks, state, str(weights))\n", "")
+    marked = marked_by(copy, stages, "bench/runs.py", "    fit(networks, state, str(where))\n", "")
     assert {name for name in stages if name.startswith(("train/", "evaluate/"))} <= marked
 
 

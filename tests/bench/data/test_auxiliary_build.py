@@ -167,14 +167,14 @@ def test_a_missing_outdated_or_short_map_is_refused_with_the_command_to_run(buil
     with pytest.raises(DataError, match=r"the code of methods/_sign\.py has changed since the map was made" + again):
         auxiliary.read(built, "sign", map_of())
     (tmp_path / "methods" / "_sign.py").write_text("first\n")
+    with pytest.raises(ParamsError, match=r"methods/_no\.py: no such file in the project"):
+        auxiliary.read(built, "sign", AuxiliaryMap(signed, signed_input, "methods/_no.py"))
     size = (out / "packed.bin").stat().st_size
     os.truncate(out / "packed.bin", size - 2)
     with pytest.raises(
         DataError, match=rf"packed\.bin: found {size - 2:,} bytes, expected {size:,}; delete the folder"
     ):
         auxiliary.read(built, "sign", map_of())
-    with pytest.raises(ParamsError, match=r"methods/_no\.py: no such file in the project"):
-        auxiliary.read(built, "sign", AuxiliaryMap(signed, signed_input, "methods/_no.py"))
 
 
 def test_a_second_command_at_the_same_time_is_refused(built):

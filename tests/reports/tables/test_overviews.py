@@ -126,11 +126,11 @@ def test_a_table_under_one_input(tmp_path):
         ("title:", "titel:", "titel: unknown field; the nearest are: title"),
         ("task: deblur\n", "", "lacks task"),
         ("id: mrfnet-paths", "id: mrfnet-path", "id: found 'mrfnet-path', expected the file's name"),
-        ("mrfnet-paths2-gopro", "mrfnet-paths1-gopro", "rows: mrfnet-paths1-gopro is listed twice"),
+        ("mrfnet-paths2-gopro", "mrfnet-paths1-gopro", "rows: 'mrfnet-paths1-gopro' is listed twice"),
         ("label: 1 path}", "labels: 1 path}", "expected run and label"),
         ("task: deblur\n", "task: inpaint\n", "input: found '', expected sharp or blurred"),
         ("task: deblur\n", "task: deblur\ninput: sharp\n", "expected none: deblur has one input"),
-        ("task: deblur\n", "task: [\n", "cannot be read as YAML"),
+        ("task: deblur\n", "task: [\n", "mrfnet-paths.yaml: not YAML: while parsing"),
     ],
 )
 def test_an_invalid_custom_table_is_refused(tmp_path, old, new, message):
