@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.files import as_user_error
-from bench.search.locks import JournalLock, hold, try_to_hold
+from bench.search.locks import hold, try_to_hold
 from bench.search.outcomes import DEFAULT, ORIGIN, REASON, RETRIES, SECONDS, VALUES, ended, outcome
 from bench.search.proposals import propose
 from bench.search.space import Space
@@ -80,19 +80,19 @@ def open_study(folder: Path, higher_is_better: bool) -> optuna.Study:
     """Open the study of a folder; it is made where there is none.
 
     Raises:
-        UserError: the folder cannot be written.
+        UserError: the folder cannot be written, or the journal has changed since it was written.
     """
     import optuna
-    from optuna.storages.journal import JournalFileBackend
+
+    from bench.search.journal import SealedJournal
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     path = folder / JOURNAL
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with hold(folder / LOCK):
-            backend = JournalFileBackend(str(path), JournalLock(path))  # type: ignore[arg-type]
             return optuna.create_study(
-                storage=optuna.storages.JournalStorage(backend),
+                storage=optuna.storages.JournalStorage(SealedJournal(path)),
                 study_name="search",
                 direction="maximize" if higher_is_better else "minimize",
                 pruner=optuna.pruners.MedianPruner(n_startup_trials=UNPRUNED_TRIALS),
