@@ -10,6 +10,8 @@ JOBS ?= $(shell $(PYTHON) -m bench.processors)
 export DVC_NO_ANALYTICS := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
+# DVC needs a home, which a user without an entry in /etc/passwd, as in some containers, does not have.
+export HOME ?= /nonexistent
 
 .PHONY: help repro stages tour test drill check format docs dashboard screenshots clean
 help:  ## list the targets

@@ -27,6 +27,8 @@ PROGRAM = "sharpbench"
 OWN_PACKAGES = ("datasets", "methods", "reports")
 """Packages of the project whose names others use, too, such as Hugging Face's `datasets`. The command `sharpbench`
 finds installed packages first, unlike `python -m bench`."""
+NO_HOME = "/nonexistent"
+"""The home of users who have none, by custom: packages find no settings there and put temporary files elsewhere."""
 SECTIONS = {
     "Information": {
         "list": "bench.cli.list_",
@@ -180,7 +182,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prepare_process() -> None:
-    """Let every text be printed, and the project's own packages be found before others of their names.
+    """Let every text be printed, the project's own packages be found before others, and packages look for a home.
 
     Raises:
         UserError: the current folder has been deleted.
@@ -192,6 +194,8 @@ def _prepare_process() -> None:
         spec = None if name in sys.modules else importlib.util.find_spec(name)
         if spec is not None and spec.origin != str(ROOT / name / "__init__.py"):
             sys.path.insert(0, str(ROOT))
+    if os.path.expanduser("~") == "~":  # no HOME and no entry of this user: MLflow cannot be imported then
+        os.environ["HOME"] = NO_HOME
     try:
         os.getcwd()
     except OSError:

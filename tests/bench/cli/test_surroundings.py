@@ -67,6 +67,18 @@ def test_a_photograph_with_a_long_name_is_restored_or_refused_before_any_work(tm
     assert [path.name for path in Path().glob("restored/*")] == ["a" * letters + ".png"] * (status == 0)
 
 
+def test_a_user_without_a_home_can_import_mlflow(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pwd\ndef unknown(number): raise KeyError(number)\npwd.getpwuid = unknown\n"
+    )
+    code = "from bench.cli.main import main; assert main(['list', 'datasets']) == 0; import mlflow"
+    environment = {name: value for name, value in os.environ.items() if name not in ("HOME", "XDG_CACHE_HOME")}
+    environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_user_without_a_home_gets_the_same_answers(monkeypatch):
     from bench import weights
 
