@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import socket
 import tempfile
+import threading
 from pathlib import Path
 
 import click
@@ -105,3 +108,38 @@ def test_limits_of_the_system_are_one_sentence(monkeypatch, capsys, temporary, n
 def test_an_error_of_another_kind_is_no_lack_of_memory():
     assert not crash.ran_out_of_memory(RuntimeError("the tensors differ in size"))
     assert not crash.ran_out_of_memory(ValueError("out of memory"))
+
+
+def test_a_process_of_a_search_ends_with_the_same_sentence(monkeypatch, capsys, temporary):
+    from bench.search import engine
+
+    def fails(*_: object) -> None:
+        raise KeyError("trial")
+
+    monkeypatch.setattr(engine, "end_with_parent", lambda: None)
+    monkeypatch.setattr(engine, "prepare", fails)
+    with pytest.raises(SystemExit) as ended:
+        engine._worker(engine.WorkerArguments(None, "mrfnet-gopro", None, temporary, "", ""))  # type: ignore[arg-type]
+    assert ended.value.code == 70
+    assert "sharpbench search: an error that nobody expected: KeyError: 'trial'; please" in capsys.readouterr().err
+    (path,) = temporary.glob("sharpbench-*.txt")
+    assert "python -m bench search mrfnet-gopro" in path.read_text()
+
+
+def test_a_fork_of_the_warm_server_ends_with_the_same_sentence(monkeypatch, capfd, temporary):
+    from bench import warm
+
+    failing(monkeypatch, LookupError("no such thing"))
+    client, server = socket.socketpair()
+    request = {"arguments": ["doctor"], "folder": str(temporary), "environment": dict(os.environ)}
+    content = json.dumps(request).encode()
+    socket.send_fds(client, [b"\n"], [0, 1, 2])
+    client.sendall(warm.LENGTH.pack(len(content)) + content)
+    monkeypatch.setattr(threading, "Thread", lambda **_: type("NoThread", (), {"start": lambda self: None})())
+    folder = os.getcwd()
+    try:
+        warm.answer_request(server)
+    finally:
+        os.chdir(folder)
+    assert client.recv(1) == bytes([70])
+    assert "sharpbench doctor: an error that nobody expected: LookupError: no such thing" in capfd.readouterr().err
