@@ -206,8 +206,10 @@ def kill_once(folder: Path, reference: Reference, seed: str, number: int) -> Ite
         yield f"{moment}: the result of the same command differs from that of an undisturbed one"
     if left := sorted({str(path.relative_to(folder)) for pattern in LEFTOVERS for path in folder.glob(pattern)}):
         yield f"{moment}: left behind: {', '.join(left[:5])}"
-    if command.once and ended.status and (count := count_runs(folder, command.once) - before) != 1:
-        yield f"{moment}: {count} MLflow runs of the kind {command.once!r}, expected one"
+    # A training is a new MLflow run; a search with the same settings continues that of the search before.
+    expected = before + 1 if command.once == "trained" else max(before, 1)
+    if command.once and ended.status and (count := count_runs(folder, command.once)) != expected:
+        yield f"{moment}: {count} MLflow runs of the kind {command.once!r}, expected {expected}"
 
 
 def choose_kill(choices: random.Random, folder: Path, command: Command, seconds: float) -> Kill:
