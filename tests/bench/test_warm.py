@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ import psutil
 import pytest
 import yaml
 
-from bench import warm
+from bench import stop_signals, warm
 from bench.data.build import Job, build
 from bench.files import sha256
 
@@ -92,6 +96,10 @@ def wait_for(condition: Callable[[], Any]) -> Any:
     return value
 
 
+def ended(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
 def test_killing_a_client_ends_its_fork_and_without_a_server_commands_run_themselves(project):
     script = f"""
 import os, subprocess, sys
@@ -112,7 +120,7 @@ sys.exit(subprocess.run([sys.executable, "-m", "bench", "list", "runs"]).returnc
         assert wait_for(lambda: list(resume.glob("sample-long-*/run.json")))
         (fork,) = server.children()
         os.kill(client, signal.SIGKILL)
-        assert wait_for(lambda: not fork.is_running() or fork.status() == psutil.STATUS_ZOMBIE)
+        assert wait_for(lambda: ended(fork))
         rest = outer.stdout.read()
     # The training may have printed its expected length before it was killed.
     assert str(-signal.SIGKILL) in rest.splitlines() and "runs of profile sample (3)" in rest
@@ -125,3 +133,66 @@ def test_without_a_server_no_command_is_handed_over(monkeypatch):
     assert warm.run_in_server(["list"]) is None
     monkeypatch.setenv(warm.SOCKET_VARIABLE, "/nowhere/socket")
     assert warm.run_in_server(["list"]) is None
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Restore the handlers of signals: a command that has ended needs none."""
+    before = {number: signal.getsignal(number) for number in stop_signals.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def warm_training(project) -> Iterator[tuple[subprocess.Popen[str], psutil.Process, psutil.Process]]:
+    """`bench.warm` with a long training: it, the server's fork and the client."""
+    shutil.rmtree(project / ".resume", ignore_errors=True)
+    with subprocess.Popen(
+        **command(project, "-m", "bench.warm", sys.executable, "-m", "bench", "train", "long"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as outer:  # fmt: skip
+        assert wait_for(lambda: list((project / ".resume").glob("sample-long-*/run.json")))
+        children = psutil.Process(outer.pid).children()
+        server = next(child for child in children if "--serve" in child.cmdline())
+        client = next(child for child in children if "train" in child.cmdline())
+        yield outer, server.children()[0], client
+        outer.kill()
+
+
+@pytest.mark.parametrize("whom", ["client", "command"])
+def test_a_signal_reaches_the_fork_which_says_one_sentence(warm_training, whom):
+    outer, fork, client = warm_training
+    os.kill(client.pid if whom == "client" else outer.pid, signal.SIGTERM)
+    error = outer.communicate(timeout=60)[1]
+    assert (outer.returncode, error) == (143, "sharpbench train: stopped by SIGTERM; the same command continues\n")
+    assert wait_for(lambda: ended(fork))
+
+
+def test_killing_the_warm_command_ends_its_server_fork_and_command(warm_training):
+    outer, fork, client = warm_training
+    outer.kill()
+    outer.wait()
+    assert wait_for(lambda: ended(fork) and ended(client))
+
+
+@pytest.mark.parametrize("length", [100, 240])
+def test_a_long_folder_for_temporary_files_is_not_used_for_the_socket(tmp_path, monkeypatch, length):
+    long = tmp_path / ("x" * length)
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    with socket.socket(socket.AF_UNIX) as listener:
+        path = warm._bind(listener)
+        assert len(path) < 107 and stat.S_ISSOCK(os.stat(path).st_mode) and not list(long.iterdir())
+        warm._remove_socket(path)
+        assert not os.path.exists(os.path.dirname(path))
+
+
+def test_where_no_socket_can_be_made_commands_run_themselves(handlers, tmp_path, monkeypatch, capfd):
+    (long := tmp_path / ("x" * 100)).mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    monkeypatch.setattr(warm, "SHORT_FOLDERS", ())
+    code = f"import os, sys; sys.exit(7 if {warm.SOCKET_VARIABLE!r} in os.environ else 3)"
+    monkeypatch.delenv(warm.SOCKET_VARIABLE, raising=False)
+    assert warm.run_with_server([sys.executable, "-c", code]) == 3
+    assert "no socket can be made in" in capfd.readouterr().err
