@@ -141,8 +141,24 @@ def read_rgb(path: Path, bits: int | None = 8) -> np.ndarray:
     Raises:
         DataError: with the path, what was found, what was expected and what to do.
     """
+    return decode_rgb(read_image_bytes(path), path, bits)
+
+
+def read_image_bytes(path: Path) -> bytes:
+    """Return the bytes of an image file. Raises DataError when they cannot be read."""
     with _opened(path) as file, decoding(path):
-        data = file.read()
+        return file.read()
+
+
+def decode_rgb(data: bytes, path: Path, bits: int | None = 8) -> np.ndarray:
+    """Do what `read_rgb` does, for bytes that were read already.
+
+    Args:
+        data: the content of the file.
+        path: of the file, for messages.
+        bits: as for `read_rgb`.
+    """
+    with decoding(path):
         with Image.open(io.BytesIO(data)) as picture:
             depth = _check_picture(path, picture, data, bits)
             picture.verify()  # a PNG's checksums; the picture must then be opened again

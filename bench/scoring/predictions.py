@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +12,9 @@ from bench import folders, registry, runs
 from bench.code import of_stage
 from bench.contracts import DataError, UserError
 from bench.data import manifest
-from bench.data.user_images import image_size, read_rgb
-from bench.files import replace_folder, sha256
+from bench.data.user_images import decode_rgb, image_size, read_image_bytes
+from bench.files import replace_folder
+from bench.hashes import digest
 from bench.names import clash_with
 from bench.params.resolving import evaluation
 from bench.params.schema import Params
@@ -72,18 +72,19 @@ def prediction_files(folder: Path, rows: pd.DataFrame, inputs: tuple[str, ...]) 
     return files
 
 
-def read_prediction(path: Path, truth: np.ndarray) -> np.ndarray:
-    """Read a prediction, uint8 or uint16 (H, W, 3).
+def read_prediction(path: Path, truth: np.ndarray) -> tuple[np.ndarray, str]:
+    """Read a prediction: uint8 or uint16 (H, W, 3), and the SHA-256 of the bytes that it was decoded from.
 
     Raises:
         DataError: a damaged file, or another size or more bits than the truth.
     """
-    image = read_rgb(path, bits=None)
+    data = read_image_bytes(path)
+    image = decode_rgb(data, path, bits=None)
     if image.shape != truth.shape:
         raise DataError(f"{path}: found {_size_text(image.shape)}, expected {_size_text(truth.shape)}, the truth's")
     if image.dtype.itemsize > truth.dtype.itemsize:
         raise DataError(f"{path}: found 16 bits per value, the truth has 8; round it to 8 bits as you mean it")
-    return image
+    return image, digest(data)
 
 
 def score_folder(params: Params, folder: Path, dataset: str, label: str, task: str = "") -> Path:
@@ -115,18 +116,22 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
     metrics, perceptual_metrics = split_metrics(chosen.metrics)
     metrics = applicable_metrics(metrics, task, built)
     scored = ScoredSet(built, task, inputs, metrics, choose_images(built, chosen))
-    digest = hashlib.sha256("".join(sha256(path) for _, path in sorted(files.items())).encode()).hexdigest()
-    record = predictions_record(params, built, label, task, digest)
+    record = predictions_record(params, built, label, task)
     table = ScoreTable(common_columns(record))
+    digests: dict[tuple[str, str], str] = {}
 
     def predict(case: Case) -> np.ndarray:
-        return read_prediction(files[case.input, case.name], case.truth)
+        key = case.input, case.name
+        image, digests[key] = read_prediction(files[key], case.truth)
+        return image
 
     def fill(target: Path) -> None:
         device = scoring_device() if perceptual_metrics else "cpu"  # formulas alone do not need torch
         perceptual = Perceptual(perceptual_metrics, folders.weights_folder(params), task, device)
         images = score(predict, scored, table, perceptual, target)
-        write_scores(target, table, replace(record, images=images))
+        of_all = digest("".join(digests[key] for key in sorted(digests)).encode())
+        provenance = replace(record.provenance, predictions_sha256=of_all)
+        write_scores(target, table, replace(record, images=images, provenance=provenance))
 
     out = folders.scores_folder(params, label)
     with full_float32():
@@ -134,15 +139,14 @@ def score_folder(params: Params, folder: Path, dataset: str, label: str, task: s
     return out
 
 
-def predictions_record(params: Params, built: BuiltSet, label: str, task: str, digest: str) -> Record:
-    """Return the record of an evaluation of predictions.
+def predictions_record(params: Params, built: BuiltSet, label: str, task: str) -> Record:
+    """Return the record of an evaluation of predictions, without what is known once they are scored.
 
     Args:
         params: the checked `params.yaml`.
         built: the set whose test images were restored.
         label: name of the evaluation.
         task: the task that was solved.
-        digest: one hash over all files.
     """
     return Record(
         run=label,
@@ -158,7 +162,7 @@ def predictions_record(params: Params, built: BuiltSet, label: str, task: str, d
         partial=built.about["partial"],
         profile=params.profile,
         seed=params.seed,
-        provenance=replace(here(), code=of_stage("score"), manifest_sha256=built.digest, predictions_sha256=digest),
+        provenance=replace(here(), code=of_stage("score"), manifest_sha256=built.digest),
         evaluation=label,
     )
 

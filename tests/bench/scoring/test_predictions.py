@@ -11,6 +11,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from bench.data import user_images
+from bench.files import sha256
+from bench.hashes import digest
 from tests.bench.scoring.toys import image_values
 from tests.images import read_png
 
@@ -21,7 +24,8 @@ def test_scoring_the_saved_files_gives_the_same_values(ready, saved):
     pd.testing.assert_series_equal(ours, theirs, check_exact=True)
     record = ready.record("saved")
     assert record.kind == "predictions"
-    assert record.provenance.predictions_sha256
+    hashes = "".join(sha256(path) for path in sorted(saved.glob("*.png")))
+    assert record.provenance.predictions_sha256 == digest(hashes.encode())
 
 
 @pytest.fixture
@@ -31,6 +35,21 @@ def predictions(saved, tmp_path) -> Path:
 
 def first(folder: Path) -> Path:
     return min(folder.glob("*.png"))
+
+
+def test_the_recorded_hash_is_that_of_the_bytes_that_were_scored(ready, predictions, monkeypatch):
+    """A file that is changed after it was read does not change the hash of what was scored."""
+    before = "".join(sha256(path) for path in sorted(predictions.glob("*.png")))
+    read = user_images.read_image_bytes
+
+    def read_and_change(path: Path) -> bytes:
+        data = read(path)
+        path.write_bytes(data + b"changed")
+        return data
+
+    monkeypatch.setattr("bench.scoring.predictions.read_image_bytes", read_and_change)
+    ready.good("score", predictions, "--dataset", "gopro", "--label", "changing")
+    assert ready.record("changing").provenance.predictions_sha256 == digest(before.encode())
 
 
 def test_a_missing_prediction(ready, predictions):
