@@ -23,8 +23,6 @@ PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "pydantic", "mlflow", "optuna
 """Packages whose versions the file has."""
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "cannot allocate memory")
 """Parts of the messages of torch and of the system where memory ran out, in lower case."""
-
-
 SURROUNDINGS = (
     errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE,
 )  # fmt: skip

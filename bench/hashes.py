@@ -33,12 +33,14 @@ def digest(data: Buffer) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def check_digest(where: str | Path, found: str, expected: str, advice: str, error: type[UserError] = DataError) -> None:
+def check_digest(
+    where: str | Path, actual: str, expected: str, advice: str, error: type[UserError] = DataError
+) -> None:
     """Compare two digests.
 
     Args:
         where: what was read, for the message.
-        found: the digest of what was read, in hexadecimal.
+        actual: the digest of what was read, in hexadecimal.
         expected: the recorded digest; "" where none was recorded.
         advice: what to do about a difference.
         error: the class to raise.
@@ -46,9 +48,9 @@ def check_digest(where: str | Path, found: str, expected: str, advice: str, erro
     Raises:
         error: they differ.
     """
-    if found != expected:
+    if actual != expected:
         raise error(
-            f"{where}: has changed since it was written: its SHA-256 begins with {found[:SHOWN]}, recorded is "
+            f"{where}: has changed since it was written: its SHA-256 begins with {actual[:SHOWN]}, recorded is "
             f"{expected[:SHOWN] or 'none'}; {advice}"
         )
 

@@ -87,10 +87,10 @@ class Verification:
             if not path.is_file():
                 raise DataError(f"{path}: missing; {advice}")
             try:
-                found = sha256(path)
+                actual = sha256(path)
             except OSError as error:
                 raise DataError(f"{path}: cannot be read ({error.strerror}); {advice}") from None
-            check_digest(path, found, digest, advice)
+            check_digest(path, actual, digest, advice)
             self._count(path.stat().st_size)
 
     def _packed(self, packed: Packed) -> None:

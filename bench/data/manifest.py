@@ -118,9 +118,9 @@ def read(folder: Path) -> BuiltSet:
         raise DataError(
             f"{path}: {HASH} next to it, the hash that it was built with, cannot be read; {REBUILD}"
         ) from None
-    found = sha256(path)
-    check_digest(path, found, recorded[0] if recorded else "", REBUILD)
-    return BuiltSet(folder, about, found)
+    actual = sha256(path)
+    check_digest(path, actual, recorded[0] if recorded else "", REBUILD)
+    return BuiltSet(folder, about, actual)
 
 
 def read_about(folder: Path) -> dict[str, Any]:

@@ -123,13 +123,6 @@ def _title(run: Run) -> str:
     return run.title or (f"{method} ({run.variant.replace('-', ' ')})" if run.variant else method)
 
 
-def trained_runs(params: Params) -> list[str]:
-    """Return the names of the runs that the profile's pipeline trains, winners of searches last."""
-    if params.profile == "tour":
-        return list(params.tour.runs)
-    return [*(name for group in params.runs.values() for name in group), *all_searches(params)]
-
-
 def _read_winner(params: Params, run: str) -> dict[str, Any]:
     """Read what the search of a run found, a part of a recipe.
 

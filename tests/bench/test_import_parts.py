@@ -41,7 +41,7 @@ def whole(tmp_path_factory) -> tuple[Project, Path]:
 
 
 def part(weights: Path, name: str, run: str, method: str = "", network: str = "{channels: 8}") -> list[str]:
-    """The command that makes a stage a run; a method given is another than the stage's."""
+    """Return the command that imports one stage of DFFNet as a run, by default as the method of that stage."""
     target = ("--dataset", "places2", "--name", run)
     return ["import", method or STAGES[name], f"{weights}:{name}", "--network", network, *target]
 

@@ -14,6 +14,7 @@ import pytest
 
 from bench.contracts import AuxiliaryMap, DataError, ParamsError, UserError
 from bench.data import auxiliary, auxiliary_build
+from bench.data.manifest import BuiltSet
 from bench.files import locked, sha256
 from tests.bench.data.maps import TRAIN, map_of, signed, signed_input, targets, wrong
 
@@ -69,13 +70,19 @@ def test_an_interrupted_command_makes_only_the_missing_images(built, tmp_path, d
     assert np.array_equal(packed, np.concatenate([signed(t).astype(np.float16).ravel() for t in targets(built)]))
 
 
-def test_a_damaged_image_is_made_again_when_the_command_continues(built, tmp_path):
-    calls = tmp_path / "calls"
+def interrupted_map(built: BuiltSet, calls: Path) -> AuxiliaryMap:
+    """Make a map until the marker in `calls` stops it; return its declaration, which counts what it makes there."""
     calls.mkdir()
     (calls / "marker").touch()
     auxiliary_map = map_of(partial(counted, calls=calls))
     with pytest.raises(DataError):
         auxiliary_build.make(built, "sign", auxiliary_map, 1)
+    return auxiliary_map
+
+
+def test_a_damaged_image_is_made_again_when_the_command_continues(built, tmp_path):
+    calls = tmp_path / "calls"
+    auxiliary_map = interrupted_map(built, calls)
     packed = auxiliary.folder(built, "sign").with_name(".sign.making") / "packed.bin"
     with packed.open("r+b") as file:
         file.seek(4 * 28 * 37 + 100)  # in the second image
@@ -129,11 +136,7 @@ def test_a_symbolic_link_is_kept_and_its_folder_made(built, tmp_path):
 
 def test_a_changed_file_keeps_nothing_of_an_interrupted_one(built, tmp_path):
     calls = tmp_path / "calls"
-    calls.mkdir()
-    (calls / "marker").touch()
-    auxiliary_map = map_of(partial(counted, calls=calls))
-    with pytest.raises(DataError):
-        auxiliary_build.make(built, "sign", auxiliary_map, 1)
+    auxiliary_map = interrupted_map(built, calls)
     (calls / "marker").unlink()
     (tmp_path / "methods" / "_sign.py").write_text("second\n")
     auxiliary_build.make(built, "sign", auxiliary_map, 1)

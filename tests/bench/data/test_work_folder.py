@@ -6,6 +6,7 @@ import json
 import os
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,14 +62,20 @@ def test_a_killed_worker_is_one_message_and_the_build_can_continue(toys, tmp_pat
     assert not list((tmp_path / "set").rglob("*.part"))
 
 
+def interrupted_build(toys: tuple[Path, dict[str, Any]], folder: Path, name: str) -> tuple[Path, Path]:
+    """Build until one image is damaged; return the counts of what was made, and the marker that damages it."""
+    calls, wrapped = toys
+    marker = folder / "marker"
+    marker.touch()
+    wrapped[name] = lambda make: partial(failing, inner=make, marker=marker)
+    with pytest.raises(DataError):
+        build(JOB, folder / "set", 1)
+    return calls, marker
+
+
 @pytest.mark.parametrize("file", ["train/target/n0.png", "train/references/n0/002.png", "rows/train/n0.json"])
 def test_a_damaged_file_is_made_again_when_a_build_continues(toys, tmp_path, file):
-    calls, wrapped = toys
-    marker = tmp_path / "marker"
-    marker.touch()
-    wrapped["n1"] = lambda make: partial(failing, inner=make, marker=marker)
-    with pytest.raises(DataError):
-        build(JOB, tmp_path / "set", 1)
+    calls, marker = interrupted_build(toys, tmp_path, "n1")
     damaged = tmp_path / ".set.building" / file
     damaged.write_bytes(damaged.read_bytes()[:-7])
     marker.unlink()
@@ -81,12 +88,7 @@ def test_a_damaged_file_is_made_again_when_a_build_continues(toys, tmp_path, fil
     "other", [Job("toys", None, {}, 1, "sample"), Job("toys", None, {"draws": 3}, 0, "sample")], ids=["seed", "options"]
 )
 def test_another_job_starts_in_an_empty_folder(toys, tmp_path, other):
-    calls, wrapped = toys
-    marker = tmp_path / "marker"
-    marker.touch()
-    wrapped["n2"] = lambda make: partial(failing, inner=make, marker=marker)
-    with pytest.raises(DataError):
-        build(JOB, tmp_path / "set", 1)
+    calls, marker = interrupted_build(toys, tmp_path, "n2")
     marker.unlink()
     build(other, tmp_path / "set", 1)
     assert counts(calls)["n0"] == 2
